@@ -1,0 +1,75 @@
+"""Final return of our PPO and TRPO beside SB3's PPO and sb3-contrib's TRPO at the same number of steps.
+
+    python benchmarks/parity.py --jobs 2
+
+The peers run with their own default settings on 8 environments x 256 steps, with VecNormalize (which their
+authors use on these tasks), one thread each.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from cells import Cell, Row, read_rows, run_cells
+
+RESULTS = Path(__file__).parent / "results" / "parity.csv"
+EPISODES = 20
+
+
+def run(cell: Cell) -> Row:
+    """Train one cell and evaluate its last policy for 20 episodes, deterministic and stochastic."""
+    import torch
+
+    torch.set_num_threads(1)
+    return (_run_rlgen if cell["algorithm"].startswith("rlgen") else _run_peer)(cell)
+
+
+def _run_peer(cell: Cell) -> Row:
+    from sb3_contrib import TRPO
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.evaluation import evaluate_policy
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    learner = {"sb3 PPO": PPO, "sb3-contrib TRPO": TRPO}[cell["algorithm"]]
+    envs = VecNormalize(make_vec_env(cell["env_id"], 8, seed=cell["seed"]))
+    model = learner("MlpPolicy", envs, n_steps=256, seed=cell["seed"], device="cpu")
+    started = time.monotonic()
+    model.learn(cell["total_timesteps"])
+    seconds = time.monotonic() - started
+    envs.training, envs.norm_reward = False, False
+    row: Row = {"wall_seconds": round(seconds, 1)}
+    for name, deterministic in (("deterministic", True), ("stochastic", False)):
+        mean, std = evaluate_policy(model, envs, EPISODES, deterministic=deterministic)
+        row |= {f"{name}_return": round(float(mean), 1), f"{name}_std": round(float(std), 1)}
+    return row
+
+
+def _run_rlgen(cell: Cell) -> Row:
+    raise SystemExit("pending")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--envs", nargs="+", default=["HalfCheetah-v4", "Hopper-v4"])
+    parser.add_argument("--algorithms", nargs="+", default=["sb3 PPO", "sb3-contrib TRPO", "rlgen PPO", "rlgen TRPO"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--total-timesteps", type=int, default=1_000_000)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    options = parser.parse_args()
+    cells: list[Cell] = [
+        {"env_id": env_id, "algorithm": algorithm, "seed": seed, "total_timesteps": options.total_timesteps}
+        for seed in options.seeds
+        for algorithm in options.algorithms
+        for env_id in options.envs
+    ]
+    for _ in run_cells(cells, run, RESULTS, options.jobs):
+        pass
+    table = pd.DataFrame(read_rows(RESULTS)).astype({"deterministic_return": float, "stochastic_return": float})
+    print(table.groupby(["env_id", "algorithm"])[["deterministic_return", "stochastic_return"]].agg(["mean", "std", "min"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Imitation and exploration on fast, exact, vectorised MuJoCo with TRPO and PPO."""

@@ -1,0 +1,1 @@
+"""Where transitions come from: collection in environments and recorded demonstrations."""

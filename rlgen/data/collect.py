@@ -1,0 +1,79 @@
+"""Collects rollouts from a vector environment."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from rlgen.nn.policy import Actor
+from rlgen.types import Rollout, Transitions
+
+
+class Collector:
+    """Steps a vector environment (same-step autoreset) with an actor, keeping the true successor of every step.
+
+    Only acting and stepping happen here; values, log-probabilities and rewards come from one batched pass afterwards.
+
+    Args:
+        envs: a vector environment that resets in the same step, as `rlgen.make_vec` gives.
+        n_steps: steps per environment in one rollout.
+        device: where the rollout's tensors are put.
+        stagger: start each environment's clock at another point of its time limit, where the environment allows it
+            (`elapsed_steps`), so that a rollout shorter than an episode doesn't see one phase of the task at a time.
+    """
+
+    def __init__(
+        self, envs: gym.vector.VectorEnv, n_steps: int, device: torch.device | str = "cpu", stagger: bool = True
+    ) -> None:
+        self.envs = envs
+        self.n_steps = n_steps
+        self.device = torch.device(device)
+        self.obs, _ = envs.reset()
+        n_envs = envs.num_envs
+        if stagger and hasattr(envs, "elapsed_steps") and envs.max_episode_steps is not None:
+            envs.elapsed_steps[:] = np.arange(n_envs) * envs.max_episode_steps // n_envs
+        self._returns = np.zeros(n_envs)
+        self._lengths = np.zeros(n_envs, np.int64)
+
+    def collect(self, actor: Actor) -> Rollout:
+        """Step every environment `n_steps` times; the next call goes on where this one stopped."""
+        steps, n_envs = self.n_steps, self.envs.num_envs
+        shape = (steps, n_envs)
+        discrete = isinstance(self.envs.single_action_space, spaces.Discrete)
+        action_shape = shape if discrete else (*shape, *self.envs.single_action_space.shape)  # type: ignore[misc]
+        sampled = np.empty(action_shape, np.int64 if discrete else np.float32)
+        executed = np.empty_like(sampled)
+        obs = np.empty((*shape, *self.obs.shape[1:]), np.float32)
+        next_obs = np.empty_like(obs)
+        rewards = np.empty(shape, np.float32)
+        terminated, truncated = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
+        episode_returns: list[float] = []
+        episode_lengths: list[int] = []
+        for t in range(steps):
+            obs[t] = self.obs
+            sampled[t] = actor.sample(obs[t])
+            executed[t] = actor.execute(sampled[t])
+            self.obs, reward, terminated[t], truncated[t], infos = self.envs.step(executed[t])
+            next_obs[t] = self.obs
+            rewards[t] = reward
+            self._returns += reward
+            self._lengths += 1
+            done = terminated[t] | truncated[t]
+            if done.any():
+                ended = np.flatnonzero(done)
+                for i in ended:
+                    next_obs[t, i] = infos["final_obs"][i]
+                episode_returns += self._returns[ended].tolist()
+                episode_lengths += self._lengths[ended].tolist()
+                self._returns[ended] = 0
+                self._lengths[ended] = 0
+
+        def tensor(x: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(x).to(self.device)
+
+        transitions = Transitions(
+            tensor(obs), tensor(executed), tensor(next_obs), tensor(rewards), tensor(terminated), tensor(truncated)
+        )
+        return Rollout(transitions, tensor(sampled), episode_returns, episode_lengths)

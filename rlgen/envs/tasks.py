@@ -1,0 +1,762 @@
+"""Gymnasium's MuJoCo tasks as data and vectorised functions of many simulations at once.
+
+Every expression keeps gymnasium's own order of operations and dtypes, so that results are equal to the last bit; a
+v5 task differs from its v4 only in what its class overrides. Fields of the dataclasses are gymnasium's constructor
+arguments of the same names.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Info = dict[str, Array]
+Rows = slice | Array
+
+
+@dataclass(frozen=True)
+class Simulations:
+    """Live views of a batch of simulations, rows `[n, ...]`.
+
+    Attributes:
+        qpos: `[n, nq]` positions.
+        qvel: `[n, nv]` velocities.
+        ctrl: `[n, nu]` controls.
+        derived: the MjData fields that the task names, by name.
+        timestep: seconds a substep.
+        dt: seconds a control step.
+        init_qpos: `[nq]`.
+        init_qvel: `[nv]`.
+        body_mass: `[nbody]` in kg.
+        body_ids: body number by name.
+    """
+
+    qpos: Array
+    qvel: Array
+    ctrl: Array
+    derived: Mapping[str, Array]
+    timestep: float
+    dt: float
+    init_qpos: Array
+    init_qvel: Array
+    body_mass: Array
+    body_ids: Mapping[str, int]
+
+    def body(self, name: str, rows: Rows = slice(None)) -> Array:
+        """Positions `[n, 3]` of a body's frame."""
+        return self.derived["xpos"][rows, self.body_ids[name]]
+
+
+class Outcome(NamedTuple):
+    """What a step gave: rewards `[n]`, terminated `[n]` bool, and the info's arrays."""
+
+    rewards: Array
+    terminated: Array
+    info: Info
+
+
+class Task:
+    """One task: which model, how it resets, what it observes and pays."""
+
+    xml_file: str
+    frame_skip: int
+    derived: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def contact_forces(self) -> bool:
+        """Whether `cfrc_ext` is read, which the engine computes only on request."""
+        return False
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
+        """Initial `(qpos [nq], qvel [nv])` of one simulation, drawn in gymnasium's order."""
+
+    @abstractmethod
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        """A fresh array of observations `[rows, D]` float64."""
+
+    def before(self, sim: Simulations) -> Array | None:
+        """What `outcome` needs to know from before the step, copied."""
+        return None
+
+    @abstractmethod
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        """Rewards, terminations and info after the step."""
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        """The info of a reset, arrays `[rows]`."""
+        return {}
+
+
+def _square_sum(x: Array) -> Array:
+    # Row by row over contiguous memory: NumPy's pairwise order is then that of one row alone.
+    return np.square(x.reshape(len(x), -1)).sum(axis=1)
+
+
+def _norm(x: Array) -> Array:
+    # np.linalg.norm of a vector is the square root of BLAS's dot product; vecdot calls the same routine row by row.
+    x = np.ascontiguousarray(x)
+    return np.sqrt(np.vecdot(x, x))
+
+
+def _inside(x: Array, bounds: tuple[float, float]) -> Array:
+    return (bounds[0] < x) & (x < bounds[1])
+
+
+def _uniform_reset(rng: np.random.Generator, sim: Simulations, scale: float) -> tuple[Array, Array]:
+    qpos = sim.init_qpos + rng.uniform(low=-scale, high=scale, size=sim.init_qpos.size)
+    return qpos, sim.init_qvel + rng.uniform(low=-scale, high=scale, size=sim.init_qvel.size)
+
+
+def _normal_velocity_reset(rng: np.random.Generator, sim: Simulations, scale: float) -> tuple[Array, Array]:
+    qpos = sim.init_qpos + rng.uniform(low=-scale, high=scale, size=sim.init_qpos.size)
+    return qpos, sim.init_qvel + scale * rng.standard_normal(sim.init_qvel.size)
+
+
+@dataclass(frozen=True)
+class HalfCheetahV4(Task):
+    xml_file: str = "half_cheetah.xml"
+    frame_skip: int = 5
+    forward_reward_weight: float = 1.0
+    ctrl_cost_weight: float = 0.1
+    reset_noise_scale: float = 0.1
+    exclude_current_positions_from_observation: bool = True
+    forward_key: ClassVar[str] = "reward_run"
+
+    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
+        return _normal_velocity_reset(rng, sim, self.reset_noise_scale)
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        first = int(self.exclude_current_positions_from_observation)
+        return np.concatenate((sim.qpos[rows, first:], sim.qvel[rows]), axis=1)
+
+    def before(self, sim: Simulations) -> Array:
+        return sim.qpos[:, 0].copy()
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        x = sim.qpos[:, 0].copy()
+        velocity = (x - before) / sim.dt
+        forward = self.forward_reward_weight * velocity
+        ctrl_cost = self.ctrl_cost_weight * _square_sum(actions)
+        info = {"x_position": x, "x_velocity": velocity, self.forward_key: forward, "reward_ctrl": -ctrl_cost}
+        return Outcome(forward - ctrl_cost, np.zeros(len(x), np.bool_), info)
+
+
+@dataclass(frozen=True)
+class HalfCheetahV5(HalfCheetahV4):
+    forward_key: ClassVar[str] = "reward_forward"
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        return {"x_position": sim.qpos[rows, 0].copy()}
+
+
+@dataclass(frozen=True)
+class _Hopping(Task):
+    """Hopper and Walker2d: forward speed, a bonus for being upright, an end for falling."""
+
+    xml_file: str
+    frame_skip: int = 4
+    forward_reward_weight: float = 1.0
+    ctrl_cost_weight: float = 1e-3
+    healthy_reward: float = 1.0
+    terminate_when_unhealthy: bool = True
+    healthy_z_range: tuple[float, float] = (0.8, 2.0)
+    healthy_angle_range: tuple[float, float] = (-1.0, 1.0)
+    reset_noise_scale: float = 5e-3
+    exclude_current_positions_from_observation: bool = True
+
+    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
+        return _uniform_reset(rng, sim, self.reset_noise_scale)
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        first = int(self.exclude_current_positions_from_observation)
+        return np.concatenate((sim.qpos[rows, first:], np.clip(sim.qvel[rows], -10, 10)), axis=1)
+
+    def healthy(self, sim: Simulations) -> Array:
+        return _inside(sim.qpos[:, 1], self.healthy_z_range) & _inside(sim.qpos[:, 2], self.healthy_angle_range)
+
+    def before(self, sim: Simulations) -> Array:
+        return sim.qpos[:, 0].copy()
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        x = sim.qpos[:, 0].copy()
+        velocity = (x - before) / sim.dt
+        healthy = self.healthy(sim)
+        forward = self.forward_reward_weight * velocity
+        survive = self.survive(healthy)
+        ctrl_cost = self.ctrl_cost_weight * _square_sum(actions)
+        rewards = forward + survive - ctrl_cost
+        terminated = ~healthy & self.terminate_when_unhealthy
+        return Outcome(rewards, terminated, self.step_info(sim, x, velocity, forward, -ctrl_cost, survive))
+
+    def survive(self, healthy: Array) -> Array:
+        # v4 pays an unhealthy step too if it ends the episode.
+        return (healthy | self.terminate_when_unhealthy).astype(np.float64) * self.healthy_reward
+
+    def step_info(
+        self, sim: Simulations, x: Array, velocity: Array, forward: Array, reward_ctrl: Array, survive: Array
+    ) -> Info:
+        return {"x_position": x, "x_velocity": velocity}
+
+
+class _HoppingV5:
+    healthy_reward: float
+
+    def survive(self, healthy: Array) -> Array:
+        return healthy * self.healthy_reward
+
+    def step_info(
+        self, sim: Simulations, x: Array, velocity: Array, forward: Array, reward_ctrl: Array, survive: Array
+    ) -> Info:
+        return {
+            "x_position": x,
+            "z_distance_from_origin": sim.qpos[:, 1] - sim.init_qpos[1],
+            "x_velocity": velocity,
+            "reward_forward": forward,
+            "reward_ctrl": reward_ctrl,
+            "reward_survive": survive,
+        }
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        return {
+            "x_position": sim.qpos[rows, 0].copy(),
+            "z_distance_from_origin": sim.qpos[rows, 1] - sim.init_qpos[1],
+        }
+
+
+@dataclass(frozen=True)
+class HopperV4(_Hopping):
+    xml_file: str = "hopper.xml"
+    healthy_z_range: tuple[float, float] = (0.7, float("inf"))
+    healthy_angle_range: tuple[float, float] = (-0.2, 0.2)
+    healthy_state_range: tuple[float, float] = (-100.0, 100.0)
+
+    def healthy(self, sim: Simulations) -> Array:
+        rest = _inside(sim.qpos[:, 2:], self.healthy_state_range).all(1)
+        return super().healthy(sim) & rest & _inside(sim.qvel, self.healthy_state_range).all(1)
+
+
+class HopperV5(_HoppingV5, HopperV4):
+    pass
+
+
+@dataclass(frozen=True)
+class Walker2dV4(_Hopping):
+    xml_file: str = "walker2d.xml"
+
+
+@dataclass(frozen=True)
+class Walker2dV5(_HoppingV5, Walker2dV4):
+    xml_file: str = "walker2d_v5.xml"
+
+
+@dataclass(frozen=True)
+class SwimmerV4(Task):
+    xml_file: str = "swimmer.xml"
+    frame_skip: int = 4
+    forward_reward_weight: float = 1.0
+    ctrl_cost_weight: float = 1e-4
+    reset_noise_scale: float = 0.1
+    exclude_current_positions_from_observation: bool = True
+
+    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
+        return _uniform_reset(rng, sim, self.reset_noise_scale)
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        first = 2 * int(self.exclude_current_positions_from_observation)
+        return np.concatenate((sim.qpos[rows, first:], sim.qvel[rows]), axis=1)
+
+    def before(self, sim: Simulations) -> Array:
+        return sim.qpos[:, :2].copy()
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        xy = sim.qpos[:, :2].copy()
+        velocity = (xy - before) / sim.dt
+        forward = self.forward_reward_weight * velocity[:, 0]
+        ctrl_cost = self.ctrl_cost_weight * _square_sum(actions)
+        info = {
+            "x_position": xy[:, 0],
+            "y_position": xy[:, 1],
+            "distance_from_origin": _norm(xy),
+            "x_velocity": velocity[:, 0],
+            "y_velocity": velocity[:, 1],
+            "reward_ctrl": -ctrl_cost,
+        }
+        return Outcome(forward - ctrl_cost, np.zeros(len(xy), np.bool_), info | self.forward_info(forward))
+
+    def forward_info(self, forward: Array) -> Info:
+        return {"reward_fwd": forward, "forward_reward": forward}
+
+
+@dataclass(frozen=True)
+class SwimmerV5(SwimmerV4):
+    def forward_info(self, forward: Array) -> Info:
+        return {"reward_forward": forward}
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        return _origin_info(sim, rows)
+
+
+def _origin_info(sim: Simulations, rows: Rows) -> Info:
+    xy = sim.qpos[rows, :2].copy()
+    return {"x_position": xy[:, 0], "y_position": xy[:, 1], "distance_from_origin": _norm(xy)}
+
+
+@dataclass(frozen=True)
+class AntV4(Task):
+    xml_file: str = "ant.xml"
+    frame_skip: int = 5
+    ctrl_cost_weight: float = 0.5
+    use_contact_forces: bool = False
+    contact_cost_weight: float = 5e-4
+    healthy_reward: float = 1.0
+    terminate_when_unhealthy: bool = True
+    healthy_z_range: tuple[float, float] = (0.2, 1.0)
+    contact_force_range: tuple[float, float] = (-1.0, 1.0)
+    reset_noise_scale: float = 0.1
+    exclude_current_positions_from_observation: bool = True
+    derived: ClassVar[tuple[str, ...]] = ("xpos",)
+
+    @property
+    def contact_forces(self) -> bool:
+        return self.use_contact_forces
+
+    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
+        return _normal_velocity_reset(rng, sim, self.reset_noise_scale)
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        parts = [sim.qpos[rows, 2 * int(self.exclude_current_positions_from_observation) :], sim.qvel[rows]]
+        if self.use_contact_forces:
+            parts.append(self.clipped_forces(sim, rows))
+        return np.concatenate(parts, axis=1)
+
+    def clipped_forces(self, sim: Simulations, rows: Rows, first_body: int = 0) -> Array:
+        forces = np.clip(sim.derived["cfrc_ext"][rows, first_body:], *self.contact_force_range)
+        return forces.reshape(len(forces), -1)
+
+    def healthy(self, sim: Simulations) -> Array:
+        finite = np.isfinite(sim.qpos).all(1) & np.isfinite(sim.qvel).all(1)
+        return finite & (self.healthy_z_range[0] <= sim.qpos[:, 2]) & (sim.qpos[:, 2] <= self.healthy_z_range[1])
+
+    def before(self, sim: Simulations) -> Array:
+        return sim.body("torso")[:, :2].copy()
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        xy = sim.body("torso")[:, :2].copy()
+        velocity = (xy - before) / sim.dt
+        forward = velocity[:, 0]
+        healthy = self.healthy(sim)
+        survive = (healthy | self.terminate_when_unhealthy).astype(np.float64) * self.healthy_reward
+        ctrl_cost = costs = self.ctrl_cost_weight * _square_sum(actions)
+        info = {
+            "reward_forward": forward,
+            "reward_ctrl": -ctrl_cost,
+            "reward_survive": survive,
+            "x_position": xy[:, 0],
+            "y_position": xy[:, 1],
+            "distance_from_origin": _norm(xy),
+            "x_velocity": forward,
+            "y_velocity": velocity[:, 1],
+            "forward_reward": forward,
+        }
+        if self.use_contact_forces:
+            contact_cost = self.contact_cost_weight * _square_sum(self.clipped_forces(sim, slice(None)))
+            costs = ctrl_cost + contact_cost
+            info["reward_ctrl"] = -contact_cost
+        return Outcome(forward + survive - costs, ~healthy & self.terminate_when_unhealthy, info)
+
+
+@dataclass(frozen=True)
+class AntV5(Task):
+    xml_file: str = "ant.xml"
+    frame_skip: int = 5
+    forward_reward_weight: float = 1
+    ctrl_cost_weight: float = 0.5
+    contact_cost_weight: float = 5e-4
+    healthy_reward: float = 1.0
+    main_body: int | str = 1
+    terminate_when_unhealthy: bool = True
+    healthy_z_range: tuple[float, float] = (0.2, 1.0)
+    contact_force_range: tuple[float, float] = (-1.0, 1.0)
+    reset_noise_scale: float = 0.1
+    exclude_current_positions_from_observation: bool = True
+    include_cfrc_ext_in_observation: bool = True
+    derived: ClassVar[tuple[str, ...]] = ("xpos",)
+
+    @property
+    def contact_forces(self) -> bool:
+        return True
+
+    draw = AntV4.draw
+    clipped_forces = AntV4.clipped_forces
+    healthy = AntV4.healthy
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        parts = [sim.qpos[rows, 2 * int(self.exclude_current_positions_from_observation) :], sim.qvel[rows]]
+        if self.include_cfrc_ext_in_observation:
+            parts.append(self.clipped_forces(sim, rows, first_body=1))
+        return np.concatenate(parts, axis=1)
+
+    def before(self, sim: Simulations) -> Array:
+        body = sim.body_ids[self.main_body] if isinstance(self.main_body, str) else self.main_body
+        return sim.derived["xpos"][:, body, :2].copy()
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        velocity = (self.before(sim) - before) / sim.dt
+        healthy = self.healthy(sim)
+        forward = velocity[:, 0] * self.forward_reward_weight
+        survive = healthy * self.healthy_reward
+        ctrl_cost = self.ctrl_cost_weight * _square_sum(actions)
+        contact_cost = self.contact_cost_weight * _square_sum(self.clipped_forces(sim, slice(None)))
+        info = _origin_info(sim, slice(None)) | {
+            "x_velocity": velocity[:, 0],
+            "y_velocity": velocity[:, 1],
+            "reward_forward": forward,
+            "reward_ctrl": -ctrl_cost,
+            "reward_contact": -contact_cost,
+            "reward_survive": survive,
+        }
+        rewards = forward + survive - (ctrl_cost + contact_cost)
+        return Outcome(rewards, ~healthy & self.terminate_when_unhealthy, info)
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        return _origin_info(sim, rows)
+
+
+@dataclass(frozen=True)
+class _HumanoidV4Base(Task):
+    xml_file: str = "humanoid.xml"
+    frame_skip: int = 5
+    reset_noise_scale: float = 1e-2
+    exclude_current_positions_from_observation: bool = True
+    derived: ClassVar[tuple[str, ...]] = ("xipos", "cinert", "cvel", "qfrc_actuator")
+
+    @property
+    def contact_forces(self) -> bool:
+        return True
+
+    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
+        return _uniform_reset(rng, sim, self.reset_noise_scale)
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        parts = [sim.qpos[rows, 2 * int(self.exclude_current_positions_from_observation) :], sim.qvel[rows]]
+        parts += [sim.derived[name][rows] for name in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+    def before(self, sim: Simulations) -> Array:
+        # The centre of mass in the plane.
+        return (np.einsum("b,nbj->nj", sim.body_mass, sim.derived["xipos"]) / sim.body_mass.sum())[:, :2].copy()
+
+
+@dataclass(frozen=True)
+class _HumanoidV5Base(_HumanoidV4Base):
+    include_cinert_in_observation: bool = True
+    include_cvel_in_observation: bool = True
+    include_qfrc_actuator_in_observation: bool = True
+    include_cfrc_ext_in_observation: bool = True
+    derived: ClassVar[tuple[str, ...]] = (*_HumanoidV4Base.derived, "ten_length", "ten_velocity")
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        parts = [sim.qpos[rows, 2 * int(self.exclude_current_positions_from_observation) :], sim.qvel[rows]]
+        # The world body's and the free joint's entries are always zero, and left out from v5 on.
+        for name, first, included in (
+            ("cinert", 1, self.include_cinert_in_observation),
+            ("cvel", 1, self.include_cvel_in_observation),
+            ("qfrc_actuator", 6, self.include_qfrc_actuator_in_observation),
+            ("cfrc_ext", 1, self.include_cfrc_ext_in_observation),
+        ):
+            if included:
+                parts.append(sim.derived[name][rows, first:])
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+    def tendon_info(self, sim: Simulations, rows: Rows) -> Info:
+        return {
+            "tendon_length": sim.derived["ten_length"][rows].copy(),
+            "tendon_velocity": sim.derived["ten_velocity"][rows].copy(),
+        }
+
+
+@dataclass(frozen=True)
+class HumanoidV4(_HumanoidV4Base):
+    forward_reward_weight: float = 1.25
+    ctrl_cost_weight: float = 0.1
+    healthy_reward: float = 5.0
+    terminate_when_unhealthy: bool = True
+    healthy_z_range: tuple[float, float] = (1.0, 2.0)
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        xy = self.before(sim)
+        velocity = (xy - before) / sim.dt
+        healthy = _inside(sim.qpos[:, 2], self.healthy_z_range)
+        forward = self.forward_reward_weight * velocity[:, 0]
+        survive = (healthy | self.terminate_when_unhealthy).astype(np.float64) * self.healthy_reward
+        ctrl_cost = self.ctrl_cost_weight * _square_sum(np.ascontiguousarray(sim.ctrl))
+        info = {
+            "reward_linvel": forward,
+            "reward_quadctrl": -ctrl_cost,
+            "reward_alive": survive,
+            "x_position": xy[:, 0],
+            "y_position": xy[:, 1],
+            "distance_from_origin": _norm(xy),
+            "x_velocity": velocity[:, 0],
+            "y_velocity": velocity[:, 1],
+            "forward_reward": forward,
+        }
+        return Outcome(forward + survive - ctrl_cost, ~healthy & self.terminate_when_unhealthy, info)
+
+
+@dataclass(frozen=True)
+class HumanoidV5(_HumanoidV5Base):
+    forward_reward_weight: float = 1.25
+    ctrl_cost_weight: float = 0.1
+    contact_cost_weight: float = 5e-7
+    contact_cost_range: tuple[float, float] = (-np.inf, 10.0)
+    healthy_reward: float = 5.0
+    terminate_when_unhealthy: bool = True
+    healthy_z_range: tuple[float, float] = (1.0, 2.0)
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        velocity = (self.before(sim) - before) / sim.dt
+        healthy = _inside(sim.qpos[:, 2], self.healthy_z_range)
+        forward = self.forward_reward_weight * velocity[:, 0]
+        survive = healthy * self.healthy_reward
+        ctrl_cost = self.ctrl_cost_weight * _square_sum(np.ascontiguousarray(sim.ctrl))
+        contact_cost = self.contact_cost_weight * _square_sum(sim.derived["cfrc_ext"])
+        contact_cost = np.clip(contact_cost, *self.contact_cost_range)
+        info = self.reset_info(sim, slice(None)) | {
+            "x_velocity": velocity[:, 0],
+            "y_velocity": velocity[:, 1],
+            "reward_survive": survive,
+            "reward_forward": forward,
+            "reward_ctrl": -ctrl_cost,
+            "reward_contact": -contact_cost,
+        }
+        rewards = forward + survive - (ctrl_cost + contact_cost)
+        return Outcome(rewards, ~healthy & self.terminate_when_unhealthy, info)
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        return _origin_info(sim, rows) | self.tendon_info(sim, rows)
+
+
+@dataclass(frozen=True)
+class HumanoidStandupV4(_HumanoidV4Base):
+    xml_file: str = "humanoidstandup.xml"
+
+    def before(self, sim: Simulations) -> Array | None:  # type: ignore[override]
+        return None
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        impact_cost = np.minimum(5e-7 * _square_sum(sim.derived["cfrc_ext"]), 10)
+        return _standup_outcome(sim, 0.1 * _square_sum(np.ascontiguousarray(sim.ctrl)), impact_cost)
+
+
+@dataclass(frozen=True)
+class HumanoidStandupV5(_HumanoidV5Base):
+    xml_file: str = "humanoidstandup.xml"
+    uph_cost_weight: float = 1
+    ctrl_cost_weight: float = 0.1
+    impact_cost_weight: float = 5e-7
+    impact_cost_range: tuple[float, float] = (-np.inf, 10.0)
+
+    before = HumanoidStandupV4.before  # type: ignore[assignment]
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        ctrl_cost = self.ctrl_cost_weight * _square_sum(np.ascontiguousarray(sim.ctrl))
+        impact_cost = np.clip(
+            self.impact_cost_weight * _square_sum(sim.derived["cfrc_ext"]), *self.impact_cost_range
+        )
+        outcome = _standup_outcome(sim, ctrl_cost, impact_cost)
+        return outcome._replace(info=self.reset_info(sim, slice(None)) | outcome.info)
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        return {
+            "x_position": sim.qpos[rows, 0].copy(),
+            "y_position": sim.qpos[rows, 1].copy(),
+            "z_distance_from_origin": sim.qpos[rows, 2] - sim.init_qpos[2],
+        } | self.tendon_info(sim, rows)
+
+
+def _standup_outcome(sim: Simulations, ctrl_cost: Array, impact_cost: Array) -> Outcome:
+    up = (sim.qpos[:, 2] - 0) / sim.timestep
+    info = {"reward_linup": up, "reward_quadctrl": -ctrl_cost, "reward_impact": -impact_cost}
+    return Outcome(up - ctrl_cost - impact_cost + 1, np.zeros(len(up), np.bool_), info)
+
+
+@dataclass(frozen=True)
+class ReacherV5(Task):
+    xml_file: str = "reacher.xml"
+    frame_skip: int = 2
+    reward_dist_weight: float = 1
+    reward_control_weight: float = 1
+    derived: ClassVar[tuple[str, ...]] = ("xpos",)
+    target_dims: ClassVar[int] = 2
+
+    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
+        qpos = rng.uniform(low=-0.1, high=0.1, size=sim.init_qpos.size) + sim.init_qpos
+        while np.linalg.norm(goal := rng.uniform(low=-0.2, high=0.2, size=2)) >= 0.2:
+            pass
+        qpos[-2:] = goal
+        qvel = sim.init_qvel + rng.uniform(low=-0.005, high=0.005, size=sim.init_qvel.size)
+        qvel[-2:] = 0
+        return qpos, qvel
+
+    def to_target(self, sim: Simulations, rows: Rows) -> Array:
+        return sim.body("fingertip", rows) - sim.body("target", rows)
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        theta = sim.qpos[rows, :2]
+        vector = self.to_target(sim, rows)[:, : self.target_dims]
+        return np.concatenate(
+            (np.cos(theta), np.sin(theta), sim.qpos[rows, 2:], sim.qvel[rows, :2], vector), axis=1
+        )
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        vector = self.to_target(sim, slice(None)) if before is None else before
+        reward_dist = -_norm(vector) * self.reward_dist_weight
+        reward_ctrl = -_square_sum(actions) * self.reward_control_weight
+        info = {"reward_dist": reward_dist, "reward_ctrl": reward_ctrl}
+        return Outcome(reward_dist + reward_ctrl, np.zeros(len(actions), np.bool_), info)
+
+
+@dataclass(frozen=True)
+class ReacherV4(ReacherV5):
+    """v4 observes the target in three dimensions and pays for the state before the step."""
+
+    target_dims: ClassVar[int] = 3
+
+    def before(self, sim: Simulations) -> Array:
+        return self.to_target(sim, slice(None))
+
+
+@dataclass(frozen=True)
+class PusherV5(Task):
+    xml_file: str = "pusher_v5.xml"
+    frame_skip: int = 5
+    reward_near_weight: float = 0.5
+    reward_dist_weight: float = 1
+    reward_control_weight: float = 0.1
+    derived: ClassVar[tuple[str, ...]] = ("xpos",)
+
+    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
+        qpos = sim.init_qpos.copy()
+        goal = np.zeros(2)
+        while True:
+            cylinder = np.concatenate((rng.uniform(low=-0.3, high=0, size=1), rng.uniform(low=-0.2, high=0.2, size=1)))
+            if np.linalg.norm(cylinder - goal) > 0.17:
+                break
+        qpos[-4:-2] = cylinder
+        qpos[-2:] = goal
+        qvel = sim.init_qvel + rng.uniform(low=-0.005, high=0.005, size=sim.init_qvel.size)
+        qvel[-4:] = 0
+        return qpos, qvel
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        bodies = [sim.body(name, rows) for name in ("tips_arm", "object", "goal")]
+        return np.concatenate((sim.qpos[rows, :7], sim.qvel[rows, :7], *bodies), axis=1)
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        thing = sim.body("object")
+        reward_near = -_norm(thing - sim.body("tips_arm")) * self.reward_near_weight
+        reward_dist = -_norm(thing - sim.body("goal")) * self.reward_dist_weight
+        reward_ctrl = -_square_sum(actions) * self.reward_control_weight
+        info = {"reward_dist": reward_dist, "reward_ctrl": reward_ctrl, "reward_near": reward_near}
+        return Outcome(reward_dist + reward_ctrl + reward_near, np.zeros(len(actions), np.bool_), info)
+
+
+@dataclass(frozen=True)
+class InvertedPendulumV5(Task):
+    xml_file: str = "inverted_pendulum.xml"
+    frame_skip: int = 2
+    reset_noise_scale: float = 0.01
+
+    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
+        return _uniform_reset(rng, sim, self.reset_noise_scale)
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        return np.concatenate((sim.qpos[rows], sim.qvel[rows]), axis=1)
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        terminated = ~np.isfinite(obs).all(1) | (np.abs(obs[:, 1]) > 0.2)
+        rewards = (~terminated).astype(np.int64)
+        return Outcome(rewards, terminated, {"reward_survive": rewards})
+
+
+@dataclass(frozen=True)
+class InvertedPendulumV4(InvertedPendulumV5):
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        # v4 pays the step that ends the episode too.
+        terminated = super().outcome(sim, before, actions, obs).terminated
+        return Outcome(np.ones(len(obs)), terminated, {})
+
+
+@dataclass(frozen=True)
+class InvertedDoublePendulumV5(Task):
+    xml_file: str = "inverted_double_pendulum.xml"
+    frame_skip: int = 5
+    healthy_reward: float = 10.0
+    reset_noise_scale: float = 0.1
+    derived: ClassVar[tuple[str, ...]] = ("site_xpos", "qfrc_constraint")
+    n_forces: ClassVar[int] = 1
+
+    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
+        return _normal_velocity_reset(rng, sim, self.reset_noise_scale)
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        angles = sim.qpos[rows, 1:]
+        forces = np.clip(sim.derived["qfrc_constraint"][rows], -10, 10)[:, : self.n_forces]
+        velocity = np.clip(sim.qvel[rows], -10, 10)
+        return np.concatenate((sim.qpos[rows, :1], np.sin(angles), np.cos(angles), velocity, forces), axis=1)
+
+    def penalties(self, sim: Simulations) -> tuple[Array, Array, Array]:
+        """Terminated, distance penalty, velocity penalty, each `[n]`."""
+        x, y = sim.derived["site_xpos"][:, 0, 0], sim.derived["site_xpos"][:, 0, 2]
+        v1, v2 = sim.qvel[:, 1], sim.qvel[:, 2]
+        # float_power calls pow() as gymnasium's scalars do; an array's ** 2 multiplies, which can differ in the last bit.
+        distance = 0.01 * np.float_power(x, 2) + np.float_power(y - 2, 2)
+        return y <= 1, distance, 0.001 * np.float_power(v1, 2) + 0.005 * np.float_power(v2, 2)
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        terminated, distance, velocity = self.penalties(sim)
+        survive = self.healthy_reward * (~terminated).astype(np.int64)
+        info = {"reward_survive": survive, "distance_penalty": -distance, "velocity_penalty": -velocity}
+        return Outcome(survive - distance - velocity, terminated, info)
+
+
+@dataclass(frozen=True)
+class InvertedDoublePendulumV4(InvertedDoublePendulumV5):
+    n_forces: ClassVar[int] = 3
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        terminated, distance, velocity = self.penalties(sim)
+        return Outcome(10 - distance - velocity, terminated, {})
+
+
+TASKS: dict[str, type[Task]] = {
+    "HalfCheetah-v4": HalfCheetahV4,
+    "HalfCheetah-v5": HalfCheetahV5,
+    "Hopper-v4": HopperV4,
+    "Hopper-v5": HopperV5,
+    "Walker2d-v4": Walker2dV4,
+    "Walker2d-v5": Walker2dV5,
+    "Swimmer-v4": SwimmerV4,
+    "Swimmer-v5": SwimmerV5,
+    "Ant-v4": AntV4,
+    "Ant-v5": AntV5,
+    "Humanoid-v4": HumanoidV4,
+    "Humanoid-v5": HumanoidV5,
+    "HumanoidStandup-v4": HumanoidStandupV4,
+    "HumanoidStandup-v5": HumanoidStandupV5,
+    "Reacher-v4": ReacherV4,
+    "Reacher-v5": ReacherV5,
+    "Pusher-v5": PusherV5,  # gymnasium's Pusher-v4 doesn't run on MuJoCo 3 or later
+    "InvertedPendulum-v4": InvertedPendulumV4,
+    "InvertedPendulum-v5": InvertedPendulumV5,
+    "InvertedDoublePendulum-v4": InvertedDoublePendulumV4,
+    "InvertedDoublePendulum-v5": InvertedDoublePendulumV5,
+}

@@ -1,0 +1,93 @@
+"""Action distributions in closed form: diagonal Gaussian (Box) and categorical (Discrete)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Diagonal Gaussian N(mean, exp(log_std)^2).
+
+    Attributes:
+        mean: `[*B, A]`.
+        log_std: `[A]`, the same in every state.
+    """
+
+    mean: Tensor
+    log_std: Tensor
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """log N(a; mean, std^2) summed over the action's dimensions, `[*B]`."""
+        z = (actions - self.mean) * torch.exp(-self.log_std)
+        return -0.5 * (z.square().sum(-1) + self.mean.shape[-1] * math.log(2 * math.pi)) - self.log_std.sum()
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats, `[*B]` (the same number in every state)."""
+        value = self.log_std.sum() + 0.5 * self.mean.shape[-1] * (1 + math.log(2 * math.pi))
+        return value.expand(self.mean.shape[:-1])
+
+    def kl(self, other: Gaussian) -> Tensor:
+        """KL(self || other) = sum log(s2/s1) + (s1^2 + (m1 - m2)^2) / (2 s2^2) - 1/2, `[*B]`."""
+        log_ratio = other.log_std - self.log_std
+        inverse_variance = torch.exp(-2 * other.log_std)
+        moved = (self.mean - other.mean).square() * inverse_variance
+        return 0.5 * (moved + torch.exp(-2 * log_ratio) - 1).sum(-1) + log_ratio.sum()
+
+    def fisher_output(self, tangent: Tensor) -> Tensor:
+        """The Fisher matrix in the mean, diag(1/std^2), times a tangent `[*B, A]`."""
+        return tangent * torch.exp(-2 * self.log_std)
+
+    def detach(self) -> Gaussian:
+        """The same distribution, cut from the graph."""
+        return Gaussian(self.mean.detach(), self.log_std.detach())
+
+    def __getitem__(self, rows: object) -> Gaussian:
+        """Index the leading dimensions."""
+        return Gaussian(self.mean[rows], self.log_std)  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """Categorical distribution, softmax(logits).
+
+    Attributes:
+        logits: `[*B, n]`, unnormalised log-probabilities.
+    """
+
+    logits: Tensor
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """log softmax(logits)[a], `[*B]`, for integer actions `[*B]`."""
+        return F.log_softmax(self.logits, -1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, `[*B]`."""
+        log_p = F.log_softmax(self.logits, -1)
+        return -(log_p.exp() * log_p).sum(-1)
+
+    def kl(self, other: Categorical) -> Tensor:
+        """KL(self || other) = sum p (log p - log q), `[*B]`."""
+        log_p = F.log_softmax(self.logits, -1)
+        return (log_p.exp() * (log_p - F.log_softmax(other.logits, -1))).sum(-1)
+
+    def fisher_output(self, tangent: Tensor) -> Tensor:
+        """The Fisher matrix in the logits, diag(p) - p p^T, times a tangent `[*B, n]`."""
+        weighted = F.softmax(self.logits, -1) * tangent
+        return weighted - F.softmax(self.logits, -1) * weighted.sum(-1, keepdim=True)
+
+    def detach(self) -> Categorical:
+        """The same distribution, cut from the graph."""
+        return Categorical(self.logits.detach())
+
+    def __getitem__(self, rows: object) -> Categorical:
+        """Index the leading dimensions."""
+        return Categorical(self.logits[rows])  # type: ignore[index]
+
+
+Distribution = Gaussian | Categorical

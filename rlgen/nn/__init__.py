@@ -1,0 +1,1 @@
+"""Networks: multilayer perceptrons, normalisers, policies and critics, discriminators."""

@@ -1,0 +1,1 @@
+"""Policy optimizers, one file each, and the batch that they learn from."""

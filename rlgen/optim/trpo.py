@@ -1,0 +1,126 @@
+"""Trust Region Policy Optimization (Schulman et al. 2015, https://arxiv.org/abs/1502.05477)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from rlgen.functional.distributions import Distribution
+from rlgen.functional.trust_region import conjugate_gradient, line_search, tanh_mlp_gauss_newton
+from rlgen.nn.policy import Critic, Policy
+from rlgen.optim.advantages import standardize
+from rlgen.optim.critic import explained_variance, fit_critic
+from rlgen.types import Metrics, PolicyBatch
+
+
+@dataclass(frozen=True)
+class TRPOConfig:
+    """Settings of TRPO, by SB3-contrib's names.
+
+    Attributes:
+        target_kl: bound on the mean KL(old || new) of an update, in nats.
+        cg_max_steps: conjugate gradient iterations.
+        cg_damping: added to the Fisher matrix's diagonal.
+        line_search_shrinking_factor: each backtrack's length over the last.
+        line_search_max_iter: backtracks at most.
+        sub_sampling_factor: every n-th row enters the Fisher product; gradient and line search use all rows.
+        n_critic_updates: passes over the batch for the critic.
+        batch_size: the critic's minibatch.
+        learning_rate: the critic's Adam step.
+    """
+
+    target_kl: float = 0.01
+    cg_max_steps: int = 10
+    cg_damping: float = 0.1
+    line_search_shrinking_factor: float = 0.8
+    line_search_max_iter: int = 10
+    sub_sampling_factor: int = 1
+    n_critic_updates: int = 10
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+
+
+class TRPO:
+    """A natural-gradient step with a line search for the policy, then a regression for the critic."""
+
+    def __init__(self, policy: Policy, critic: Critic, config: TRPOConfig | None = None) -> None:
+        self.policy = policy
+        self.critic = critic
+        self.config = config or TRPOConfig()
+        self.critic_optimizer = torch.optim.Adam(critic.network.parameters(), self.config.learning_rate, fused=True)
+
+    def update(self, batch: PolicyBatch) -> Metrics:
+        """One trust-region step, then the critic's passes."""
+        metrics = dict(self._step(batch))
+        metrics["explained_variance"] = explained_variance(batch.values, batch.returns)
+        config = self.config
+        metrics["value_loss"] = fit_critic(
+            self.critic, self.critic_optimizer, batch.obs, batch.returns, config.n_critic_updates, config.batch_size
+        )
+        return metrics
+
+    def _step(self, batch: PolicyBatch) -> Metrics:
+        policy, config = self.policy, self.config
+        parameters = policy_parameters(policy)
+        inputs = policy.normalizer(batch.obs)
+        advantages = standardize(batch.advantages)
+
+        def surrogate(distribution: Distribution) -> Tensor:
+            """The importance-weighted advantage (eq. 14); its value at the old policy is the advantages' mean, 0."""
+            return (torch.exp(distribution.log_prob(batch.actions) - batch.log_probs) * advantages).mean()
+
+        current = policy.head(policy.network(inputs))
+        before = surrogate(current)
+        gradient = parameters_to_vector(torch.autograd.grad(before, parameters))
+        old = current.detach()
+        start = parameters_to_vector(parameters).detach()
+
+        fisher = fisher_product(policy, inputs[:: config.sub_sampling_factor], config.cg_damping)
+        direction = conjugate_gradient(fisher, gradient, config.cg_max_steps)
+        # The longest step with 1/2 x^T F x <= target_kl; the line search sees to the true KL.
+        full_step = direction * torch.sqrt(2 * config.target_kl / direction.dot(fisher(direction)))
+
+        @torch.no_grad()
+        def evaluate(step: Tensor) -> tuple[Tensor, Tensor]:
+            vector_to_parameters(start + step, parameters)
+            new = policy.head(policy.network(inputs))
+            return surrogate(new) - before.detach(), old.kl(new).mean()  # type: ignore[arg-type]
+
+        step, share = line_search(
+            evaluate, full_step, config.target_kl, config.line_search_shrinking_factor, config.line_search_max_iter
+        )
+        improvement, kl = evaluate(step)
+        return {
+            "kl": kl,
+            "surrogate_improvement": improvement,
+            "line_search_share": torch.tensor(share),
+            "entropy": old.entropy().mean(),
+        }
+
+
+def policy_parameters(policy: Policy) -> list[nn.Parameter]:
+    """The policy's parameters in the order of `fisher_product`: weights and biases by layer, then the log-std."""
+    network = list(policy.network.parameters())
+    return network if policy.log_std is None else [*network, policy.log_std]
+
+
+def fisher_product(policy: Policy, inputs: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
+    """v -> (F + damping I) v for the Fisher matrix F of the policy, averaged over normalised inputs `[B, D]`.
+
+    The network's block is a Gauss-Newton product; the log-std's is 2 I and, for a Gaussian, the two don't interact.
+    """
+    with torch.no_grad():
+        distribution = policy.head(policy.network(inputs)).detach()
+    network = list(policy.network.parameters())
+    product = tanh_mlp_gauss_newton(inputs, network, lambda tangent, rows: distribution[rows].fisher_output(tangent))
+    n_network = sum(p.numel() for p in network)
+
+    def damped(vector: Tensor) -> Tensor:
+        parts = torch.cat([product(vector[:n_network]), 2 * vector[n_network:]])
+        return parts + damping * vector
+
+    return damped

@@ -1,0 +1,105 @@
+"""The types that flow between collector, reward models, advantages and policy optimizers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Protocol, Self
+
+from torch import Tensor
+
+Metrics = Mapping[str, Tensor]
+"""Named 0-d tensors on the learner's device; moved to the host once an iteration."""
+
+
+class _Tensors:
+    """Base of the tensor dataclasses: the same operation on every field."""
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Map a function over every field, e.g. `batch.apply(lambda x: x[rows])`."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **{f.name: function(getattr(self, f.name)) for f in fields})  # type: ignore[type-var]
+
+    def __getitem__(self, rows: object) -> Self:
+        """Index the leading dimensions of every field."""
+        return self.apply(lambda x: x[rows])  # type: ignore[index]
+
+
+@dataclasses.dataclass(frozen=True)
+class Transitions(_Tensors):
+    """Steps of the environment with leading dimensions `*B`: a rollout `[T, N]`, a minibatch `[B]`, demonstrations.
+
+    Attributes:
+        obs: `[*B, *obs_shape]` float32, the raw observation before the step.
+        actions: `[*B, action_dim]` float32 (Box) or `[*B]` int64 (Discrete), as **executed** (after clipping).
+        next_obs: `[*B, *obs_shape]`, the **true** successor, never the observation after a reset.
+        rewards: `[*B]` float32, the environment's own reward.
+        terminated: `[*B]` bool, the episode ended in the task's own sense; never merged with
+        truncated: `[*B]` bool, the episode was cut by a time limit.
+    """
+
+    obs: Tensor
+    actions: Tensor
+    next_obs: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """What one collection of `T` steps in `N` environments gives.
+
+    Attributes:
+        transitions: `[T, N]`.
+        sampled_actions: `[T, N, action_dim]` before clipping (equal to the executed ones for Discrete): the policy
+            loss needs these, a reward model must see the executed ones.
+        episode_returns: true returns of the episodes that ended in this rollout, for reporting only.
+        episode_lengths: their lengths in steps.
+    """
+
+    transitions: Transitions
+    sampled_actions: Tensor
+    episode_returns: list[float]
+    episode_lengths: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyBatch(_Tensors):
+    """What a policy optimizer needs, flattened to `[B]`.
+
+    Attributes:
+        obs: `[B, *obs_shape]` raw observations.
+        actions: `[B, action_dim]` or `[B]`, as sampled.
+        log_probs: `[B]` log-probability of `actions` under the policy that sampled them.
+        values: `[B]` the critic's prediction before this update.
+        advantages: `[B]` generalised advantage estimates, not standardised.
+        returns: `[B]` the critic's regression targets, `advantages + values`.
+    """
+
+    obs: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+class RewardModel(Protocol):
+    """Scores transitions, then learns from them. VIME and GAIL are both this."""
+
+    def __call__(self, transitions: Transitions) -> Tensor:
+        """Rewards `[*B]`: pure, without gradient."""
+        ...
+
+    def update(self, transitions: Transitions) -> Metrics:
+        """Learn from a rollout `[T, N]`."""
+        ...
+
+
+class PolicyOptimizer(Protocol):
+    """Improves policy and critic from one batch; never knows where its rewards came from."""
+
+    def update(self, batch: PolicyBatch) -> Metrics:
+        """One iteration's update of policy and critic."""
+        ...
