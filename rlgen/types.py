@@ -100,6 +100,6 @@ class RewardModel(Protocol):
 class PolicyOptimizer(Protocol):
     """Improves policy and critic from one batch; never knows where its rewards came from."""
 
-    def update(self, batch: PolicyBatch) -> Metrics:
-        """One iteration's update of policy and critic."""
+    def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
+        """One iteration's update of policy and critic; `progress_remaining` falls from 1 to 0 over the training."""
         ...

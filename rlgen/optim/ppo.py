@@ -18,7 +18,7 @@ class PPOConfig:
     """Settings of PPO, by SB3's names.
 
     Attributes:
-        learning_rate: Adam's step for policy and critic at the start.
+        learning_rate: Adam's step for policy and critic at the start, annealed linearly over the training.
         n_epochs: passes over the batch.
         batch_size: rows a minibatch.
         clip_range: the probability ratio is clipped to 1 +- this.
@@ -48,14 +48,11 @@ class PPO:
         groups = [{"params": self.policy_weights}, {"params": self.critic_weights}]
         self.optimizer = torch.optim.Adam(groups, self.config.learning_rate, eps=1e-5, fused=True)
 
-    def set_progress(self, remaining: float) -> None:
-        """Anneal the learning rate linearly: `remaining` runs from 1 at the start of training to 0 at its end."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * max(remaining, 0.02)
-
-    def update(self, batch: PolicyBatch) -> Metrics:
-        """All passes over one batch."""
+    def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
+        """All passes over one batch, at the learning rate times `progress_remaining` (at least 0.02)."""
         config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * max(progress_remaining, 0.02)
         inputs = self.policy.normalizer(batch.obs)
         advantages = standardize(batch.advantages)
         metrics: dict[str, torch.Tensor] = {"explained_variance": explained_variance(batch.values, batch.returns)}

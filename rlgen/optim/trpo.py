@@ -22,7 +22,9 @@ class TRPOConfig:
     """Settings of TRPO, by SB3-contrib's names.
 
     Attributes:
-        target_kl: bound on the mean KL(old || new) of an update, in nats.
+        target_kl: bound on the mean KL(old || new) of an update, in nats, at the start.
+        final_share: what is left of `target_kl` and `learning_rate` at the end; both fall linearly. 1 is TRPO as
+            published; less makes the last policies steadier.
         cg_max_steps: conjugate gradient iterations.
         cg_damping: added to the Fisher matrix's diagonal.
         line_search_shrinking_factor: each backtrack's length over the last.
@@ -34,6 +36,7 @@ class TRPOConfig:
     """
 
     target_kl: float = 0.01
+    final_share: float = 1.0
     cg_max_steps: int = 10
     cg_damping: float = 0.1
     line_search_shrinking_factor: float = 0.8
@@ -53,17 +56,19 @@ class TRPO:
         self.config = config or TRPOConfig()
         self.critic_optimizer = torch.optim.Adam(critic.network.parameters(), self.config.learning_rate, fused=True)
 
-    def update(self, batch: PolicyBatch) -> Metrics:
+    def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
         """One trust-region step, then the critic's passes."""
-        metrics = dict(self._step(batch))
-        metrics["explained_variance"] = explained_variance(batch.values, batch.returns)
         config = self.config
+        share = config.final_share + (1 - config.final_share) * progress_remaining
+        self.critic_optimizer.param_groups[0]["lr"] = config.learning_rate * share
+        metrics = dict(self._step(batch, config.target_kl * share))
+        metrics["explained_variance"] = explained_variance(batch.values, batch.returns)
         metrics["value_loss"] = fit_critic(
             self.critic, self.critic_optimizer, batch.obs, batch.returns, config.n_critic_updates, config.batch_size
         )
         return metrics
 
-    def _step(self, batch: PolicyBatch) -> Metrics:
+    def _step(self, batch: PolicyBatch, target_kl: float) -> Metrics:
         policy, config = self.policy, self.config
         parameters = policy_parameters(policy)
         inputs = policy.normalizer(batch.obs)
@@ -82,7 +87,7 @@ class TRPO:
         fisher = fisher_product(policy, inputs[:: config.sub_sampling_factor], config.cg_damping)
         direction = conjugate_gradient(fisher, gradient, config.cg_max_steps)
         # The longest step with 1/2 x^T F x <= target_kl; the line search sees to the true KL.
-        full_step = direction * torch.sqrt(2 * config.target_kl / direction.dot(fisher(direction)))
+        full_step = direction * torch.sqrt(2 * target_kl / direction.dot(fisher(direction)))
 
         @torch.no_grad()
         def evaluate(step: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,7 +96,7 @@ class TRPO:
             return surrogate(new) - before.detach(), old.kl(new).mean()  # type: ignore[arg-type]
 
         step, share = line_search(
-            evaluate, full_step, config.target_kl, config.line_search_shrinking_factor, config.line_search_max_iter
+            evaluate, full_step, target_kl, config.line_search_shrinking_factor, config.line_search_max_iter
         )
         improvement, kl = evaluate(step)
         return {

@@ -1,0 +1,335 @@
+"""Demonstration datasets: one folder an environment, `episodes.npz` (no pickles) and `manifest.json`."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import math
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+
+from rlgen.data.episodes import Episode
+from rlgen.files import canonical_json, sha256, versions, write_atomically, write_json
+from rlgen.types import Transitions
+
+FORMAT = "rlgen demonstrations 1"
+ARRAYS = ("obs", "final_obs", "actions", "rewards", "lengths", "terminated", "truncated")
+MAX_BYTES = 1 << 30
+
+
+class DemonstrationError(ValueError):
+    """A dataset can't be used: the message names the file, the episode and the field."""
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """State-action pairs of an expert.
+
+    Attributes:
+        transitions: the kept pairs, `[P]`, float32; `next_obs` is each pair's true successor, also when subsampled.
+        env_id: the environment they were recorded in.
+        episode_indices: which episodes of the dataset were drawn.
+        episode_returns: the returns of those.
+        dataset_return_mean: mean return of all the dataset's episodes, failed ones too; the expert's score.
+        dataset_return_std: its standard deviation.
+        subsample: one pair in this many was kept.
+        deterministic: whether the expert acted by its mode.
+        path: the dataset's folder.
+    """
+
+    transitions: Transitions
+    env_id: str
+    episode_indices: list[int]
+    episode_returns: list[float]
+    dataset_return_mean: float
+    dataset_return_std: float
+    subsample: int
+    deterministic: bool
+    path: Path
+
+    def __str__(self) -> str:
+        returns = ", ".join(f"{value:.0f}" for value in self.episode_returns)
+        return (
+            f"{len(self.transitions.rewards)} pairs of {len(self.episode_indices)} {self.env_id} trajectories "
+            f"(every {self.subsample}th pair; returns {returns}; the expert's mean {self.dataset_return_mean:.0f})"
+        )
+
+
+def failed_episodes(returns: Sequence[float]) -> list[int]:
+    """Indices of episodes whose return is lower than the median by more than half of the median's size."""
+    median = float(np.median(returns))
+    return [i for i, value in enumerate(returns) if value < median - abs(median) / 2]
+
+
+def save_demonstrations(
+    folder: Path,
+    *,
+    env_id: str,
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+    episodes: Sequence[Episode],
+    deterministic: bool,
+    algorithm: str,
+    command: str,
+    seed: int,
+) -> None:
+    """Write a dataset, validated as it would be on loading; each file is whole or absent.
+
+    Args:
+        folder: `expert_data/<env_id>`.
+        env_id: the environment.
+        observation_space: of a single environment.
+        action_space: of a single environment; executed actions lie inside.
+        episodes: complete ones, failures too.
+        deterministic: whether the expert acted by its mode.
+        algorithm: what trained the expert.
+        command: what made the data.
+        seed: of that command.
+
+    Raises:
+        DemonstrationError: an episode is not what the spaces say.
+    """
+    if not episodes:
+        raise DemonstrationError(f"{folder}: no episodes to save")
+    returns = [episode.total_reward for episode in episodes]
+    arrays = {
+        "obs": np.concatenate([e.obs[:-1] for e in episodes]).astype(np.float32),
+        "final_obs": np.stack([e.obs[-1] for e in episodes]).astype(np.float32),
+        "actions": np.concatenate([e.actions for e in episodes]),
+        "rewards": np.concatenate([e.rewards for e in episodes]).astype(np.float32),
+        "lengths": np.array([len(e.actions) for e in episodes], np.int64),
+        "terminated": np.array([e.terminated for e in episodes]),
+        "truncated": np.array([e.truncated for e in episodes]),
+    }
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    manifest = {
+        "format": FORMAT,
+        "env_id": env_id,
+        "observation_space": _describe(observation_space),
+        "action_space": _describe(action_space),
+        "n_episodes": len(episodes),
+        "returns": returns,
+        "return_mean": float(np.mean(returns)),
+        "return_std": float(np.std(returns)),
+        "failed_episodes": failed_episodes(returns),
+        "deterministic": deterministic,
+        "algorithm": algorithm,
+        "command": command,
+        "seed": seed,
+        "versions": versions(),
+        "sha256": {"episodes.npz": sha256(content.getvalue())},
+    }
+    _validate(arrays, manifest, folder)
+    write_atomically(folder / "episodes.npz", lambda file: file.write(content.getvalue()))
+    # The manifest comes last: arrays without it, or with an older one, fail their checksum and never load.
+    write_json(folder / "manifest.json", manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
+
+
+def load_demonstrations(
+    path: str | Path,
+    env_id: str,
+    n_trajectories: int | None = None,
+    subsample: int = 20,
+    *,
+    seed: int = 0,
+    include_failed: bool = False,
+) -> Demonstrations:
+    """Draw trajectories by the protocol of Ho & Ermon (2016): every `subsample`-th pair from a random offset each.
+
+    The draw leaves out failed episodes (return below half of the median's; the manifest lists them) unless told
+    otherwise: in a pilot one failure among four trajectories held GAIL at half of the expert's return, because the
+    agent was asked to match the failure too. Data and expert's mean keep them.
+
+    Args:
+        path: the folder that holds the datasets, or one dataset's folder.
+        env_id: the environment, with its version.
+        n_trajectories: how many episodes to draw without replacement; all that may be drawn unless told.
+        subsample: keep one pair in this many; 1 keeps all.
+        seed: of the draw.
+        include_failed: draw from failed episodes too.
+
+    Raises:
+        DemonstrationError: no such dataset, a damaged or inconsistent one, or too few episodes.
+    """
+    folder = _find(Path(path), env_id)
+    manifest = _read_manifest(folder / "manifest.json")
+    if manifest["env_id"] != env_id:
+        raise DemonstrationError(
+            f"{folder}/manifest.json: field env_id: it was recorded in {manifest['env_id']}, not {env_id}; versions of "
+            "an environment differ and are never substituted"
+        )
+    arrays = _read_arrays(folder / "episodes.npz", manifest)
+    _validate(arrays, manifest, folder)
+    if (recorded := manifest["versions"].get("mujoco")) != (here := version("mujoco")):
+        warnings.warn(f"{folder} was recorded with MuJoCo {recorded}, this is {here}: replays will differ", stacklevel=2)
+    if subsample < 1:
+        raise DemonstrationError(f"subsample must be at least 1; got {subsample}")
+
+    failed = set() if include_failed else set(manifest["failed_episodes"])
+    candidates = [i for i in range(manifest["n_episodes"]) if i not in failed]
+    n_trajectories = len(candidates) if n_trajectories is None else n_trajectories
+    if not 1 <= n_trajectories <= len(candidates):
+        raise DemonstrationError(
+            f"{folder} has {len(candidates)} trajectories to draw from ({len(failed)} failed ones left out); "
+            f"n_trajectories is {n_trajectories}"
+        )
+    rng = np.random.default_rng(seed)
+    drawn = sorted(rng.choice(candidates, n_trajectories, replace=False).tolist())
+    starts = np.concatenate(([0], np.cumsum(arrays["lengths"])))
+    rows, last = [], []
+    for i in drawn:
+        offset = int(rng.integers(min(subsample, arrays["lengths"][i])))
+        rows.append(np.arange(starts[i] + offset, starts[i + 1], subsample))
+        last.append(rows[-1] == starts[i + 1] - 1)
+    kept, is_last = np.concatenate(rows), np.concatenate(last)
+    episode = np.searchsorted(starts, kept, side="right") - 1
+    next_obs = arrays["obs"][np.minimum(kept + 1, len(arrays["obs"]) - 1)]
+    next_obs[is_last] = arrays["final_obs"][episode[is_last]]
+    transitions = Transitions(
+        obs=torch.from_numpy(arrays["obs"][kept]),
+        actions=torch.from_numpy(arrays["actions"][kept]),
+        next_obs=torch.from_numpy(next_obs),
+        rewards=torch.from_numpy(arrays["rewards"][kept]),
+        terminated=torch.from_numpy(is_last & arrays["terminated"][episode]),
+        truncated=torch.from_numpy(is_last & arrays["truncated"][episode]),
+    )
+    return Demonstrations(
+        transitions,
+        env_id,
+        drawn,
+        [manifest["returns"][i] for i in drawn],
+        manifest["return_mean"],
+        manifest["return_std"],
+        subsample,
+        manifest["deterministic"],
+        folder,
+    )
+
+
+def _find(path: Path, env_id: str) -> Path:
+    for folder in (path / env_id, path):
+        if (folder / "manifest.json").is_file():
+            return folder
+    found = sorted(p.parent.name for p in path.glob("*/manifest.json")) if path.is_dir() else []
+    near = difflib.get_close_matches(env_id, found, 1)
+    here = f"it has {', '.join(found)}" if found else "it has none"
+    nearest = f"; the nearest is {near[0]} (--env {near[0]}), which is another environment" if near else ""
+    raise DemonstrationError(
+        f"{path}: no dataset for {env_id}; {here}{nearest}. "
+        f"Record one: python scripts/expert.py --env {env_id} --output {path}"
+    )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        checksum = manifest.pop("sha256_manifest")
+        intact = checksum == sha256(canonical_json(manifest))
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise DemonstrationError(f"{path}: not a dataset's manifest ({type(error).__name__}: {error})") from None
+    if not intact:
+        raise DemonstrationError(f"{path}: field sha256_manifest: the manifest was changed or damaged")
+    if manifest.get("format") != FORMAT:
+        raise DemonstrationError(f"{path}: field format: {manifest.get('format')!r}; this version reads {FORMAT!r}")
+    return dict(manifest)
+
+
+def _read_arrays(path: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DemonstrationError(f"{path}: {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
+        content = path.read_bytes()
+    except OSError as error:
+        raise DemonstrationError(f"{path}: {error.strerror}") from None
+    if sha256(content) != manifest["sha256"]["episodes.npz"]:
+        raise DemonstrationError(f"{path}: field sha256: the file is cut, damaged or not the one of its manifest")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > MAX_BYTES:
+            raise DemonstrationError(f"{path}: unpacks to {size} bytes; at most {MAX_BYTES} are read")
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            missing = [name for name in ARRAYS if name not in file]
+            if missing:
+                raise DemonstrationError(f"{path}: field {missing[0]}: missing")
+            return {name: file[name] for name in ARRAYS}
+    except DemonstrationError:
+        raise
+    except Exception as error:  # zip and npy readers raise many kinds on foreign bytes
+        raise DemonstrationError(f"{path}: not an npz of plain arrays ({type(error).__name__}: {error})") from None
+
+
+def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any], folder: Path) -> None:
+    """Everything that a dataset promises; the same for saving and loading."""
+
+    def fail(field: str, message: str, episode: int | None = None) -> None:
+        where = "" if episode is None else f"episode {episode}: "
+        raise DemonstrationError(f"{folder}/episodes.npz: {where}field {field}: {message}")
+
+    lengths = arrays["lengths"]
+    if lengths.ndim != 1 or lengths.dtype != np.int64 or not len(lengths) or lengths.min() < 1:
+        fail("lengths", "must be a list of at least one positive int64")
+    n_episodes, n_steps = len(lengths), int(lengths.sum())
+    obs_space, action_space = manifest["observation_space"], manifest["action_space"]
+    discrete = action_space["type"] == "Discrete"
+    expected: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+        "obs": ((n_steps, *obs_space["shape"]), np.float32),
+        "final_obs": ((n_episodes, *obs_space["shape"]), np.float32),
+        "actions": ((n_steps, *action_space["shape"]), np.int64 if discrete else np.float32),
+        "rewards": ((n_steps,), np.float32),
+        "terminated": ((n_episodes,), np.bool_),
+        "truncated": ((n_episodes,), np.bool_),
+    }
+    for field, (shape, dtype) in expected.items():
+        if arrays[field].shape != shape:
+            fail(field, f"shape {arrays[field].shape}; the spaces and lengths say {shape}")
+        if arrays[field].dtype != dtype:
+            fail(field, f"dtype {arrays[field].dtype}; must be {np.dtype(dtype)}")
+    episode_of_step = np.repeat(np.arange(n_episodes), lengths)
+    for field in ("obs", "actions", "rewards", "final_obs"):
+        bad = np.flatnonzero(~np.isfinite(arrays[field].reshape(len(arrays[field]), -1)).all(1))
+        if len(bad):
+            fail(field, "NaN or infinite", int(bad[0] if field == "final_obs" else episode_of_step[bad[0]]))
+    if discrete:
+        outside = (arrays["actions"] < 0) | (arrays["actions"] >= action_space["n"])
+        bounds = f"0..{action_space['n'] - 1}"
+    else:
+        low, high = np.array(action_space["low"], np.float32), np.array(action_space["high"], np.float32)
+        outside = ((arrays["actions"] < low) | (arrays["actions"] > high)).any(1)
+        bounds = f"[{action_space['low']}, {action_space['high']}]"
+    if outside.any():
+        fail("actions", f"outside {bounds}", int(episode_of_step[np.flatnonzero(outside)[0]]))
+    for i in range(n_episodes):
+        if not (arrays["terminated"][i] or arrays["truncated"][i]):
+            fail("terminated", "neither terminated nor truncated: the episode is incomplete", i)
+    returns = [float(x.sum(dtype=np.float64)) for x in np.split(arrays["rewards"], np.cumsum(lengths)[:-1])]
+    if len(manifest["returns"]) != n_episodes or manifest["n_episodes"] != n_episodes:
+        fail("returns", f"the manifest lists {len(manifest['returns'])} episodes, the arrays hold {n_episodes}")
+    for i, (told, found) in enumerate(zip(manifest["returns"], returns, strict=True)):
+        if not math.isclose(told, found, rel_tol=1e-6, abs_tol=1e-3):
+            fail("returns", f"the manifest says {told}, the rewards sum to {found}", i)
+
+
+def _describe(space: gym.Space[Any]) -> dict[str, Any]:
+    if isinstance(space, spaces.Discrete):
+        return {"type": "Discrete", "shape": [], "n": int(space.n)}
+    if not isinstance(space, spaces.Box):
+        raise DemonstrationError(f"spaces must be Box or Discrete; got {space}")
+
+    def finite(bound: npt.NDArray[Any]) -> list[Any]:
+        return [float(x) if np.isfinite(x) else None for x in bound.ravel()]
+
+    return {"type": "Box", "shape": list(space.shape), "low": finite(space.low), "high": finite(space.high)}

@@ -1,0 +1,89 @@
+"""Whole episodes: what evaluation counts and what a demonstration dataset holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class Predictor(Protocol):
+    """What acts in an evaluation: SB3's `predict`."""
+
+    def predict(self, observation: Array, *, deterministic: bool = False) -> tuple[Array, Any]:
+        """Executable actions `[N, ...]` for observations `[N, D]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One complete episode of T steps.
+
+    Attributes:
+        obs: `[T + 1, *obs_shape]` float32, the last being the true final observation.
+        actions: `[T, A]` float32 or `[T]` int64, as executed.
+        rewards: `[T]` float32.
+        terminated: ended in the task's own sense.
+        truncated: cut by the time limit.
+    """
+
+    obs: Array
+    actions: Array
+    rewards: Array
+    terminated: bool
+    truncated: bool
+
+    @property
+    def total_reward(self) -> float:
+        """The undiscounted return."""
+        return float(self.rewards.sum(dtype=np.float64))
+
+
+class RandomActor:
+    """Uniform actions from a single environment's action space: the zero of a normalised score."""
+
+    def __init__(self, action_space: gym.Space[Any], seed: int) -> None:
+        self.action_space = action_space
+        self.action_space.seed(seed)
+
+    def predict(self, observation: Array, *, deterministic: bool = False) -> tuple[Array, None]:
+        """One action an observation; there is no deterministic one."""
+        return np.array([self.action_space.sample() for _ in observation]), None
+
+
+def run_episodes(
+    actor: Predictor, envs: gym.vector.VectorEnv[Any, Any, Any], deterministic: bool = False, seed: int | None = None
+) -> list[Episode]:
+    """Run the first episode of every environment, so that short episodes are not counted more often than long ones.
+
+    Args:
+        actor: acts on float32 observations.
+        envs: same-step autoreset, with a time limit; its number of environments is the number of episodes.
+        deterministic: act by the mode.
+        seed: of the environments.
+    """
+    observation, _ = envs.reset(seed=seed)
+    running = np.ones(envs.num_envs, np.bool_)
+    ends: list[tuple[int, bool, bool, Array]] = [(0, False, False, observation[0])] * envs.num_envs
+    obs, actions, rewards = [], [], []
+    while running.any():
+        obs.append(observation.astype(np.float32))
+        action, _ = actor.predict(obs[-1], deterministic=deterministic)
+        observation, reward, terminated, truncated, infos = envs.step(action)
+        actions.append(action)
+        rewards.append(reward.astype(np.float32))
+        for i in np.flatnonzero(running & (terminated | truncated)):
+            ends[i] = (len(obs), bool(terminated[i]), bool(truncated[i]), np.array(infos["final_obs"][i], np.float32))
+            running[i] = False
+    episodes = []
+    for i, (length, terminated_, truncated_, final) in enumerate(ends):
+        rows = np.stack([*(x[i] for x in obs[:length]), final])
+        acted = np.stack([x[i] for x in actions[:length]])
+        paid = np.array([x[i] for x in rewards[:length]], np.float32)
+        episodes.append(Episode(rows, acted, paid, terminated_, truncated_))
+    return episodes

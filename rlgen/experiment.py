@@ -1,0 +1,196 @@
+"""One run from settings to summary: the code path that all training scripts share."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import nn
+
+from rlgen.data.collect import Collector
+from rlgen.envs import make_vec
+from rlgen.evaluate import evaluate, normalised_score, random_return
+from rlgen.nn.policy import Actor, Critic, Policy
+from rlgen.presets import Learner
+from rlgen.run_log import RunLog
+from rlgen.train import train
+from rlgen.types import RewardModel
+
+MakeReward = Callable[[gym.vector.VectorEnv, Policy], RewardModel]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves in memory; the same is in its folder.
+
+    Attributes:
+        policy: as it was when training ended.
+        critic: likewise.
+        summary: the content of `summary.json`.
+        interrupted: the signal that ended training early, or None.
+    """
+
+    policy: Policy
+    critic: Critic
+    summary: dict[str, Any]
+    interrupted: int | None
+
+
+class _Interrupted(Exception):
+    pass
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: CUDA is asked for and absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("--device cuda: this installation of torch finds no CUDA device; use --device cpu")
+    return torch.device(name)
+
+
+def run(
+    *,
+    env_id: str,
+    learner: Learner,
+    make_reward: MakeReward,
+    algorithm: str,
+    reward: str,
+    config: Any,
+    run_dir: Path,
+    columns: dict[str, str],
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+    eval_episodes: int = 50,
+    expert_return: float | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Result:
+    """Train, then evaluate the last policy, in a folder that tells the whole story.
+
+    The true return is reported and decides nothing: the last policy is the result. SIGINT or SIGTERM ends training
+    after the iteration in progress, with checkpoint and summary as usual.
+
+    Args:
+        env_id: gymnasium id.
+        learner: settings of the policy's side.
+        make_reward: from environments and policy (on its device) to the reward model.
+        algorithm: name for the summary.
+        reward: likewise.
+        config: a dataclass, written to `config.json`.
+        run_dir: the run's folder.
+        columns: metrics to display, with short titles.
+        seed: of environments, networks, actions and minibatches.
+        device: of the networks; acting is done in NumPy on the CPU, where it is faster.
+        threads: of torch and of the environments; all processors unless told.
+        eval_episodes: episodes of the final evaluation.
+        expert_return: the one of a normalised score; no score without.
+        facts: added to the summary.
+    """
+    started = time.perf_counter()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    place = choose_device(device)
+    envs = make_vec(env_id, learner.n_envs, seed, n_threads=threads)
+    policy, critic, optimizer = learner.build(envs)
+    policy.to(place)
+    critic.to(place)
+    reward_model = make_reward(envs, policy)
+    collector = Collector(envs, learner.n_steps, place)
+    print(f"{env_id}: {learner.n_envs} x {type(envs).__name__}, networks on {place}, run folder {run_dir}", flush=True)
+
+    log = RunLog(run_dir, config, learner.total_timesteps, columns)
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: received.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    progress = {"steps": 0, "seconds": 0.0}
+
+    def on_iteration(iteration: Any) -> None:
+        log(iteration)
+        progress.update(steps=iteration.env_steps, seconds=iteration.wall_seconds)
+        if received:
+            raise _Interrupted
+
+    try:
+        with log:
+            train(
+                collector,
+                policy,
+                critic,
+                optimizer,
+                reward_model,
+                total_timesteps=learner.total_timesteps,
+                gamma=learner.gamma,
+                gae_lambda=learner.gae_lambda,
+                rng=np.random.default_rng(seed),
+                on_iteration=on_iteration,
+            )
+    except _Interrupted:
+        print("interrupted: saving and evaluating what there is", flush=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    modules: dict[str, nn.Module] = {"policy": policy, "critic": critic}
+    if isinstance(reward_model, nn.Module):
+        modules["reward_model"] = reward_model
+    log.save_checkpoint(modules)
+
+    deterministic = evaluate(Actor(policy), env_id, eval_episodes, seed=seed + 10_000)
+    actor = Actor(policy, np.random.default_rng(seed))
+    stochastic = evaluate(actor, env_id, eval_episodes, seed=seed + 10_000, deterministic=False)
+    zero = random_return(env_id, eval_episodes, seed=seed + 10_000)
+    summary: dict[str, Any] = {
+        "env_id": env_id,
+        "algorithm": algorithm,
+        "reward": reward,
+        "seed": seed,
+        "env_steps": progress["steps"],
+        "wall_seconds": round(progress["seconds"], 2),
+        "steps_per_second": round(progress["steps"] / progress["seconds"]) if progress["seconds"] else 0,
+        "return_mean": deterministic.mean,
+        "return_std": deterministic.std,
+        "episodes": eval_episodes,
+        "episode_length_mean": float(np.mean(deterministic.lengths)),
+        "stochastic_return_mean": stochastic.mean,
+        "stochastic_return_std": stochastic.std,
+        "random_return_mean": zero.mean,
+        "expert_return_mean": expert_return,
+        "normalised_score": None,
+        "stochastic_normalised_score": None,
+        "interrupted": bool(received),
+        "device": str(place),
+        "total_seconds": round(time.perf_counter() - started, 2),
+        **(facts or {}),
+    }
+    if expert_return is not None:
+        summary["normalised_score"] = normalised_score(deterministic.mean, zero.mean, expert_return)
+        summary["stochastic_normalised_score"] = normalised_score(stochastic.mean, zero.mean, expert_return)
+    log.save_summary(summary)
+    envs.close()
+    return Result(policy, critic, summary, received[0] if received else None)
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """A few lines for the person at the terminal."""
+    print(
+        f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s ({summary['steps_per_second']:,} a second)\n"
+        f"return of {summary['episodes']} episodes: deterministic {summary['return_mean']:.0f} +- "
+        f"{summary['return_std']:.0f}, stochastic {summary['stochastic_return_mean']:.0f} +- "
+        f"{summary['stochastic_return_std']:.0f}, random {summary['random_return_mean']:.0f}"
+    )
+    if summary["normalised_score"] is not None:
+        print(
+            f"expert {summary['expert_return_mean']:.0f}: normalised score {summary['normalised_score']:.3f} "
+            f"deterministic, {summary['stochastic_normalised_score']:.3f} stochastic (0 random, 1 expert)"
+        )

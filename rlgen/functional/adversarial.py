@@ -1,0 +1,80 @@
+"""Losses and rewards of adversarial imitation, on logits: high means expert, D = sigmoid(logit).
+
+Rewards differ in what an episode's length is worth (their survival bias):
+
+- `reward_softplus`, -log(1 - D), is always positive: it pays for living on, even for an agent that looks nothing like
+  the expert, and so fits tasks in which staying alive is part of the skill (Hopper, Walker2d).
+- `reward_log_d`, log D, is always negative: each step costs, and ending the episode early pays, so it fits tasks that
+  end on success (MountainCar, Acrobot).
+- `reward_logit`, log D - log(1 - D), has no sign of its own: it is zero where policy and expert can't be told apart,
+  and biased by whichever side the discriminator favours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def reward_softplus(logits: Tensor) -> Tensor:
+    """-log(1 - D) = softplus(logit), in (0, inf): Ho & Ermon (2016), Algorithm 1, with the sign of a reward."""
+    return F.softplus(logits)
+
+
+def reward_log_d(logits: Tensor) -> Tensor:
+    """log D = -softplus(-logit), in (-inf, 0)."""
+    return F.logsigmoid(logits)
+
+
+def reward_logit(logits: Tensor) -> Tensor:
+    """log D - log(1 - D) = logit: the reward of AIRL (Fu et al. 2018) without its shaping."""
+    return logits
+
+
+def discriminator_loss(
+    policy_logits: Tensor, expert_logits: Tensor, expert_label: float = 1.0, entropy_coef: float = 0.0
+) -> Tensor:
+    """Binary cross-entropy of both sides less an entropy bonus, each side's mean counting once.
+
+        L = mean_policy softplus(s) + mean_expert [softplus(s) - y s] - c (mean_policy H(D) + mean_expert H(D))
+
+    Args:
+        policy_logits: `[B]`, labelled 0.
+        expert_logits: `[B']`, labelled `expert_label`; below 1 is one-sided label smoothing (Salimans et al. 2016).
+        expert_label: y in (0, 1].
+        entropy_coef: c, weight of the Bernoulli entropy H in nats.
+    """
+    loss = F.softplus(policy_logits).mean() + (F.softplus(expert_logits) - expert_label * expert_logits).mean()
+    if entropy_coef:
+        loss = loss - entropy_coef * (bernoulli_entropy(policy_logits).mean() + bernoulli_entropy(expert_logits).mean())
+    return loss
+
+
+def bernoulli_entropy(logits: Tensor) -> Tensor:
+    """Entropy of Bernoulli(sigmoid(logit)) in nats: (1 - D) s - logsigmoid(s)."""
+    return (1 - torch.sigmoid(logits)) * logits - F.logsigmoid(logits)
+
+
+def gradient_penalty(
+    network: Callable[[Tensor], Tensor], policy_inputs: Tensor, expert_inputs: Tensor, target_norm: float = 0.0
+) -> Tensor:
+    """Mean of (|d logit / d input| - target)^2 at random points between pairs of both sides.
+
+    A target of 1 is Gulrajani et al. (2017); a target of 0 bounds the slope alone (Mescheder et al. 2018), so that the
+    discriminator doesn't have to saturate.
+
+    Args:
+        network: `[B, D]` to logits `[B]`.
+        policy_inputs: `[B, D]`.
+        expert_inputs: `[B, D]`.
+        target_norm: the norm that costs nothing.
+    """
+    share = torch.rand(len(policy_inputs), 1, device=policy_inputs.device)
+    points = (share * policy_inputs + (1 - share) * expert_inputs).requires_grad_()
+    (slope,) = torch.autograd.grad(network(points).sum(), points, create_graph=True)
+    if target_norm == 0:
+        return slope.square().sum(1).mean()
+    return (slope.norm(dim=1) - target_norm).square().mean()

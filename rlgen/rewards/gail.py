@@ -1,0 +1,123 @@
+"""Generative Adversarial Imitation Learning (Ho & Ermon 2016, https://arxiv.org/abs/1606.03476)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rlgen.functional.adversarial import discriminator_loss, gradient_penalty, reward_softplus
+from rlgen.nn.discriminator import Discriminator
+from rlgen.types import Metrics, Transitions
+
+
+@dataclass(frozen=True)
+class GAILConfig:
+    """How the discriminator learns.
+
+    Attributes:
+        learning_rate: Adam's step.
+        n_updates: Adam steps an iteration.
+        batch_size: rows of each side a step; the expert's are drawn with replacement. None takes the whole rollout.
+        gradient_penalty_coef: weight of the gradient penalty.
+        gradient_penalty_target: the slope that costs nothing: 0 or 1.
+        entropy_coef: weight of the discriminator's entropy bonus.
+        expert_label: below 1 smooths the expert's label.
+        input_noise: standard deviation of Gaussian noise on the normalised inputs of both sides in training.
+        follow_policy: update the input statistics with each rollout beside the expert's pairs, as the paper's code
+            does; otherwise they are the expert's alone and the reward of a pair changes only with the network.
+    """
+
+    learning_rate: float = 3e-4
+    n_updates: int = 5
+    batch_size: int | None = 1024
+    gradient_penalty_coef: float = 1.0
+    gradient_penalty_target: float = 0.0
+    entropy_coef: float = 0.0
+    expert_label: float = 1.0
+    input_noise: float = 0.0
+    follow_policy: bool = False
+
+
+class GAIL(nn.Module):
+    """A reward model that pays for state-action pairs which a discriminator takes for the expert's.
+
+    Args:
+        discriminator: its normaliser takes the expert's statistics here.
+        expert: pairs `[P]`.
+        config: how it learns.
+        reward: from logits to rewards; see `rlgen.functional.adversarial` for the survival bias of each.
+    """
+
+    def __init__(
+        self,
+        discriminator: Discriminator,
+        expert: Transitions,
+        config: GAILConfig | None = None,
+        reward: Callable[[Tensor], Tensor] = reward_softplus,
+    ) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self.config = config or GAILConfig()
+        self.reward = reward
+        self.register_buffer("expert", discriminator.features(expert), persistent=False)
+        discriminator.normalizer.update(self.expert)
+        self.optimizer = torch.optim.Adam(discriminator.network.parameters(), self.config.learning_rate, fused=True)
+
+    @torch.no_grad()
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Rewards `[*B]` by the discriminator as it is."""
+        self.eval()
+        inputs = self.discriminator.normalizer(self.discriminator.features(transitions))
+        return self.reward(self.discriminator(inputs))
+
+    def update(self, transitions: Transitions) -> Metrics:
+        """Adam steps on rows of a rollout `[T, N]` against rows of the expert."""
+        self.train()
+        config, discriminator = self.config, self.discriminator
+        raw = discriminator.features(transitions).flatten(0, 1)
+        if config.follow_policy:
+            discriminator.normalizer.update(raw)
+            discriminator.normalizer.update(self.expert, weight=float(len(raw)))
+        policy, expert = discriminator.normalizer(raw), discriminator.normalizer(self.expert)
+        size = config.batch_size or len(policy)
+        for _ in range(config.n_updates):
+            policy_rows = policy if size == len(policy) else policy[_draw(policy, size)]
+            expert_rows = expert[_draw(expert, size)]
+            if config.input_noise:
+                policy_rows = policy_rows + config.input_noise * torch.randn_like(policy_rows)
+                expert_rows = expert_rows + config.input_noise * torch.randn_like(expert_rows)
+            policy_logits, expert_logits = discriminator(torch.cat((policy_rows, expert_rows))).split(size)
+            loss = discriminator_loss(policy_logits, expert_logits, config.expert_label, config.entropy_coef)
+            if config.gradient_penalty_coef:
+                half = size // 2  # half the rows estimate the penalty as well in practice, at half the price
+                penalty = gradient_penalty(
+                    discriminator, policy_rows[:half], expert_rows[:half], config.gradient_penalty_target
+                )
+                loss = loss + config.gradient_penalty_coef * penalty
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+        return {
+            "discriminator_loss": loss.detach(),
+            "discriminator_accuracy_policy": (policy_logits < 0).float().mean(),
+            "discriminator_accuracy_expert": (expert_logits > 0).float().mean(),
+        }
+
+
+class ConstantDiscriminator:
+    """The control: D = 1/2 everywhere, so that -log(1-D) pays the same for every step survived."""
+
+    def __call__(self, transitions: Transitions) -> Tensor:
+        """softplus(0) = log 2 for each step, `[*B]`."""
+        return reward_softplus(torch.zeros_like(transitions.rewards))
+
+    def update(self, transitions: Transitions) -> Metrics:
+        """Nothing to learn."""
+        return {}
+
+
+def _draw(x: Tensor, size: int) -> Tensor:
+    return torch.randint(len(x), (size,), device=x.device)

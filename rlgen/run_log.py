@@ -1,0 +1,155 @@
+"""A run's folder: what was run, what happened, what came out; and the progress display."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from safetensors.torch import save
+from torch import nn
+
+from rlgen.files import versions, write_atomically, write_json
+from rlgen.train import Iteration
+
+
+class RunLog:
+    """Writes `config.json`, `metrics.csv`, TensorBoard events, `checkpoint/`, `curve.png` and `summary.json`.
+
+    Args:
+        folder: made if absent; refused if it holds a run already.
+        config: a dataclass of settings.
+        total_timesteps: for the time left.
+        columns: the metrics shown in the display, by their short titles.
+
+    Raises:
+        FileExistsError: the folder holds a run.
+    """
+
+    def __init__(self, folder: Path, config: Any, total_timesteps: int, columns: dict[str, str]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            # Exclusive: of two runs given one folder, the second is refused.
+            with (folder / "config.json").open("x") as file:
+                settings = dataclasses.asdict(config)
+                json.dump({**provenance(), "config": settings}, file, indent=2, default=str)
+        except FileExistsError:
+            raise FileExistsError(f"{folder} holds a run already; choose another --run-dir") from None
+        self.folder = folder
+        self.total_timesteps = total_timesteps
+        self.columns = columns
+        self.curve: list[tuple[int, float]] = []
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
+        self._file = (folder / "metrics.csv").open("w", newline="")
+        self._csv: csv.DictWriter[str] | None = None
+        self._live: Any = None
+        self._shown = 0.0
+
+    def __enter__(self) -> Self:
+        titles = ["steps", "steps/s", "return", *self.columns.values(), "left"]
+        print("  ".join(f"{title:>9}" for title in titles), flush=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if sys.stdout.isatty():
+            print()
+        self._file.close()
+        self._writer.close()
+        if self.curve:
+            plot_curve(self.folder / "curve.png", self.curve)
+
+    def __call__(self, iteration: Iteration) -> None:
+        """Log one iteration."""
+        returns = iteration.episode_returns
+        row: dict[str, float] = {
+            "iteration": iteration.number,
+            "env_steps": iteration.env_steps,
+            "return_mean": float(np.mean(returns)) if returns else float("nan"),
+            "episodes": len(returns),
+            **iteration.metrics,
+            # Times come last: everything before them is the same for the same seed.
+            "wall_seconds": round(iteration.wall_seconds, 3),
+            **{f"seconds_{part.replace(' ', '_')}": round(value, 4) for part, value in iteration.seconds.items()},
+        }
+        if self._csv is None:
+            self._csv = csv.DictWriter(self._file, list(row))
+            self._csv.writeheader()
+        self._csv.writerow(row)
+        self._file.flush()
+        for name, value in row.items():
+            self._writer.add_scalar(name, value, iteration.env_steps)
+        if returns:
+            self.curve.append((iteration.env_steps, row["return_mean"]))
+        self._show(iteration, row)
+
+    def _show(self, iteration: Iteration, row: dict[str, float]) -> None:
+        tty = sys.stdout.isatty()
+        last = iteration.env_steps >= self.total_timesteps
+        # A terminal's one line is redrawn; a log gets a line every ten seconds.
+        if not tty and not last and time.monotonic() - self._shown < 10:
+            return
+        self._shown = time.monotonic()
+        speed = iteration.env_steps / iteration.wall_seconds
+        left = max(self.total_timesteps - iteration.env_steps, 0) / speed
+        recent = self.curve[-1][1] if self.curve else float("nan")
+        values = [f"{iteration.env_steps:,}", f"{speed:,.0f}", f"{recent:.0f}"]
+        values += [f"{row.get(name, float('nan')):.3g}" for name in self.columns]
+        values.append(f"{left // 60:.0f}:{left % 60:02.0f}")
+        line = "  ".join(f"{value:>9}" for value in values)
+        print(f"\r{line}" if tty else line, end="" if tty else "\n", flush=True)
+
+    def save_checkpoint(self, modules: dict[str, nn.Module]) -> None:
+        """Write each module's weights and statistics to `checkpoint/<name>.safetensors`."""
+        for name, module in modules.items():
+            save_module(self.folder / "checkpoint" / f"{name}.safetensors", module)
+
+    def save_summary(self, summary: dict[str, Any]) -> None:
+        """Write `summary.json`."""
+        write_json(self.folder / "summary.json", summary)
+
+
+def save_module(path: Path, module: nn.Module) -> None:
+    """Write a module's state as safetensors, whole or absent."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
+    write_atomically(path, lambda file: file.write(content))
+
+
+def provenance() -> dict[str, Any]:
+    """The command, versions, git revision and hardware of this process."""
+
+    def git(*arguments: str) -> str:
+        try:
+            return subprocess.run(
+                ["git", *arguments], capture_output=True, text=True, cwd=Path(__file__).parent, timeout=10, check=True
+            ).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return ""
+
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "versions": versions(),
+        "git_revision": git("rev-parse", "HEAD"),
+        "git_changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def plot_curve(path: Path, curve: list[tuple[int, float]]) -> None:
+    """Draw the true return over environment steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*zip(*curve, strict=True))
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("return of training episodes (stochastic policy)")
+    axes.grid(alpha=0.3)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))

@@ -1,0 +1,106 @@
+"""Train an expert on the true reward and record its demonstrations.
+
+python scripts/expert.py --env HalfCheetah-v4 --output expert_data/
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train on the environment's own reward, then record complete episodes, failed ones too."""
+
+    env: str = "HalfCheetah-v4"
+    """Gymnasium id, with its version."""
+    output: Path = Path("expert_data")
+    """The dataset goes to a folder of the environment's name in this one."""
+    n_episodes: int = 25
+    """Complete episodes to record."""
+    deterministic: bool = False
+    """Record the policy's mode; experts of the paper were stochastic, which is the default."""
+    algo: Literal["trpo", "ppo"] = "trpo"
+    """Policy optimizer."""
+    seed: int = 0
+    """Seeds environments, networks and actions."""
+    device: str = "auto"
+    """Where the networks learn: cpu, cuda, or auto."""
+    threads: int | None = None
+    """Processor threads; all unless told."""
+    n_envs: int | None = None
+    """Environments side by side; the preset's unless told."""
+    n_steps: int | None = None
+    """Steps per environment in an iteration; the preset's unless told."""
+    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS")] = None
+    """Environment steps in all, as 3000000, 3e6 or 3M."""
+    run_dir: Path | None = None
+    """The run's folder; a new one under runs/ unless told."""
+
+
+def main() -> int:
+    """Parse, compose, run, record."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+
+    import numpy as np
+
+    from rlgen import presets
+    from rlgen.command import describe_failure, new_run_dir, step_count
+    from rlgen.data.demonstrations import save_demonstrations
+    from rlgen.data.episodes import run_episodes
+    from rlgen.envs import make_vec
+    from rlgen.experiment import print_summary, run
+    from rlgen.nn.policy import Actor
+    from rlgen.rewards.environment import EnvironmentReward
+    from rlgen.run_log import save_module
+
+    with describe_failure() as failure:
+        told = {"n_envs": arguments.n_envs, "n_steps": arguments.n_steps}
+        told["total_timesteps"] = step_count(arguments.total_timesteps)
+        preset = presets.EXPERT[arguments.algo]
+        learner = replace(preset, **{name: value for name, value in told.items() if value is not None})
+        result = run(
+            env_id=arguments.env,
+            learner=learner,
+            make_reward=lambda envs, policy: EnvironmentReward(),
+            algorithm=arguments.algo,
+            reward="environment",
+            config=learner,
+            run_dir=arguments.run_dir or new_run_dir(arguments.env, arguments.algo, arguments.seed),
+            columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
+            seed=arguments.seed,
+            device=arguments.device,
+            threads=arguments.threads,
+        )
+        print_summary(result.summary)
+        if result.interrupted:
+            return 128 + result.interrupted
+        envs = make_vec(arguments.env, arguments.n_episodes)
+        actor = Actor(result.policy, np.random.default_rng(arguments.seed + 1))
+        episodes = run_episodes(actor, envs, arguments.deterministic, seed=arguments.seed + 20_000)
+        folder = arguments.output / arguments.env
+        save_demonstrations(
+            folder,
+            env_id=arguments.env,
+            observation_space=envs.single_observation_space,
+            action_space=envs.single_action_space,
+            episodes=episodes,
+            deterministic=arguments.deterministic,
+            algorithm=arguments.algo,
+            command=" ".join(["python", *sys.argv]),
+            seed=arguments.seed,
+        )
+        save_module(folder / "policy.safetensors", result.policy)
+        returns = [episode.total_reward for episode in episodes]
+        print(f"{folder}: {len(episodes)} episodes, return {np.mean(returns):.0f} +- {np.std(returns):.0f}")
+        return 0
+    return failure.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Imitate an expert: GAIL on recorded demonstrations, from one command to an evaluated policy.
+
+python scripts/gail.py --env HalfCheetah-v4 --expert expert_data/
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Imitate an expert by GAIL. The default learns HalfCheetah-v4 from four trajectories, every 20th pair."""
+
+    env: str = "HalfCheetah-v4"
+    """Gymnasium id, with its version; the dataset must be of the same."""
+    expert: Path = Path("expert_data")
+    """Folder with a dataset for each environment, or one dataset's folder."""
+    n_trajectories: int = 4
+    """Expert trajectories to draw (the paper's sizes are 4, 11, 18 and 25)."""
+    subsample: int = 20
+    """Keep one state-action pair in this many, from a random offset in each trajectory."""
+    include_failed: bool = False
+    """Draw from the expert's failed episodes too."""
+    algo: Literal["trpo", "ppo"] = "trpo"
+    """Policy optimizer."""
+    preset: Literal["default", "paper"] = "default"
+    """Our settings, or those of Ho & Ermon (2016): 25M steps in batches of 50,000."""
+    reward: Literal["softplus", "log-d", "logit", "constant"] = "softplus"
+    """-log(1-D) pays for survival, log D for ending early, the logit for neither; constant is the control without a
+    discriminator."""
+    seed: int = 0
+    """Seeds the draw of trajectories, environments, networks and actions."""
+    device: str = "auto"
+    """Where the networks learn: cpu, cuda, or auto. Acting is on the CPU, where it is faster."""
+    threads: int | None = None
+    """Processor threads; all unless told."""
+    n_envs: int | None = None
+    """Environments side by side; the preset's unless told."""
+    n_steps: int | None = None
+    """Steps per environment in an iteration; the preset's unless told."""
+    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS")] = None
+    """Environment steps in all, as 3000000, 3e6 or 3M; the preset's unless told."""
+    eval_episodes: int = 50
+    """Episodes of the final evaluation, deterministic and stochastic each."""
+    run_dir: Path | None = None
+    """The run's folder; a new one under runs/ unless told."""
+
+
+def main() -> int:
+    """Parse, compose, run."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+
+    # After parsing, so that --help doesn't wait for torch.
+    from rlgen import presets
+    from rlgen.command import describe_failure, new_run_dir, step_count
+    from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.experiment import print_summary, run
+    from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
+    from rlgen.nn.discriminator import Discriminator
+    from rlgen.rewards.gail import GAIL, ConstantDiscriminator
+
+    with describe_failure() as failure:
+        demonstrations = load_demonstrations(
+            arguments.expert,
+            arguments.env,
+            arguments.n_trajectories,
+            arguments.subsample,
+            seed=arguments.seed,
+            include_failed=arguments.include_failed,
+        )
+        print(demonstrations, flush=True)
+        preset = presets.GAIL[arguments.preset][arguments.algo]
+        told = {"n_envs": arguments.n_envs, "n_steps": arguments.n_steps}
+        told["total_timesteps"] = step_count(arguments.total_timesteps)
+        learner = replace(preset.learner, **{name: value for name, value in told.items() if value is not None})
+        rewards = {"softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit}
+
+        def make_reward(envs, policy):  # type: ignore[no-untyped-def]
+            device = policy.normalizer.mean.device
+            expert = demonstrations.transitions.apply(lambda x: x.to(device))
+            policy.normalizer.update(expert.obs, weight=preset.expert_weight)
+            if arguments.reward == "constant":
+                return ConstantDiscriminator()
+            discriminator = Discriminator(expert.obs.shape[-1], envs.single_action_space, preset.net_arch).to(device)
+            return GAIL(discriminator, expert, preset.gail, rewards[arguments.reward])
+
+        result = run(
+            env_id=arguments.env,
+            learner=learner,
+            make_reward=make_reward,
+            algorithm=f"gail-{arguments.algo}",
+            reward=arguments.reward,
+            config=replace(preset, learner=learner),
+            run_dir=arguments.run_dir or new_run_dir(arguments.env, f"gail-{arguments.algo}", arguments.seed),
+            columns={
+                "discriminator_accuracy_policy": "D(policy)",
+                "discriminator_accuracy_expert": "D(expert)",
+                "kl": "kl",
+            },
+            seed=arguments.seed,
+            device=arguments.device,
+            threads=arguments.threads,
+            eval_episodes=arguments.eval_episodes,
+            expert_return=demonstrations.dataset_return_mean,
+            facts={
+                "preset": arguments.preset,
+                "n_trajectories": arguments.n_trajectories,
+                "subsample": arguments.subsample,
+                "demonstration_returns": demonstrations.episode_returns,
+            },
+        )
+        print_summary(result.summary)
+        return 128 + result.interrupted if result.interrupted else 0
+    return failure.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
