@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pandas as pd
-
 from cells import Cell, Row, read_rows, run_cells
 
 RESULTS = Path(__file__).parent / "results" / "parity.csv"
@@ -68,7 +67,11 @@ def main() -> None:
     for _ in run_cells(cells, run, RESULTS, options.jobs):
         pass
     table = pd.DataFrame(read_rows(RESULTS)).astype({"deterministic_return": float, "stochastic_return": float})
-    print(table.groupby(["env_id", "algorithm"])[["deterministic_return", "stochastic_return"]].agg(["mean", "std", "min"]))
+    print(
+        table.groupby(["env_id", "algorithm"])[["deterministic_return", "stochastic_return"]].agg(
+            ["mean", "std", "min"]
+        )
+    )
 
 
 if __name__ == "__main__":

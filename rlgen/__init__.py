@@ -1,1 +1,24 @@
 """Imitation and exploration on fast, exact, vectorised MuJoCo with TRPO and PPO."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.envs import make_vec
+    from rlgen.evaluate import evaluate
+
+__all__ = ["evaluate", "load_demonstrations", "make_vec"]
+__version__ = "0.1.0"
+
+_HOMES = {"evaluate": "rlgen.evaluate", "load_demonstrations": "rlgen.data.demonstrations", "make_vec": "rlgen.envs"}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: `import rlgen` must not wait for torch.
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'rlgen' has no attribute {name!r}")

@@ -113,7 +113,9 @@ def run(
 
     log = RunLog(run_dir, config, learner.total_timesteps, columns)
     received: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: received.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda n, _: received.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     progress = {"steps": 0, "seconds": 0.0}
 
     def on_iteration(iteration: Any) -> None:
@@ -184,7 +186,7 @@ def run(
 def print_summary(summary: dict[str, Any]) -> None:
     """A few lines for the person at the terminal."""
     print(
-        f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s ({summary['steps_per_second']:,} a second)\n"
+        f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s, {summary['steps_per_second']:,} a second\n"
         f"return of {summary['episodes']} episodes: deterministic {summary['return_mean']:.0f} +- "
         f"{summary['return_std']:.0f}, stochastic {summary['stochastic_return_mean']:.0f} +- "
         f"{summary['stochastic_return_std']:.0f}, random {summary['random_return_mean']:.0f}"

@@ -37,6 +37,15 @@ class Learner:
     net_arch: tuple[int, ...] = (64, 64)
     log_std_init: float = 0.0
 
+    def override(self, n_envs: int | None, n_steps: int | None, total_timesteps: int | None) -> Learner:
+        """The same with what a command line tells; None leaves a setting."""
+        return replace(
+            self,
+            n_envs=n_envs or self.n_envs,
+            n_steps=n_steps or self.n_steps,
+            total_timesteps=total_timesteps or self.total_timesteps,
+        )
+
     def build(self, envs: gym.vector.VectorEnv) -> tuple[Policy, Critic, PolicyOptimizer]:
         """Fresh networks for the spaces of `envs`, and their optimizer."""
         policy = Policy(envs.single_observation_space, envs.single_action_space, self.net_arch, self.log_std_init)

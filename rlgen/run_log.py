@@ -59,7 +59,9 @@ class RunLog:
         print("  ".join(f"{title:>9}" for title in titles), flush=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if sys.stdout.isatty():
             print()
         self._file.close()

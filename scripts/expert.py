@@ -6,7 +6,7 @@ python scripts/expert.py --env HalfCheetah-v4 --output expert_data/
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,10 +60,8 @@ def main() -> int:
     from rlgen.run_log import save_module
 
     with describe_failure() as failure:
-        told = {"n_envs": arguments.n_envs, "n_steps": arguments.n_steps}
-        told["total_timesteps"] = step_count(arguments.total_timesteps)
         preset = presets.EXPERT[arguments.algo]
-        learner = replace(preset, **{name: value for name, value in told.items() if value is not None})
+        learner = preset.override(arguments.n_envs, arguments.n_steps, step_count(arguments.total_timesteps))
         result = run(
             env_id=arguments.env,
             learner=learner,

@@ -76,9 +76,7 @@ def main() -> int:
         )
         print(demonstrations, flush=True)
         preset = presets.GAIL[arguments.preset][arguments.algo]
-        told = {"n_envs": arguments.n_envs, "n_steps": arguments.n_steps}
-        told["total_timesteps"] = step_count(arguments.total_timesteps)
-        learner = replace(preset.learner, **{name: value for name, value in told.items() if value is not None})
+        learner = preset.learner.override(arguments.n_envs, arguments.n_steps, step_count(arguments.total_timesteps))
         rewards = {"softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit}
 
         def make_reward(envs, policy):  # type: ignore[no-untyped-def]

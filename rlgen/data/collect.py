@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from rlgen.envs import BatchedMujocoEnv
 from rlgen.nn.policy import Actor
 from rlgen.types import Rollout, Transitions
 
@@ -20,8 +21,8 @@ class Collector:
         envs: a vector environment that resets in the same step, as `rlgen.make_vec` gives.
         n_steps: steps per environment in one rollout.
         device: where the rollout's tensors are put.
-        stagger: start each environment's clock at another point of its time limit, where the environment allows it
-            (`elapsed_steps`), so that a rollout shorter than an episode doesn't see one phase of the task at a time.
+        stagger: start each environment's clock at another point of its time limit, where the environment is ours, so
+            that a rollout shorter than an episode doesn't see one phase of the task at a time.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Collector:
         self.device = torch.device(device)
         self.obs, _ = envs.reset()
         n_envs = envs.num_envs
-        if stagger and hasattr(envs, "elapsed_steps") and envs.max_episode_steps is not None:
+        if stagger and isinstance(envs, BatchedMujocoEnv) and envs.max_episode_steps is not None:
             envs.elapsed_steps[:] = np.arange(n_envs) * envs.max_episode_steps // n_envs
         self._returns = np.zeros(n_envs)
         self._lengths = np.zeros(n_envs, np.int64)

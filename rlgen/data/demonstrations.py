@@ -174,7 +174,9 @@ def load_demonstrations(
     arrays = _read_arrays(folder / "episodes.npz", manifest)
     _validate(arrays, manifest, folder)
     if (recorded := manifest["versions"].get("mujoco")) != (here := version("mujoco")):
-        warnings.warn(f"{folder} was recorded with MuJoCo {recorded}, this is {here}: replays will differ", stacklevel=2)
+        warnings.warn(
+            f"{folder} was recorded with MuJoCo {recorded}, this is {here}: replays will differ", stacklevel=2
+        )
     if subsample < 1:
         raise DemonstrationError(f"subsample must be at least 1; got {subsample}")
 

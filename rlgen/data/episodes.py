@@ -77,7 +77,7 @@ def run_episodes(
         observation, reward, terminated, truncated, infos = envs.step(action)
         actions.append(action)
         rewards.append(reward.astype(np.float32))
-        for i in np.flatnonzero(running & (terminated | truncated)):
+        for i in np.flatnonzero(running & (terminated | truncated)).tolist():
             ends[i] = (len(obs), bool(terminated[i]), bool(truncated[i]), np.array(infos["final_obs"][i], np.float32))
             running[i] = False
     episodes = []

@@ -63,8 +63,11 @@ class BatchedMujocoEnv(gym.vector.VectorEnv[npt.NDArray[Any], npt.NDArray[Any], 
             raise ValueError(f"n_envs must be at least 1; got {n_envs}")
         known = _task_arguments(env_id)
         if unknown := sorted(set(task_arguments) - known):
-            raise TypeError(f"{env_id} has no argument {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}")
+            raise TypeError(
+                f"{env_id} has no argument {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+            )
         self.task = TASKS[env_id](**task_arguments)
+        self.env_id = env_id
         self.spec = gym.spec(env_id)
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.num_envs = n_envs
@@ -187,7 +190,9 @@ class BatchedMujocoEnv(gym.vector.VectorEnv[npt.NDArray[Any], npt.NDArray[Any], 
         terminated: npt.NDArray[np.bool_],
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         ids = np.flatnonzero(diverged).tolist()
-        warnings.warn(f"{self.spec.id}: the simulation of environment {ids} diverged; its episode ends here", stacklevel=3)  # type: ignore[union-attr]
+        warnings.warn(
+            f"{self.env_id}: the simulation of environment {ids} diverged; its episode ends here", stacklevel=3
+        )
         obs[diverged] = self._obs[diverged]
         return np.where(diverged, 0.0, rewards), terminated | diverged
 

@@ -65,8 +65,8 @@ class ContactForceBatch:
         self._contact_forces = ctypes.cast(self._library.mj_rnePostConstraint, _POINTER)
         self.state = self._array(self._library.mjb_state(self._batch), (nsim, self._library.mjb_nstate(self._batch)))
         n_warnings = int(mujoco.mjtWarning.mjNWARNING)
-        self.warning = self._array(self._library.mjb_warning(self._batch), (nsim, n_warnings, 2), np.dtype(np.int32))
-        self.status = self._array(self._library.mjb_status(self._batch), (nsim,), np.dtype(np.int32))
+        self.warning = self._array(self._library.mjb_warning(self._batch), (nsim, n_warnings, 2), np.int32)
+        self.status = self._array(self._library.mjb_status(self._batch), (nsim,), np.int32)
         self._state_fields = {
             "qpos": mujoco.mjtState.mjSTATE_QPOS,
             "qvel": mujoco.mjtState.mjSTATE_QVEL,
@@ -78,11 +78,9 @@ class ContactForceBatch:
             self._library.mjb_deleteBatch(self._batch)
             self._batch = None
 
-    def _array(
-        self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any] = np.dtype(np.float64)
-    ) -> npt.NDArray[Any]:
-        buffer = (ctypes.c_char * (int(np.prod(shape)) * dtype.itemsize)).from_address(address)
-        return np.frombuffer(buffer, dtype).reshape(shape)
+    def _array(self, address: int, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
+        buffer = (ctypes.c_char * (int(np.prod(shape)) * np.dtype(dtype).itemsize)).from_address(address)
+        return np.frombuffer(memoryview(buffer), dtype).reshape(shape)
 
     def bind(self, name: str) -> npt.NDArray[Any]:
         """A live `[nsim, ...]` array of an MjData field: state to write, or outputs of the last call to read."""

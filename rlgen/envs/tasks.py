@@ -309,11 +309,10 @@ def _origin_info(sim: Simulations, rows: Rows) -> Info:
 
 
 @dataclass(frozen=True)
-class AntV4(Task):
+class _Ant(Task):
     xml_file: str = "ant.xml"
     frame_skip: int = 5
     ctrl_cost_weight: float = 0.5
-    use_contact_forces: bool = False
     contact_cost_weight: float = 5e-4
     healthy_reward: float = 1.0
     terminate_when_unhealthy: bool = True
@@ -323,32 +322,44 @@ class AntV4(Task):
     exclude_current_positions_from_observation: bool = True
     derived: ClassVar[tuple[str, ...]] = ("xpos",)
 
-    @property
-    def contact_forces(self) -> bool:
-        return self.use_contact_forces
-
     def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
         return _normal_velocity_reset(rng, sim, self.reset_noise_scale)
 
-    def observe(self, sim: Simulations, rows: Rows) -> Array:
+    def observe_with(self, sim: Simulations, rows: Rows, forces_of: int | None) -> Array:
+        """Observations, with the clipped contact forces of the bodies from number `forces_of` on, or without."""
         parts = [sim.qpos[rows, 2 * int(self.exclude_current_positions_from_observation) :], sim.qvel[rows]]
-        if self.use_contact_forces:
-            parts.append(self.clipped_forces(sim, rows))
+        if forces_of is not None:
+            parts.append(self.clipped_forces(sim, rows, forces_of))
         return np.concatenate(parts, axis=1)
 
-    def clipped_forces(self, sim: Simulations, rows: Rows, first_body: int = 0) -> Array:
+    def clipped_forces(self, sim: Simulations, rows: Rows = slice(None), first_body: int = 0) -> Array:
         forces = np.clip(sim.derived["cfrc_ext"][rows, first_body:], *self.contact_force_range)
         return forces.reshape(len(forces), -1)
+
+    def contact_cost(self, sim: Simulations) -> Array:
+        return self.contact_cost_weight * _square_sum(self.clipped_forces(sim))
 
     def healthy(self, sim: Simulations) -> Array:
         finite = np.isfinite(sim.qpos).all(1) & np.isfinite(sim.qvel).all(1)
         return finite & (self.healthy_z_range[0] <= sim.qpos[:, 2]) & (sim.qpos[:, 2] <= self.healthy_z_range[1])
 
+
+@dataclass(frozen=True)
+class AntV4(_Ant):
+    use_contact_forces: bool = False
+
+    @property
+    def contact_forces(self) -> bool:
+        return self.use_contact_forces
+
+    def observe(self, sim: Simulations, rows: Rows) -> Array:
+        return self.observe_with(sim, rows, 0 if self.use_contact_forces else None)
+
     def before(self, sim: Simulations) -> Array:
         return sim.body("torso")[:, :2].copy()
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        xy = sim.body("torso")[:, :2].copy()
+        xy = self.before(sim)
         velocity = (xy - before) / sim.dt
         forward = velocity[:, 0]
         healthy = self.healthy(sim)
@@ -366,42 +377,24 @@ class AntV4(Task):
             "forward_reward": forward,
         }
         if self.use_contact_forces:
-            contact_cost = self.contact_cost_weight * _square_sum(self.clipped_forces(sim, slice(None)))
+            contact_cost = self.contact_cost(sim)
             costs = ctrl_cost + contact_cost
             info["reward_ctrl"] = -contact_cost
         return Outcome(forward + survive - costs, ~healthy & self.terminate_when_unhealthy, info)
 
 
 @dataclass(frozen=True)
-class AntV5(Task):
-    xml_file: str = "ant.xml"
-    frame_skip: int = 5
+class AntV5(_Ant):
     forward_reward_weight: float = 1
-    ctrl_cost_weight: float = 0.5
-    contact_cost_weight: float = 5e-4
-    healthy_reward: float = 1.0
     main_body: int | str = 1
-    terminate_when_unhealthy: bool = True
-    healthy_z_range: tuple[float, float] = (0.2, 1.0)
-    contact_force_range: tuple[float, float] = (-1.0, 1.0)
-    reset_noise_scale: float = 0.1
-    exclude_current_positions_from_observation: bool = True
     include_cfrc_ext_in_observation: bool = True
-    derived: ClassVar[tuple[str, ...]] = ("xpos",)
 
     @property
     def contact_forces(self) -> bool:
         return True
 
-    draw = AntV4.draw
-    clipped_forces = AntV4.clipped_forces
-    healthy = AntV4.healthy
-
     def observe(self, sim: Simulations, rows: Rows) -> Array:
-        parts = [sim.qpos[rows, 2 * int(self.exclude_current_positions_from_observation) :], sim.qvel[rows]]
-        if self.include_cfrc_ext_in_observation:
-            parts.append(self.clipped_forces(sim, rows, first_body=1))
-        return np.concatenate(parts, axis=1)
+        return self.observe_with(sim, rows, 1 if self.include_cfrc_ext_in_observation else None)
 
     def before(self, sim: Simulations) -> Array:
         body = sim.body_ids[self.main_body] if isinstance(self.main_body, str) else self.main_body
@@ -413,7 +406,7 @@ class AntV5(Task):
         forward = velocity[:, 0] * self.forward_reward_weight
         survive = healthy * self.healthy_reward
         ctrl_cost = self.ctrl_cost_weight * _square_sum(actions)
-        contact_cost = self.contact_cost_weight * _square_sum(self.clipped_forces(sim, slice(None)))
+        contact_cost = self.contact_cost(sim)
         info = _origin_info(sim, slice(None)) | {
             "x_velocity": velocity[:, 0],
             "y_velocity": velocity[:, 1],
@@ -568,9 +561,7 @@ class HumanoidStandupV5(_HumanoidV5Base):
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         ctrl_cost = self.ctrl_cost_weight * _square_sum(np.ascontiguousarray(sim.ctrl))
-        impact_cost = np.clip(
-            self.impact_cost_weight * _square_sum(sim.derived["cfrc_ext"]), *self.impact_cost_range
-        )
+        impact_cost = np.clip(self.impact_cost_weight * _square_sum(sim.derived["cfrc_ext"]), *self.impact_cost_range)
         outcome = _standup_outcome(sim, ctrl_cost, impact_cost)
         return outcome._replace(info=self.reset_info(sim, slice(None)) | outcome.info)
 
@@ -612,9 +603,7 @@ class ReacherV5(Task):
     def observe(self, sim: Simulations, rows: Rows) -> Array:
         theta = sim.qpos[rows, :2]
         vector = self.to_target(sim, rows)[:, : self.target_dims]
-        return np.concatenate(
-            (np.cos(theta), np.sin(theta), sim.qpos[rows, 2:], sim.qvel[rows, :2], vector), axis=1
-        )
+        return np.concatenate((np.cos(theta), np.sin(theta), sim.qpos[rows, 2:], sim.qvel[rows, :2], vector), axis=1)
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         vector = self.to_target(sim, slice(None)) if before is None else before
@@ -717,7 +706,7 @@ class InvertedDoublePendulumV5(Task):
         """Terminated, distance penalty, velocity penalty, each `[n]`."""
         x, y = sim.derived["site_xpos"][:, 0, 0], sim.derived["site_xpos"][:, 0, 2]
         v1, v2 = sim.qvel[:, 1], sim.qvel[:, 2]
-        # float_power calls pow() as gymnasium's scalars do; an array's ** 2 multiplies, which can differ in the last bit.
+        # float_power calls pow() as gymnasium's scalars do; an array's ** 2 multiplies, which may round otherwise.
         distance = 0.01 * np.float_power(x, 2) + np.float_power(y - 2, 2)
         return y <= 1, distance, 0.001 * np.float_power(v1, 2) + 0.005 * np.float_power(v2, 2)
 

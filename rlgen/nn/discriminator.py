@@ -30,6 +30,9 @@ class Discriminator(nn.Module):
         dropout: share of the inputs that is dropped in training.
     """
 
+    low: Tensor
+    high: Tensor
+
     def __init__(
         self,
         observation_size: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -11,10 +12,10 @@ from torch import nn
 def mlp(
     n_inputs: int, net_arch: Sequence[int], n_outputs: int, output_gain: float, activation: type[nn.Module] = nn.Tanh
 ) -> nn.Sequential:
-    """Linear layers with an activation between them, orthogonal weights (gain sqrt 2, last `output_gain`), zero biases."""
+    """Linear layers with an activation between; orthogonal weights of gain sqrt 2, the last `output_gain`; zero biases."""
     sizes = [n_inputs, *net_arch]
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in itertools.pairwise(sizes):
         layers += [_linear(before, after, 2**0.5), activation()]
     return nn.Sequential(*layers, _linear(sizes[-1], n_outputs, output_gain))
 

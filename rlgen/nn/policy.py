@@ -42,7 +42,9 @@ class Policy(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
-            raise ValueError(f"observations must be a Box of one dimension (see FlattenObservation); got {observation_space}")
+            raise ValueError(
+                f"observations must be a Box of one dimension (see FlattenObservation); got {observation_space}"
+            )
         self.normalizer = RunningNormalizer(observation_space.shape[0])
         self.action_space = action_space
         match action_space:
@@ -51,7 +53,9 @@ class Policy(nn.Module):
             case spaces.Discrete(start=0):
                 n_actions, self.log_std = int(action_space.n), None
             case _:
-                raise ValueError(f"actions must be a bounded Box of one dimension or a Discrete from 0; got {action_space}")
+                raise ValueError(
+                    f"actions must be a bounded Box of one dimension or a Discrete from 0; got {action_space}"
+                )
         self.network = mlp(observation_space.shape[0], net_arch, n_actions, output_gain=0.01)
 
     def forward(self, obs: Tensor) -> Distribution:

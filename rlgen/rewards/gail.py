@@ -51,6 +51,8 @@ class GAIL(nn.Module):
         reward: from logits to rewards; see `rlgen.functional.adversarial` for the survival bias of each.
     """
 
+    expert: Tensor
+
     def __init__(
         self,
         discriminator: Discriminator,

@@ -1,0 +1,39 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help gail test bench clean
+
+help:
+	@echo "make gail   set up .venv, then imitate the HalfCheetah-v4 expert"
+	@echo "make test   set up .venv, then lint, types, import layers and tests"
+	@echo "make bench  set up .venv, then measure throughput"
+	@echo "make clean  remove .venv and caches"
+
+# Installed again only when the metadata or the pinned versions change.
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "rlgen needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP_INSTALL) -e ".[test]"
+	touch $@
+
+gail: $(VENV)/installed
+	$(BIN)/python scripts/gail.py --env HalfCheetah-v4 --expert expert_data/
+
+test: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/installed-test
+	$(BIN)/python benchmarks/throughput.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

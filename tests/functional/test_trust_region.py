@@ -1,0 +1,35 @@
+import torch
+
+from rlgen.functional.trust_region import conjugate_gradient, line_search
+
+
+def spd(size=20):
+    root = torch.randn(size, size, dtype=torch.float64)
+    return root @ root.T + torch.eye(size, dtype=torch.float64)
+
+
+def test_conjugate_gradient_solves_the_system():
+    matrix, b = spd(), torch.randn(20, dtype=torch.float64)
+    x = conjugate_gradient(lambda v: matrix @ v, b, max_steps=60, tolerance=1e-24)
+    torch.testing.assert_close(x, torch.linalg.solve(matrix, b), rtol=1e-9, atol=1e-9)
+
+
+def test_conjugate_gradient_of_zero_is_zero():
+    assert not conjugate_gradient(lambda v: v, torch.zeros(3)).any()
+
+
+def test_line_search_takes_the_longest_step_allowed():
+    def evaluate(step):
+        return step.sum(), step.square().sum()
+
+    step, share = line_search(evaluate, torch.tensor([2.0]), max_kl=1.0, shrinking_factor=0.5)
+    assert (step.item(), share) == (1.0, 0.5)
+
+
+def test_line_search_gives_up_without_moving():
+    for result in (torch.tensor(-1.0), torch.tensor(float("nan"))):
+        step, share = line_search(lambda step, r=result: (r, torch.tensor(0.0)), torch.ones(2), 1.0)
+        assert not step.any()
+        assert share == 0
+    step, _ = line_search(lambda step: (torch.tensor(1.0), torch.tensor(float("nan"))), torch.ones(2), 1.0)
+    assert not step.any()

@@ -1,0 +1,56 @@
+"""Tasks with a known answer."""
+
+import numpy as np
+import pytest
+import torch
+
+from rlgen.data.collect import Collector
+from rlgen.envs import make_vec
+from rlgen.evaluate import evaluate
+from rlgen.nn.policy import Actor
+from rlgen.optim.ppo import PPOConfig
+from rlgen.optim.trpo import TRPOConfig
+from rlgen.presets import Learner
+from rlgen.rewards.environment import EnvironmentReward
+from rlgen.train import train
+
+LEARNERS = [
+    Learner(TRPOConfig(target_kl=0.02, batch_size=256), n_steps=128, n_envs=8),
+    Learner(PPOConfig(learning_rate=2e-3, batch_size=256), n_steps=128, n_envs=8),
+]
+
+
+def fit(learner, env_id, total_timesteps, seed=0):
+    torch.manual_seed(seed)
+    envs = make_vec(env_id, learner.n_envs, seed)
+    policy, critic, optimizer = learner.build(envs)
+    history = []
+    train(
+        Collector(envs, learner.n_steps),
+        policy,
+        critic,
+        optimizer,
+        EnvironmentReward(),
+        total_timesteps=total_timesteps,
+        gamma=0.99,
+        gae_lambda=0.95,
+        rng=np.random.default_rng(seed),
+        on_iteration=history.append,
+    )
+    return policy, history
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize(
+    ("env_id", "steps", "solved"), [("CartPole-v1", 60_000, 400), ("InvertedPendulum-v4", 60_000, 700)]
+)
+def test_learns_to_balance(learner, env_id, steps, solved):
+    policy, _ = fit(learner, env_id, steps)
+    assert evaluate(Actor(policy), env_id, 10).mean > solved
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_seed_gives_the_same_metrics_twice(learner):
+    runs = [[i.metrics for i in fit(learner, "Hopper-v4", 4096, seed=4)[1]] for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert runs[0] != [i.metrics for i in fit(learner, "Hopper-v4", 4096, seed=5)[1]]
