@@ -78,7 +78,11 @@ class Imitation:
 TRPO_LEARNER = Learner(TRPOConfig(), n_steps=64)
 PPO_LEARNER = Learner(PPOConfig(), n_steps=128, log_std_init=-0.5)
 
-EXPERT = {"trpo": TRPO_LEARNER, "ppo": PPO_LEARNER}
+# An expert is to act well stochastically too, so its noise starts small and its last steps are short.
+EXPERT = {
+    "trpo": replace(TRPO_LEARNER, optimizer=TRPOConfig(final_share=0.02), log_std_init=-1.0),
+    "ppo": PPO_LEARNER,
+}
 
 # Ho & Ermon's settings, as their published code has them, but for the critic, which is a regression here and sees no
 # time: 2 x 100 tanh networks, 50,000 pairs an iteration, one full-batch discriminator step of 0.01, no penalty.
