@@ -12,7 +12,7 @@ from torch import nn
 def mlp(
     n_inputs: int, net_arch: Sequence[int], n_outputs: int, output_gain: float, activation: type[nn.Module] = nn.Tanh
 ) -> nn.Sequential:
-    """Linear layers with an activation between; orthogonal weights of gain sqrt 2, the last `output_gain`; zero biases."""
+    """Linear layers with an activation between; orthogonal weights (gain sqrt 2, last `output_gain`), zero biases."""
     sizes = [n_inputs, *net_arch]
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes):

@@ -51,7 +51,7 @@ def test_returned_observations_are_not_overwritten():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(TypeError, match="Hopper-v4 has no argument gravity; it has .*ctrl_cost_weight"):
+    with pytest.raises(TypeError, match=r"Hopper-v4 has no argument gravity; it has .*ctrl_cost_weight"):
         BatchedMujocoEnv("Hopper-v4", 1, gravity=3)
     with pytest.raises(TypeError, match="has no argument reward_dist_weight"):
         BatchedMujocoEnv("Reacher-v4", 1, reward_dist_weight=3)

@@ -19,7 +19,7 @@ def data(steps=40, n_envs=3):
 
 
 def test_lambda_zero_is_the_one_step_error():
-    rewards, values, next_values, terminated, truncated = data()
+    rewards, values, next_values, terminated, _ = data()
     expected = rewards + GAMMA * next_values * ~terminated - values
     torch.testing.assert_close(gae(*data(), GAMMA, 0.0), expected)
 

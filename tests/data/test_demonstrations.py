@@ -1,0 +1,233 @@
+import io
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rlgen.data.demonstrations import (
+    DemonstrationError,
+    failed_episodes,
+    load_demonstrations,
+    save_demonstrations,
+)
+from rlgen.data.episodes import Episode
+from rlgen.files import canonical_json, sha256
+
+OBS = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+BOX = spaces.Box(-1, 1, (2,), np.float32)
+
+
+def episode(length=60, seed=0, reward=1.0, terminated=False, action_space=BOX):
+    rng = np.random.default_rng(seed)
+    if isinstance(action_space, spaces.Discrete):
+        actions = rng.integers(action_space.n, size=length)
+    else:
+        actions = rng.uniform(-1, 1, (length, 2)).astype(np.float32)
+    obs = rng.normal(size=(length + 1, 3)).astype(np.float32)
+    return Episode(obs, actions, np.full(length, reward, np.float32), terminated, not terminated)
+
+
+def save(folder, episodes, action_space=BOX, env_id="Toy-v0"):
+    save_demonstrations(
+        folder / env_id,
+        env_id=env_id,
+        observation_space=OBS,
+        action_space=action_space,
+        episodes=episodes,
+        deterministic=False,
+        algorithm="trpo",
+        command="python scripts/expert.py",
+        seed=0,
+    )
+    return folder / env_id
+
+
+def rewrite(folder, manifest=None, **arrays):
+    """Change arrays or the manifest and repair the checksums, as a wrong but intact dataset would have them."""
+    content = dict(np.load(folder / "episodes.npz")) | arrays
+    np.savez_compressed(folder / "episodes.npz", **content)
+    written = json.loads((folder / "manifest.json").read_text()) | (manifest or {})
+    written.pop("sha256_manifest")
+    written["sha256"] = {"episodes.npz": sha256((folder / "episodes.npz").read_bytes())}
+    (folder / "manifest.json").write_text(json.dumps(written | {"sha256_manifest": sha256(canonical_json(written))}))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    discrete=st.booleans(),
+    terminated=st.booleans(),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_round_trip(tmp_path, lengths, discrete, terminated, seed):
+    space = spaces.Discrete(4) if discrete else BOX
+    episodes = [episode(n, seed + i, 1.0, terminated, space) for i, n in enumerate(lengths)]
+    save(tmp_path, episodes, space)
+    loaded = load_demonstrations(tmp_path, "Toy-v0", subsample=1, include_failed=True)
+    t = loaded.transitions
+    np.testing.assert_array_equal(t.obs, np.concatenate([e.obs[:-1] for e in episodes]))
+    np.testing.assert_array_equal(t.next_obs, np.concatenate([e.obs[1:] for e in episodes]))
+    np.testing.assert_array_equal(t.actions, np.concatenate([e.actions for e in episodes]))
+    ends = np.cumsum(lengths) - 1
+    assert np.flatnonzero(t.terminated).tolist() == (ends.tolist() if terminated else [])
+    assert np.flatnonzero(t.truncated).tolist() == ([] if terminated else ends.tolist())
+    assert loaded.episode_returns == lengths
+
+
+def test_the_papers_protocol(tmp_path):
+    episodes = [episode(1000, i) for i in range(6)]
+    save(tmp_path, episodes)
+    loaded = load_demonstrations(tmp_path, "Toy-v0", n_trajectories=4, subsample=20, seed=1)
+    assert loaded.transitions.obs.shape == (200, 3)
+    offsets = set()
+    for k, i in enumerate(loaded.episode_indices):
+        rows = loaded.transitions[slice(50 * k, 50 * (k + 1))]
+        offset = int(np.flatnonzero((episodes[i].obs == rows.obs[0].numpy()).all(1))[0])
+        offsets.add(offset)
+        np.testing.assert_array_equal(rows.obs, episodes[i].obs[offset:-1:20])
+        np.testing.assert_array_equal(rows.next_obs, episodes[i].obs[offset + 1 :: 20])
+    assert len(offsets) > 1
+    assert max(offsets) < 20
+    again = load_demonstrations(tmp_path, "Toy-v0", 4, 20, seed=1)
+    assert torch.equal(again.transitions.obs, loaded.transitions.obs)
+    other = load_demonstrations(tmp_path, "Toy-v0", 4, 20, seed=2)
+    assert not torch.equal(other.transitions.obs, loaded.transitions.obs)
+    assert "200 pairs of 4 Toy-v0 trajectories" in str(loaded)
+
+
+def test_failed_episodes_are_kept_and_not_drawn(tmp_path):
+    save(tmp_path, [episode(60, i, reward=0.2 if i == 2 else 1.0) for i in range(5)])
+    assert load_demonstrations(tmp_path, "Toy-v0").episode_indices == [0, 1, 3, 4]
+    everything = load_demonstrations(tmp_path, "Toy-v0", include_failed=True)
+    assert everything.episode_indices == [0, 1, 2, 3, 4]
+    assert everything.dataset_return_mean == pytest.approx((4 * 60 + 12) / 5)
+    with pytest.raises(DemonstrationError, match=r"4 trajectories to draw from \(1 failed ones left out\)"):
+        load_demonstrations(tmp_path, "Toy-v0", 5)
+    assert failed_episodes([-4.0, -5.0, -4.5, -90.0]) == [3]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"obs": np.zeros((120, 4), np.float32)}, r"field obs: shape \(120, 4\)"),
+        ({"obs": np.zeros((119, 3), np.float32)}, r"field obs: shape \(119, 3\)"),
+        ({"obs": np.zeros((120, 3))}, "field obs: dtype float64"),
+        ({"lengths": np.array([60, 61])}, r"field obs: shape .* lengths say \(121, 3\)"),
+        ({"lengths": np.array([120, 0])}, "field lengths"),
+        ({"actions": np.full((120, 2), 1.01, np.float32)}, "episode 0: field actions: outside"),
+        ({"final_obs": np.full((2, 3), np.inf, np.float32)}, "episode 0: field final_obs: NaN or infinite"),
+        ({"truncated": np.array([True, False])}, "episode 1: field terminated: neither"),
+        ({"rewards": np.full(120, 2, np.float32)}, "episode 0: field returns: the manifest says 60"),
+        ({"obs": np.array([None] * 120, object)}, "not an npz of plain arrays"),
+    ],
+)
+def test_wrong_arrays_are_named(tmp_path, arrays, message):
+    folder = save(tmp_path, [episode(60, i) for i in range(2)])
+    rewrite(folder, **arrays)
+    with pytest.raises(DemonstrationError, match=rf"episodes\.npz: .*{message}"):
+        load_demonstrations(tmp_path, "Toy-v0")
+
+
+def test_a_nan_is_named_by_episode(tmp_path):
+    folder = save(tmp_path, [episode(60, i) for i in range(2)])
+    obs = np.load(folder / "episodes.npz")["obs"]
+    obs[61, 1] = np.nan
+    rewrite(folder, obs=obs)
+    with pytest.raises(DemonstrationError, match="episode 1: field obs: NaN"):
+        load_demonstrations(tmp_path, "Toy-v0")
+
+
+def test_saving_validates_too(tmp_path):
+    broken = episode()
+    broken.actions[3] = 5
+    with pytest.raises(DemonstrationError, match="episode 1: field actions: outside"):
+        save(tmp_path, [episode(), broken])
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_environment_or_version(tmp_path):
+    folder = save(tmp_path, [episode()], env_id="HalfCheetah-v4")
+    with pytest.raises(
+        DemonstrationError, match=r"no dataset for HalfCheetah-v5; it has HalfCheetah-v4; the nearest is"
+    ):
+        load_demonstrations(tmp_path, "HalfCheetah-v5")
+    with pytest.raises(DemonstrationError, match="field env_id: it was recorded in HalfCheetah-v4, not HalfCheetah-v5"):
+        load_demonstrations(folder, "HalfCheetah-v5")
+    with pytest.raises(DemonstrationError, match=r"it has none.*Record one: python scripts/expert.py --env Ant-v4"):
+        load_demonstrations(tmp_path / "absent", "Ant-v4")
+
+
+def test_another_mujoco_warns(tmp_path):
+    folder = save(tmp_path, [episode()])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    rewrite(folder, manifest={"versions": manifest["versions"] | {"mujoco": "3.0.0"}})
+    with pytest.warns(UserWarning, match=r"recorded with MuJoCo 3\.0\.0"):
+        load_demonstrations(tmp_path, "Toy-v0")
+
+
+@pytest.mark.parametrize("name", ["episodes.npz", "manifest.json"])
+def test_no_flipped_byte_or_cut_loads_as_other_data(tmp_path, name):
+    folder = save(tmp_path, [episode(60, i) for i in range(2)])
+    path = folder / name
+    whole = path.read_bytes()
+    expected = load_demonstrations(tmp_path, "Toy-v0")
+    rng = np.random.default_rng(0)
+    for position in rng.integers(len(whole), size=150):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bytes(damaged))
+        try:
+            loaded = load_demonstrations(tmp_path, "Toy-v0")
+        except DemonstrationError:
+            continue
+        # JSON has bytes that mean nothing, such as blanks.
+        assert name == "manifest.json"
+        assert str(loaded) == str(expected)
+    for length in [*range(0, len(whole), 512), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        if whole[:length].strip() != whole.strip():
+            with pytest.raises(DemonstrationError):
+                load_demonstrations(tmp_path, "Toy-v0")
+
+
+class Payload:
+    def __reduce__(self):
+        return (open, (Payload.marker, "w"))
+
+
+def test_a_pickle_is_never_run(tmp_path):
+    folder = save(tmp_path, [episode()])
+    Payload.marker = str(tmp_path / "ran")
+    np.savez(folder / "episodes.npz", obs=np.array([Payload()], object))
+    with zipfile.ZipFile(folder / "episodes.npz") as file:
+        assert b"ran" in file.read("obs.npy")  # the payload is there
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest.pop("sha256_manifest")
+    manifest["sha256"] = {"episodes.npz": sha256((folder / "episodes.npz").read_bytes())}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"sha256_manifest": sha256(canonical_json(manifest))}))
+    with pytest.raises(DemonstrationError):
+        load_demonstrations(tmp_path, "Toy-v0")
+    (folder / "manifest.json").write_bytes(pickle.dumps(Payload()))
+    with pytest.raises(DemonstrationError, match="not a dataset's manifest"):
+        load_demonstrations(tmp_path, "Toy-v0")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_bomb_is_refused_before_it_unpacks(tmp_path, monkeypatch):
+    folder = save(tmp_path, [episode()])
+    monkeypatch.setattr("rlgen.data.demonstrations.MAX_BYTES", 10_000)
+    content = io.BytesIO()
+    np.savez_compressed(content, obs=np.zeros(100_000, np.float32))
+    (folder / "episodes.npz").write_bytes(content.getvalue())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest.pop("sha256_manifest")
+    manifest["sha256"] = {"episodes.npz": sha256(content.getvalue())}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"sha256_manifest": sha256(canonical_json(manifest))}))
+    with pytest.raises(DemonstrationError, match="unpacks to"):
+        load_demonstrations(tmp_path, "Toy-v0")

@@ -1,0 +1,112 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from rlgen.nn.discriminator import Discriminator
+from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
+from rlgen.types import Transitions
+
+BOX = spaces.Box(-1, 1, (2,), np.float32)
+
+
+def transitions(*shape, mean=0.0, std=1.0, actions=None):
+    zeros = torch.zeros(shape)
+    obs = mean + std * torch.randn(*shape, 3)
+    actions = torch.rand(*shape, 2) * 2 - 1 if actions is None else actions
+    return Transitions(obs, actions, obs, zeros, zeros.bool(), zeros.bool())
+
+
+def gail(config=None, expert=None, **network):
+    return GAIL(Discriminator(3, BOX, **network), expert or transitions(200, mean=1.0), config)
+
+
+def test_the_logit_becomes_the_log_density_ratio():
+    """Without penalty the best discriminator of N(1, 1) and N(0, 1) has logit sum(x - 1/2) over three dimensions."""
+    model = gail(GAILConfig(gradient_penalty_coef=0.0, learning_rate=1e-2, n_updates=20), transitions(20_000, mean=1.0))
+    for _ in range(30):
+        model.update(transitions(100, 200))
+    for group in model.optimizer.param_groups:
+        group["lr"] = 5e-4
+    for _ in range(30):
+        metrics = model.update(transitions(100, 200))
+    fresh = transitions(2000, mean=0.5, std=0.5)
+    model.eval()
+    with torch.no_grad():
+        logits = model.discriminator(model.discriminator.normalizer(model.discriminator.features(fresh)))
+    exact = (fresh.obs - 0.5).sum(-1)
+    assert torch.corrcoef(torch.stack((logits, exact)))[0, 1] > 0.97
+    assert (logits - exact).abs().mean() < 0.35
+    # Bayes' rule errs with probability Phi(-sqrt(3)/2) = 0.193 on both sides.
+    assert float(metrics["discriminator_accuracy_policy"]) == pytest.approx(0.807, abs=0.04)
+    assert float(metrics["discriminator_accuracy_expert"]) == pytest.approx(0.807, abs=0.04)
+
+
+def test_the_call_is_pure_and_sees_state_and_executed_action_only():
+    model = gail()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    batch = transitions(5, 4)
+    rewards = model(batch)
+    assert rewards.shape == (5, 4)
+    assert not rewards.requires_grad
+    other = dataclasses.replace(
+        batch,
+        next_obs=batch.obs + 1,
+        rewards=batch.rewards + 7,
+        terminated=~batch.terminated,
+        truncated=~batch.truncated,
+    )
+    assert torch.equal(model(other), rewards)
+    beyond = dataclasses.replace(batch, actions=torch.where(batch.actions > 0, 50.0, batch.actions))
+    at_bound = dataclasses.replace(batch, actions=torch.where(batch.actions > 0, 1.0, batch.actions))
+    assert torch.equal(model(beyond), model(at_bound))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("config", "network"),
+    [
+        (GAILConfig(), {}),
+        (GAILConfig(gradient_penalty_target=1.0, gradient_penalty_coef=10.0), {}),
+        (GAILConfig(gradient_penalty_coef=0.0), {"spectral_norm": True}),
+        (GAILConfig(entropy_coef=0.01, expert_label=0.9), {}),
+        (GAILConfig(input_noise=0.3), {}),
+        (GAILConfig(), {"dropout": 0.3}),
+        (GAILConfig(batch_size=None, n_updates=2, follow_policy=True), {}),
+    ],
+)
+def test_every_option_learns_to_tell_apart(config, network):
+    config = dataclasses.replace(config, learning_rate=1e-2)
+    model = gail(config, **network)
+    for _ in range(30):
+        model.update(transitions(10, 50, mean=-1.0))
+    # Bayes' rule is right on Phi(sqrt 3) = 0.958 of each side; penalties and smoothing keep the logits closer to zero.
+    undecided = float(np.log(2))
+    assert (model(transitions(2000, mean=1.0)) > undecided).float().mean() > 0.85
+    assert (model(transitions(2000, mean=-1.0)) < undecided).float().mean() > 0.85
+
+
+def test_the_penalty_bounds_the_slope():
+    slopes = []
+    for coefficient in (0.0, 10.0):
+        model = gail(GAILConfig(gradient_penalty_coef=coefficient, learning_rate=1e-2))
+        for _ in range(30):
+            model.update(transitions(10, 50, mean=-1.0))
+        x = torch.randn(100, 5, requires_grad=True)
+        (slope,) = torch.autograd.grad(model.discriminator(x).sum(), x)
+        slopes.append(float(slope.norm(dim=1).mean()))
+    assert slopes[1] < slopes[0] / 3
+
+
+def test_discrete_actions_are_one_hot():
+    discriminator = Discriminator(3, spaces.Discrete(4))
+    features = discriminator.features(transitions(6, actions=torch.arange(6) % 4))
+    assert features.shape == (6, 7)
+    assert torch.equal(features[:, 3:].argmax(1), torch.arange(6) % 4)
+
+
+def test_the_constant_control_pays_for_survival_alone():
+    rewards = ConstantDiscriminator()(transitions(5, 4))
+    assert torch.allclose(rewards, torch.full((5, 4), float(np.log(2))))
