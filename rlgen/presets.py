@@ -78,6 +78,8 @@ class Imitation:
 TRPO_LEARNER = Learner(TRPOConfig(), n_steps=64)
 PPO_LEARNER = Learner(PPOConfig(), n_steps=128, log_std_init=-0.5)
 
+LEARNERS = {"trpo": TRPO_LEARNER, "ppo": PPO_LEARNER}
+
 # An expert is to act well stochastically too, so its noise starts small and its last steps are short.
 EXPERT = {
     "trpo": replace(TRPO_LEARNER, optimizer=TRPOConfig(final_share=0.02), log_std_init=-1.0),

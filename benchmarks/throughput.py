@@ -1,0 +1,301 @@
+"""How fast environments step and learners train, as ratios to the raw `mj_step` limit and to peers in the same run.
+
+    python benchmarks/throughput.py                      # everything: about 20 minutes on two cores
+    python benchmarks/throughput.py --sections stepping --repeats 3
+
+Rows of a section are interleaved, round by round; a ratio is the median of the rounds' paired ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cells import hardware, versions
+
+RESULTS = Path(__file__).parent / "results"
+PEER_VENV = Path(__file__).parents[1] / ".venv-imitation"
+ENVS = ["HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Ant-v4", "Humanoid-v4"]
+CORES = len(os.sched_getaffinity(0))
+Measure = Callable[[], float]
+
+
+def interleave(rows: dict[str, Measure], reference: str, repeats: int) -> pd.DataFrame:
+    """Run every row once a round; steps per second as median and 20th to 80th percentile, and ratios to `reference`."""
+    rounds = pd.DataFrame([{name: measure() for name, measure in rows.items()} for _ in range(repeats)])
+    ratios = rounds.div(rounds[reference], axis=0)
+    table = pd.DataFrame(
+        {
+            "steps_per_second": rounds.median(),
+            "p20": rounds.quantile(0.2),
+            "p80": rounds.quantile(0.8),
+            f"ratio to {reference}": ratios.median(),
+        }
+    )
+    return table.rename_axis("row")
+
+
+def harvested_states(env_id: str, count: int = 3000) -> tuple:
+    """Model, frame skip and integration states of gymnasium's own random-policy run: the contact load of real use."""
+    import gymnasium as gym
+    import mujoco
+
+    env = gym.make(env_id)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    inner = env.unwrapped
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION
+    states = np.empty((count, mujoco.mj_stateSize(inner.model, kind)))
+    for i in range(count):
+        action = env.action_space.sample()
+        inner.data.ctrl[:] = action
+        mujoco.mj_getState(inner.model, inner.data, states[i], kind)
+        if any(env.step(action)[2:4]):
+            env.reset()
+    return inner.model, inner.frame_skip, states
+
+
+def raw_limit(env_id: str, threads: int) -> Measure:
+    """`mj_step` alone from harvested states, one control step each, in the engine's C loop on `threads` threads."""
+    from mujoco.batch import Batch
+
+    model, frame_skip, states = harvested_states(env_id)
+    batch = Batch(model, len(states), threads)
+
+    def measure() -> float:
+        batch.state[:] = states
+        started = time.perf_counter()
+        batch.step(nstep=frame_skip)
+        return len(states) / (time.perf_counter() - started)
+
+    return measure
+
+
+def closed_loop(envs: object, n_envs: int, seconds: float) -> Measure:
+    """Steps a second of a gymnasium vector environment with random actions, resets included."""
+    envs.reset(seed=0)  # type: ignore[attr-defined]
+    space = envs.single_action_space  # type: ignore[attr-defined]
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(space.low, space.high, (64, n_envs, *space.shape)).astype(np.float32)
+
+    def measure() -> float:
+        steps, started = 0, time.perf_counter()
+        while (passed := time.perf_counter() - started) < seconds:
+            envs.step(actions[steps % 64])  # type: ignore[attr-defined]
+            steps += 1
+        return steps * n_envs / passed
+
+    return measure
+
+
+def sb3_loop(envs: object, seconds: float) -> Measure:
+    """The same for SB3's vector environments."""
+    envs.reset()  # type: ignore[attr-defined]
+    n_envs, space = envs.num_envs, envs.action_space  # type: ignore[attr-defined]
+    actions = np.random.default_rng(0).uniform(space.low, space.high, (64, n_envs, *space.shape)).astype(np.float32)
+
+    def measure() -> float:
+        steps, started = 0, time.perf_counter()
+        while (passed := time.perf_counter() - started) < seconds:
+            envs.step(actions[steps % 64])  # type: ignore[attr-defined]
+            steps += 1
+        return steps * n_envs / passed
+
+    return measure
+
+
+def stepping(repeats: int, seconds: float) -> pd.DataFrame:
+    """Environment stepping against the raw limit."""
+    import gymnasium as gym
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+    from rlgen.envs import make_vec
+
+    gym.logger.min_level = gym.logger.ERROR
+    tables = []
+    for env_id in ENVS:
+        raw = f"raw mj_step, {CORES} threads"
+        rows: dict[str, Measure] = {"raw mj_step, 1 thread": raw_limit(env_id, 1), raw: raw_limit(env_id, CORES)}
+        for n in (16, 64, 256):
+            rows[f"rlgen, n={n}"] = closed_loop(make_vec(env_id, n), n, seconds)
+        for n in (8, 16):
+            rows[f"gymnasium sync, n={n}"] = closed_loop(gym.make_vec(env_id, n, "sync"), n, seconds)
+            rows[f"gymnasium async, n={n}"] = closed_loop(gym.make_vec(env_id, n, "async"), n, seconds)
+            rows[f"SB3 DummyVecEnv, n={n}"] = sb3_loop(make_vec_env(env_id, n, vec_env_cls=DummyVecEnv), seconds)
+            rows[f"SB3 SubprocVecEnv, n={n}"] = sb3_loop(make_vec_env(env_id, n, vec_env_cls=SubprocVecEnv), seconds)
+        tables.append(interleave(rows, raw, repeats).assign(env_id=env_id).reset_index())
+    return pd.concat(tables)
+
+
+def ours(algorithm: str, gail: bool, n_envs: int = 64, paper: bool = False, **learner: object) -> Measure:
+    """Whole iterations (collect, reward, update) of one of our learners on HalfCheetah-v4."""
+    from dataclasses import replace
+
+    import torch
+
+    from rlgen import presets
+    from rlgen.data.collect import Collector
+    from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.envs import make_vec
+    from rlgen.nn.discriminator import Discriminator
+    from rlgen.rewards.environment import EnvironmentReward
+    from rlgen.rewards.gail import GAIL
+    from rlgen.train import train
+
+    preset = presets.GAIL["paper" if paper else "default"][algorithm]
+    settings = replace(preset.learner if gail else presets.EXPERT[algorithm], n_envs=n_envs, **learner)  # type: ignore[arg-type]
+    envs = make_vec("HalfCheetah-v4", n_envs, 0)
+    policy, critic, optimizer = settings.build(envs)
+    reward_model: object = EnvironmentReward()
+    if gail:
+        expert = load_demonstrations("expert_data", "HalfCheetah-v4", 4).transitions
+        reward_model = GAIL(Discriminator(17, envs.single_action_space, preset.net_arch), expert, preset.gail)
+    collector = Collector(envs, settings.n_steps)
+    per_iteration = n_envs * settings.n_steps
+
+    def measure() -> float:
+        torch.set_num_threads(CORES)
+        iterations: list = []
+        total = max(2 * per_iteration, 30_000)
+        train(
+            collector,
+            policy,
+            critic,
+            optimizer,
+            reward_model,  # type: ignore[arg-type]
+            total_timesteps=total,
+            gamma=settings.gamma,
+            gae_lambda=settings.gae_lambda,
+            rng=np.random.default_rng(0),
+            on_iteration=iterations.append,
+        )
+        measure.parts = iterations[-1].seconds  # type: ignore[attr-defined]
+        return iterations[-1].env_steps / iterations[-1].wall_seconds
+
+    return measure
+
+
+def sb3(learner: type, n_envs: int, n_steps: int, **settings: object) -> Measure:
+    """Whole iterations of an SB3 learner on HalfCheetah-v4, with its own vector environment."""
+    import torch
+    from stable_baselines3.common.env_util import make_vec_env
+
+    model = learner("MlpPolicy", make_vec_env("HalfCheetah-v4", n_envs), n_steps=n_steps, device="cpu", **settings)
+    model.learn(1)
+
+    def measure() -> float:
+        torch.set_num_threads(CORES)
+        started, steps = time.perf_counter(), n_envs * n_steps
+        model.learn(steps)
+        return steps / (time.perf_counter() - started)
+
+    return measure
+
+
+def imitation_peer(learner: str) -> Measure:
+    """HumanCompatibleAI/imitation's GAIL, in an environment of its own: its pins conflict with ours."""
+    python = PEER_VENV / "bin" / "python"
+    if not python.exists():
+        venv.create(PEER_VENV, with_pip=True)
+        packages = ["imitation==1.0.1", "sb3-contrib==2.2.1", "gymnasium[mujoco]==0.29.1", "mujoco<4", "torch==2.13.0"]
+        subprocess.run([python, "-m", "pip", "install", "-q", "torch==2.13.0"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "setuptools<80", *packages], check=True)
+    script = Path(__file__).parent / "imitation_peer.py"
+
+    def measure() -> float:
+        output = subprocess.run([python, script, learner], check=True, capture_output=True, text=True).stdout
+        return float(json.loads(output.splitlines()[-1])["steps_per_second"])
+
+    return measure
+
+
+def training(repeats: int, seconds: float) -> pd.DataFrame:
+    """Whole training, against peers."""
+    from sb3_contrib import TRPO
+    from stable_baselines3 import PPO
+
+    from rlgen.optim.ppo import PPOConfig
+
+    same = {"optimizer": PPOConfig(learning_rate=3e-4, n_epochs=10, batch_size=64), "n_steps": 2048}
+    raw = f"raw mj_step, {CORES} threads"
+    rows = {
+        raw: raw_limit("HalfCheetah-v4", CORES),
+        "rlgen GAIL-TRPO, paper (2x100, batch 50,048)": ours("trpo", gail=True, paper=True),
+        "rlgen GAIL-TRPO, default": ours("trpo", gail=True),
+        "rlgen GAIL-PPO, default": ours("ppo", gail=True),
+        "rlgen TRPO": ours("trpo", gail=False),
+        "rlgen PPO": ours("ppo", gail=False),
+        "rlgen PPO, SB3's settings (8 x 2048, 64, 10)": ours("ppo", gail=False, n_envs=8, **same),
+        "SB3 PPO (8 x 2048, 64, 10)": sb3(PPO, 8, 2048),
+        "sb3-contrib TRPO (8 x 2048)": sb3(TRPO, 8, 2048),
+        "imitation GAIL-TRPO (2x100, batch 50,000)": imitation_peer("trpo"),
+        "imitation GAIL-PPO (2x100, batch 50,000)": imitation_peer("ppo"),
+    }
+    table = interleave(rows, raw, repeats).reset_index()
+    for name, measure in rows.items():
+        for part, value in getattr(measure, "parts", {}).items():
+            table.loc[table.row == name, f"last iteration, seconds of {part}"] = round(value, 3)
+    return table
+
+
+def scaling(repeats: int, seconds: float) -> pd.DataFrame:
+    """Growth with environments, batch and threads."""
+    from rlgen.envs import make_vec
+
+    rows: dict[str, Measure] = {}
+    for threads in dict.fromkeys((1, CORES)):
+        for n in (4, 16, 64, 256, 1024):
+            envs = make_vec("HalfCheetah-v4", n, n_threads=threads)
+            rows[f"stepping, n={n}, {threads} threads"] = closed_loop(envs, n, seconds)
+    for n, n_steps in ((8, 1024), (64, 128), (256, 32), (64, 782), (256, 196)):
+        rows[f"GAIL-TRPO paper, n={n}, batch {n * n_steps}"] = ours("trpo", True, n, paper=True, n_steps=n_steps)
+    return interleave(rows, next(iter(rows)), repeats).reset_index()
+
+
+def memory(repeats: int, seconds: float) -> pd.DataFrame:
+    """Peak resident memory of GAIL-TRPO with 64 environments and a batch of 50,048, in a fresh process."""
+    code = "import throughput as t; t.ours('trpo', gail=True, paper=True)(); print(t.peak_memory())"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    return pd.DataFrame(
+        [{"row": "GAIL-TRPO, 64 envs, batch 50,048", "peak_resident_GiB": float(output.stdout.split()[-1])}]
+    )
+
+
+def peak_memory() -> float:
+    """This process's peak resident memory in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+SECTIONS = {"stepping": stepping, "training": training, "scaling": scaling, "memory": memory}
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=SECTIONS)
+    parser.add_argument("--repeats", type=int, default=5, help="rounds; each row runs once a round")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each stepping row and round")
+    options = parser.parse_args()
+    pd.options.display.width, pd.options.display.max_columns, pd.options.display.max_rows = 200, 20, 200
+    for section in options.sections:
+        table = SECTIONS[section](options.repeats, options.seconds)
+        table["hardware"], table["versions"], table["command"] = hardware(), versions(), " ".join(sys.argv)
+        RESULTS.mkdir(exist_ok=True)
+        table.round(4).to_csv(RESULTS / f"throughput_{section}.csv", index=False)
+        print(f"\n{section}\n{table.drop(columns=['hardware', 'versions', 'command']).round(3).to_string(index=False)}")
+
+
+if __name__ == "__main__":
+    main()
