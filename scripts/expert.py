@@ -6,7 +6,7 @@ python scripts/expert.py --env HalfCheetah-v4 --output expert_data/
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,6 +39,8 @@ class Arguments:
     """Steps per environment in an iteration; the preset's unless told."""
     total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS")] = None
     """Environment steps in all, as 3000000, 3e6 or 3M."""
+    log_std_init: float | None = None
+    """Initial log standard deviation of a Gaussian policy; the preset's unless told."""
     run_dir: Path | None = None
     """The run's folder; a new one under runs/ unless told."""
 
@@ -62,6 +64,8 @@ def main() -> int:
     with describe_failure() as failure:
         preset = presets.EXPERT[arguments.algo]
         learner = preset.override(arguments.n_envs, arguments.n_steps, step_count(arguments.total_timesteps))
+        if arguments.log_std_init is not None:
+            learner = replace(learner, log_std_init=arguments.log_std_init)
         result = run(
             env_id=arguments.env,
             learner=learner,
