@@ -1,0 +1,135 @@
+"""The command lines, run as a user runs them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SUMMARY = {
+    "env_id", "algorithm", "reward", "seed", "env_steps", "wall_seconds", "steps_per_second", "return_mean",
+    "return_std", "episodes", "expert_return_mean", "random_return_mean", "normalised_score",
+}  # fmt: skip
+SMALL = ["--threads", "1", "--n-envs", "8", "--n-steps", "32", "--eval-episodes", "3"]
+
+
+def command(script, *arguments):
+    return [sys.executable, str(ROOT / "scripts" / script), *arguments]
+
+
+def run(script, *arguments, cwd):
+    return subprocess.run(command(script, *arguments), cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def gail(cwd, *arguments):
+    return run("gail.py", "--expert", str(ROOT / "expert_data"), *SMALL, *arguments, cwd=cwd)
+
+
+def metrics(folder):
+    """metrics.csv without the times."""
+    with (folder / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("algo", ["trpo", "ppo"])
+def test_gail_leaves_a_complete_folder_and_a_seed_repeats(tmp_path, algo):
+    for name in ("a", "b"):
+        done = gail(tmp_path, "--algo", algo, "--total-timesteps", "1024", "--run-dir", name)
+        assert done.returncode == 0, done.stderr
+    folder = tmp_path / "a"
+    assert {p.name for p in folder.iterdir()} == {
+        "checkpoint", "config.json", "curve.png", "metrics.csv", "summary.json", "tensorboard",
+    } - ({"curve.png"} if not (folder / "curve.png").exists() else set())  # fmt: skip
+    assert {p.name for p in (folder / "checkpoint").iterdir()} == {
+        "policy.safetensors", "critic.safetensors", "reward_model.safetensors",
+    }  # fmt: skip
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(summary) >= SUMMARY
+    assert summary["env_steps"] == 1024
+    assert summary["normalised_score"] == pytest.approx(
+        (summary["return_mean"] - summary["random_return_mean"])
+        / (summary["expert_return_mean"] - summary["random_return_mean"])
+    )
+    config = json.loads((folder / "config.json").read_text())
+    assert config["versions"]["mujoco"]
+    assert len(metrics(folder)) == 4
+    assert metrics(folder) == metrics(tmp_path / "b")
+
+
+def test_a_second_run_never_takes_a_folder(tmp_path):
+    assert gail(tmp_path, "--total-timesteps", "256", "--run-dir", "a").returncode == 0
+    before = (tmp_path / "a" / "summary.json").read_bytes()
+    again = gail(tmp_path, "--total-timesteps", "256", "--run-dir", "a")
+    assert again.returncode == 4
+    assert "a holds a run already; choose another --run-dir" in again.stderr
+    assert (tmp_path / "a" / "summary.json").read_bytes() == before
+
+
+def test_interrupting_keeps_checkpoint_and_summary(tmp_path):
+    arguments = ["--expert", str(ROOT / "expert_data"), *SMALL, "--total-timesteps", "50M", "--run-dir", "a"]
+    process = subprocess.Popen(command("gail.py", *arguments), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not ((log := tmp_path / "a" / "metrics.csv").exists() and log.read_text().count("\n") > 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert summary["interrupted"] is True
+    assert 0 < summary["env_steps"] < 1_000_000
+    assert (tmp_path / "a" / "checkpoint" / "policy.safetensors").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--env", "HalfCheetah-v5"], 3, "no dataset for HalfCheetah-v5"),
+        (["--expert", "nowhere"], 3, "nowhere: no dataset for HalfCheetah-v4"),
+        (["--n-trajectories", "99"], 3, "n_trajectories is 99"),
+        (["--total-timesteps", "many"], 2, "must be a positive whole number such as 3000000, 3e6 or 3M; got 'many'"),
+        (["--device", "cuda:7"], 2, "no CUDA device"),
+        (["--algo", "sac"], 2, "trpo"),
+    ],
+)
+def test_mistakes_are_one_clear_line(tmp_path, arguments, code, message):
+    done = gail(tmp_path, *arguments)
+    assert done.returncode == code
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_expert_records_what_gail_reads(tmp_path):
+    done = run(
+        "expert.py", "--env", "CartPole-v1", "--algo", "ppo", "--n-envs", "4", "--n-steps", "64",
+        "--total-timesteps", "512", "--n-episodes", "5", "--threads", "1", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "expert_data" / "CartPole-v1" / "manifest.json").read_text())
+    assert manifest["n_episodes"] == 5
+    assert "expert.py --env CartPole-v1" in manifest["command"]
+    arguments = ["--env", "CartPole-v1", "--n-trajectories", "1", "--subsample", "2", "--total-timesteps", "256"]
+    done = run("gail.py", *arguments, *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("script", ["gail.py", "expert.py"])
+def test_help_explains_every_flag_without_torch(tmp_path, script):
+    done = run(script, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "--total-timesteps" in done.stdout
+    code = f"""
+import runpy, sys
+sys.argv = ["x", "--help"]
+try:
+    runpy.run_path({str(ROOT / "scripts" / script)!r}, run_name="__main__")
+except SystemExit:
+    assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
