@@ -62,6 +62,14 @@ def test_gail_leaves_a_complete_folder_and_a_seed_repeats(tmp_path, algo):
     assert metrics(folder) == metrics(tmp_path / "b")
 
 
+@pytest.mark.parametrize("arguments", [["--preset", "paper"], ["--reward", "log-d"], ["--reward", "constant"]])
+def test_other_settings_run(tmp_path, arguments):
+    done = gail(tmp_path, *arguments, "--total-timesteps", "512", "--run-dir", "a")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert arguments[1] in (summary["preset"], summary["reward"])
+
+
 def test_a_second_run_never_takes_a_folder(tmp_path):
     assert gail(tmp_path, "--total-timesteps", "256", "--run-dir", "a").returncode == 0
     before = (tmp_path / "a" / "summary.json").read_bytes()

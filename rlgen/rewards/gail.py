@@ -94,7 +94,7 @@ class GAIL(nn.Module):
             policy_logits, expert_logits = discriminator(torch.cat((policy_rows, expert_rows))).split(size)
             loss = discriminator_loss(policy_logits, expert_logits, config.expert_label, config.entropy_coef)
             if config.gradient_penalty_coef:
-                half = size // 2  # half the rows estimate the penalty as well in practice, at half the price
+                half = size // 2  # a second backward pass is the dearest part of a step: half the rows do
                 penalty = gradient_penalty(
                     discriminator, policy_rows[:half], expert_rows[:half], config.gradient_penalty_target
                 )
