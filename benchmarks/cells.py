@@ -5,7 +5,7 @@ the SHA-256 of that dict, so a changed setting reruns only its own cells.
 """
 
 import csv
-import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -17,13 +17,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rlgen.files import sha256, write_bytes
+
 Cell = dict[str, Any]
 Row = dict[str, Any]
 
 
 def cell_key(cell: Cell) -> str:
     """The first 16 hex digits of the SHA-256 of the cell's canonical JSON."""
-    return hashlib.sha256(json.dumps(cell, sort_keys=True).encode()).hexdigest()[:16]
+    return sha256(json.dumps(cell, sort_keys=True).encode())[:16]
 
 
 def hardware() -> str:
@@ -52,15 +54,11 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Replace the CSV by these rows: whole or not at all."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
 
 
 def _one_thread_each() -> None:

@@ -13,10 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from safetensors.torch import save
 from torch import nn
 
-from rlgen.files import versions, write_atomically, write_json
+from rlgen.files import module_bytes, versions, write_atomically, write_bytes, write_json
 from rlgen.train import Iteration
 
 
@@ -51,7 +50,6 @@ class RunLog:
         self._writer = SummaryWriter(str(folder / "tensorboard"))
         self._file = (folder / "metrics.csv").open("w", newline="")
         self._csv: csv.DictWriter[str] | None = None
-        self._live: Any = None
         self._shown = 0.0
 
     def __enter__(self) -> Self:
@@ -112,17 +110,11 @@ class RunLog:
     def save_checkpoint(self, modules: dict[str, nn.Module]) -> None:
         """Write each module's weights and statistics to `checkpoint/<name>.safetensors`."""
         for name, module in modules.items():
-            save_module(self.folder / "checkpoint" / f"{name}.safetensors", module)
+            write_bytes(self.folder / "checkpoint" / f"{name}.safetensors", module_bytes(module))
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`."""
         write_json(self.folder / "summary.json", summary)
-
-
-def save_module(path: Path, module: nn.Module) -> None:
-    """Write a module's state as safetensors, whole or absent."""
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
-    write_atomically(path, lambda file: file.write(content))
 
 
 def provenance() -> dict[str, Any]:

@@ -59,7 +59,6 @@ def main() -> int:
     from rlgen.experiment import print_summary, run
     from rlgen.nn.policy import Actor
     from rlgen.rewards.environment import EnvironmentReward
-    from rlgen.run_log import save_module
 
     with describe_failure() as failure:
         preset = presets.EXPERT[arguments.algo]
@@ -96,8 +95,8 @@ def main() -> int:
             algorithm=arguments.algo,
             command=" ".join(["python", *sys.argv]),
             seed=arguments.seed,
+            policy=result.policy,
         )
-        save_module(folder / "policy.safetensors", result.policy)
         returns = [episode.total_reward for episode in episodes]
         print(f"{folder}: {len(episodes)} episodes, return {np.mean(returns):.0f} +- {np.std(returns):.0f}")
         return 0

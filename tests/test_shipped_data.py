@@ -7,12 +7,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from rlgen.data.demonstrations import load_demonstrations
-from rlgen.envs import make_vec
+from rlgen.data.demonstrations import load_demonstrations, load_expert
 from rlgen.evaluate import evaluate
-from rlgen.nn.policy import Actor, Policy
+from rlgen.nn.policy import Actor
 
 DATA = Path(__file__).parents[1] / "expert_data"
 LEAST = {"HalfCheetah-v4": 4463, "Hopper-v4": 3000, "Walker2d-v4": 4000, "CartPole-v1": 500}
@@ -29,9 +27,7 @@ def test_dataset_is_an_expert_and_complete(env_id):
 
 @pytest.mark.parametrize("env_id", LEAST)
 def test_weights_act_as_the_dataset_does(env_id):
-    envs = make_vec(env_id, 1)
-    policy = Policy(envs.single_observation_space, envs.single_action_space)
-    policy.load_state_dict(load_file(DATA / env_id / "policy.safetensors"))
+    policy = load_expert(DATA, env_id)
     demonstrations = load_demonstrations(DATA, env_id)
     found = evaluate(Actor(policy, np.random.default_rng(0)), env_id, 10, deterministic=demonstrations.deterministic)
     spread = max(demonstrations.dataset_return_std, 0.02 * demonstrations.dataset_return_mean)

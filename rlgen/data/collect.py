@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from threadpoolctl import threadpool_limits
 
 from rlgen.envs import BatchedMujocoEnv
 from rlgen.nn.policy import Actor
@@ -52,24 +53,26 @@ class Collector:
         terminated, truncated = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
         episode_returns: list[float] = []
         episode_lengths: list[int] = []
-        for t in range(steps):
-            obs[t] = self.obs
-            sampled[t] = actor.sample(obs[t])
-            executed[t] = actor.execute(sampled[t])
-            self.obs, reward, terminated[t], truncated[t], infos = self.envs.step(executed[t])
-            next_obs[t] = self.obs
-            rewards[t] = reward
-            self._returns += reward
-            self._lengths += 1
-            done = terminated[t] | truncated[t]
-            if done.any():
-                ended = np.flatnonzero(done)
-                for i in ended:
-                    next_obs[t, i] = infos["final_obs"][i]
-                episode_returns += self._returns[ended].tolist()
-                episode_lengths += self._lengths[ended].tolist()
-                self._returns[ended] = 0
-                self._lengths[ended] = 0
+        # BLAS threads spin for a while after each of the actor's products and would take the simulations' processors.
+        with threadpool_limits(1, "blas"):
+            for t in range(steps):
+                obs[t] = self.obs
+                sampled[t] = actor.sample(obs[t])
+                executed[t] = actor.execute(sampled[t])
+                self.obs, reward, terminated[t], truncated[t], infos = self.envs.step(executed[t])
+                next_obs[t] = self.obs
+                rewards[t] = reward
+                self._returns += reward
+                self._lengths += 1
+                done = terminated[t] | truncated[t]
+                if done.any():
+                    ended = np.flatnonzero(done)
+                    for i in ended:
+                        next_obs[t, i] = infos["final_obs"][i]
+                    episode_returns += self._returns[ended].tolist()
+                    episode_lengths += self._lengths[ended].tolist()
+                    self._returns[ended] = 0
+                    self._lengths[ended] = 0
 
         def tensor(x: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(x).to(self.device)

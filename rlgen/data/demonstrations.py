@@ -17,11 +17,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import safetensors.torch
 import torch
 from gymnasium import spaces
 
 from rlgen.data.episodes import Episode
-from rlgen.files import canonical_json, sha256, versions, write_atomically, write_json
+from rlgen.files import canonical_json, module_bytes, sha256, versions, write_bytes, write_json
+from rlgen.nn.policy import Policy
 from rlgen.types import Transitions
 
 FORMAT = "rlgen demonstrations 1"
@@ -84,6 +86,7 @@ def save_demonstrations(
     algorithm: str,
     command: str,
     seed: int,
+    policy: Policy | None = None,
 ) -> None:
     """Write a dataset, validated as it would be on loading; each file is whole or absent.
 
@@ -97,6 +100,7 @@ def save_demonstrations(
         algorithm: what trained the expert.
         command: what made the data.
         seed: of that command.
+        policy: the expert; its weights go to `policy.safetensors`.
 
     Raises:
         DemonstrationError: an episode is not what the spaces say.
@@ -130,11 +134,15 @@ def save_demonstrations(
         "command": command,
         "seed": seed,
         "versions": versions(),
-        "sha256": {"episodes.npz": sha256(content.getvalue())},
     }
     _validate(arrays, manifest, folder)
-    write_atomically(folder / "episodes.npz", lambda file: file.write(content.getvalue()))
-    # The manifest comes last: arrays without it, or with an older one, fail their checksum and never load.
+    files = {"episodes.npz": content.getvalue()}
+    if policy is not None:
+        files["policy.safetensors"] = module_bytes(policy)
+    manifest["sha256"] = {name: sha256(data) for name, data in files.items()}
+    for name, data in files.items():
+        write_bytes(folder / name, data)
+    # The manifest comes last: files without it, or with an older one, fail their checksum and never load.
     write_json(folder / "manifest.json", manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
 
 
@@ -164,13 +172,7 @@ def load_demonstrations(
     Raises:
         DemonstrationError: no such dataset, a damaged or inconsistent one, or too few episodes.
     """
-    folder = _find(Path(path), env_id)
-    manifest = _read_manifest(folder / "manifest.json")
-    if manifest["env_id"] != env_id:
-        raise DemonstrationError(
-            f"{folder}/manifest.json: field env_id: it was recorded in {manifest['env_id']}, not {env_id}; versions of "
-            "an environment differ and are never substituted"
-        )
+    folder, manifest = _open(Path(path), env_id)
     arrays = _read_arrays(folder / "episodes.npz", manifest)
     _validate(arrays, manifest, folder)
     if (recorded := manifest["versions"].get("mujoco")) != (here := version("mujoco")):
@@ -221,6 +223,39 @@ def load_demonstrations(
     )
 
 
+def load_expert(path: str | Path, env_id: str) -> Policy:
+    """The policy that a dataset was recorded with.
+
+    Args:
+        path: the folder that holds the datasets, or one dataset's folder.
+        env_id: the environment, with its version.
+
+    Raises:
+        DemonstrationError: no such dataset, one without weights, or damaged ones.
+    """
+    folder, manifest = _open(Path(path), env_id)
+    if "policy.safetensors" not in manifest["sha256"]:
+        raise DemonstrationError(f"{folder}: it was recorded without its expert's weights")
+    state = safetensors.torch.load(_read_checked(folder / "policy.safetensors", manifest))
+    n_hidden = sum(name.startswith("network.") and name.endswith(".bias") for name in state) - 1
+    net_arch = [len(state[f"network.{2 * i}.bias"]) for i in range(n_hidden)]
+    policy = Policy(_space(manifest["observation_space"]), _space(manifest["action_space"]), net_arch)
+    policy.load_state_dict(state)
+    return policy
+
+
+def _open(path: Path, env_id: str) -> tuple[Path, dict[str, Any]]:
+    """The dataset's folder and its manifest, which is of this very environment."""
+    folder = _find(path, env_id)
+    manifest = _read_manifest(folder / "manifest.json")
+    if manifest["env_id"] != env_id:
+        raise DemonstrationError(
+            f"{folder}/manifest.json: field env_id: it was recorded in {manifest['env_id']}, not {env_id}; versions of "
+            "an environment differ and are never substituted"
+        )
+    return folder, manifest
+
+
 def _find(path: Path, env_id: str) -> Path:
     for folder in (path / env_id, path):
         if (folder / "manifest.json").is_file():
@@ -249,15 +284,21 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _read_arrays(path: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+def _read_checked(path: Path, manifest: Mapping[str, Any]) -> bytes:
+    """A file's content, if it is the one whose checksum the manifest holds."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DemonstrationError(f"{path}: {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
         content = path.read_bytes()
     except OSError as error:
         raise DemonstrationError(f"{path}: {error.strerror}") from None
-    if sha256(content) != manifest["sha256"]["episodes.npz"]:
+    if sha256(content) != manifest["sha256"][path.name]:
         raise DemonstrationError(f"{path}: field sha256: the file is cut, damaged or not the one of its manifest")
+    return content
+
+
+def _read_arrays(path: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    content = _read_checked(path, manifest)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as members:
             size = sum(member.file_size for member in members.infolist())
@@ -335,3 +376,15 @@ def _describe(space: gym.Space[Any]) -> dict[str, Any]:
         return [float(x) if np.isfinite(x) else None for x in bound.ravel()]
 
     return {"type": "Box", "shape": list(space.shape), "low": finite(space.low), "high": finite(space.high)}
+
+
+def _space(description: Mapping[str, Any]) -> gym.Space[Any]:
+    """The inverse of `_describe`, but that a bound of None is infinite."""
+    if description["type"] == "Discrete":
+        return spaces.Discrete(description["n"])
+    low, high = (
+        np.array([sign * np.inf if x is None else x for x in description[name]], np.float32)
+        for name, sign in (("low", -1), ("high", 1))
+    )
+    shape = description["shape"]
+    return spaces.Box(low.reshape(shape), high.reshape(shape), dtype=np.float32)

@@ -21,8 +21,8 @@ from mujoco.batch import Batch, SimulationError
 from rlgen.envs.contact_batch import ContactForceBatch
 from rlgen.envs.tasks import TASKS, Info, Simulations
 
-_DIVERGED = [int(w) for w in (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL)]
-_DIVERGED.append(int(mujoco.mjtWarning.mjWARN_BADQACC))
+# The engine's warnings of a simulation that diverged: bad positions, velocities, accelerations, in this order.
+_DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
 
 
 class BatchedMujocoEnv(gym.vector.VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]):
@@ -95,7 +95,8 @@ class BatchedMujocoEnv(gym.vector.VectorEnv[npt.NDArray[Any], npt.NDArray[Any], 
         self._generators = [seeding.np_random()[0] for _ in range(n_envs)]
         self.elapsed_steps = np.zeros(n_envs, np.int64)
         self._all = np.ones(n_envs, np.bool_)
-        self._warnings = self._batch.warning[:, _DIVERGED, 1].copy()
+        self._warning_counts = self._batch.warning[:, _DIVERGED, 1]
+        self._warnings = self._warning_counts.copy()
         self._obs = self._reset_simulations(np.arange(n_envs, dtype=np.int32))
 
         low, high = model.actuator_ctrlrange.astype(np.float32).T
@@ -139,11 +140,13 @@ class BatchedMujocoEnv(gym.vector.VectorEnv[npt.NDArray[Any], npt.NDArray[Any], 
         obs = task.observe(sim, slice(None))
         rewards, terminated, info = task.outcome(sim, before, actions, obs)
         rewards = rewards.astype(np.float64, copy=False)
-        diverged = (self._batch.warning[:, _DIVERGED, 1] != self._warnings).any(1) | ~np.isfinite(obs).all(1)
-        if failed is not None:
-            diverged[failed] = True
-        if diverged.any():
-            rewards, terminated = self._end_diverged(diverged, obs, rewards, terminated)
+        warned = self._warning_counts != self._warnings
+        # A sum is finite only if every term is, and costs less to check each step.
+        if failed is not None or warned.any() or not np.isfinite(obs.sum()):
+            diverged = warned.any(1) | ~np.isfinite(obs).all(1)
+            diverged[[] if failed is None else failed] = True
+            if diverged.any():
+                rewards, terminated = self._end_diverged(diverged, obs, rewards, terminated)
         self.elapsed_steps += 1
         if self.max_episode_steps is None:
             truncated = np.zeros(self.num_envs, np.bool_)
@@ -178,7 +181,7 @@ class BatchedMujocoEnv(gym.vector.VectorEnv[npt.NDArray[Any], npt.NDArray[Any], 
         for i in ids:
             self.sim.qpos[i], self.sim.qvel[i] = self.task.draw(self._generators[i], self.sim)
         self._batch.forward(ids)
-        self._warnings[ids] = self._batch.warning[ids][:, _DIVERGED, 1]
+        self._warnings[ids] = self._warning_counts[ids]
         self.elapsed_steps[ids] = 0
         return self.task.observe(self.sim, ids)
 

@@ -14,10 +14,12 @@ from rlgen.data.demonstrations import (
     DemonstrationError,
     failed_episodes,
     load_demonstrations,
+    load_expert,
     save_demonstrations,
 )
 from rlgen.data.episodes import Episode
 from rlgen.files import canonical_json, sha256
+from rlgen.nn.policy import Policy
 
 OBS = spaces.Box(-np.inf, np.inf, (3,), np.float64)
 BOX = spaces.Box(-1, 1, (2,), np.float32)
@@ -33,7 +35,7 @@ def episode(length=60, seed=0, reward=1.0, terminated=False, action_space=BOX):
     return Episode(obs, actions, np.full(length, reward, np.float32), terminated, not terminated)
 
 
-def save(folder, episodes, action_space=BOX, env_id="Toy-v0"):
+def save(folder, episodes, action_space=BOX, env_id="Toy-v0", policy=None):
     save_demonstrations(
         folder / env_id,
         env_id=env_id,
@@ -44,6 +46,7 @@ def save(folder, episodes, action_space=BOX, env_id="Toy-v0"):
         algorithm="trpo",
         command="python scripts/expert.py",
         seed=0,
+        policy=policy,
     )
     return folder / env_id
 
@@ -194,6 +197,27 @@ def test_no_flipped_byte_or_cut_loads_as_other_data(tmp_path, name):
         if whole[:length].strip() != whole.strip():
             with pytest.raises(DemonstrationError):
                 load_demonstrations(tmp_path, "Toy-v0")
+
+
+@pytest.mark.parametrize("space", [BOX, spaces.Discrete(4)])
+def test_the_experts_weights_round_trip_and_are_checked(tmp_path, space):
+    policy = Policy(OBS, space, net_arch=(5, 7), log_std_init=-0.5)
+    policy.normalizer.update(torch.randn(50, 3))
+    folder = save(tmp_path, [episode(action_space=space)], space, policy=policy)
+    loaded = load_expert(tmp_path, "Toy-v0")
+    obs = torch.randn(20, 3)
+    assert loaded.action_space == space
+    assert all(
+        torch.equal(a, b) for a, b in zip(policy(obs).__dict__.values(), loaded(obs).__dict__.values(), strict=True)
+    )
+    weights = bytearray((folder / "policy.safetensors").read_bytes())
+    weights[-3] ^= 1
+    (folder / "policy.safetensors").write_bytes(bytes(weights))
+    with pytest.raises(DemonstrationError, match=r"policy\.safetensors: field sha256"):
+        load_expert(tmp_path, "Toy-v0")
+    save(tmp_path, [episode(action_space=space)], space)
+    with pytest.raises(DemonstrationError, match="without its expert's weights"):
+        load_expert(tmp_path, "Toy-v0")
 
 
 class Payload:
