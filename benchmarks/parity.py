@@ -3,18 +3,28 @@
     python benchmarks/parity.py --jobs 2
 
 The peers run with their own default settings on 8 environments x 256 steps, with VecNormalize (which their
-authors use on these tasks), one thread each.
+authors use on these tasks), one thread each. Ours run with our defaults and, as "peer settings", with the peers' batch,
+minibatch, passes, rates and trust region; sb3-contrib's `target_kl` is a mean over the action's dimensions (see
+NOTES.md), so ours is theirs times their number.
 """
+
+from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from cells import Cell, Row, read_rows, run_cells
 
+if TYPE_CHECKING:
+    from rlgen.presets import Learner
+
 RESULTS = Path(__file__).parent / "results" / "parity.csv"
 EPISODES = 20
+ALGORITHMS = ["sb3 PPO", "sb3-contrib TRPO", "rlgen PPO", "rlgen PPO, peer settings", "rlgen TRPO, peer settings"]
 
 
 def run(cell: Cell) -> Row:
@@ -50,7 +60,6 @@ def _run_rlgen(cell: Cell) -> Row:
     import numpy as np
     import torch
 
-    from rlgen import presets
     from rlgen.data.collect import Collector
     from rlgen.envs import make_vec
     from rlgen.evaluate import evaluate
@@ -59,7 +68,7 @@ def _run_rlgen(cell: Cell) -> Row:
     from rlgen.train import train
 
     torch.manual_seed(cell["seed"])
-    learner = presets.LEARNERS[cell["algorithm"].split()[1].lower()]
+    learner = learner_of(cell["env_id"], cell["algorithm"])
     envs = make_vec(cell["env_id"], learner.n_envs, cell["seed"], n_threads=1)
     policy, critic, optimizer = learner.build(envs)
     started = time.monotonic()
@@ -82,16 +91,34 @@ def _run_rlgen(cell: Cell) -> Row:
     return row
 
 
+def learner_of(env_id: str, algorithm: str) -> Learner:
+    """Our settings for a row of the table."""
+    import gymnasium as gym
+
+    from rlgen import presets
+    from rlgen.optim.ppo import PPOConfig
+    from rlgen.optim.trpo import TRPOConfig
+
+    default = presets.LEARNERS["ppo" if "PPO" in algorithm else "trpo"]
+    if "peer settings" not in algorithm:
+        return default
+    n_actions = gym.make(env_id).action_space.shape[0]
+    trpo = TRPOConfig(target_kl=0.01 * n_actions, cg_max_steps=15, n_critic_updates=10, batch_size=128)
+    ppo = PPOConfig(learning_rate=3e-4, least_share=1.0, n_epochs=10, batch_size=64)
+    return replace(default, optimizer=ppo if "PPO" in algorithm else trpo, n_envs=8, n_steps=256, log_std_init=0.0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", default=["HalfCheetah-v4", "Hopper-v4"])
-    parser.add_argument("--algorithms", nargs="+", default=["sb3 PPO", "sb3-contrib TRPO", "rlgen PPO", "rlgen TRPO"])
+    parser.add_argument("--algorithms", nargs="+", default=ALGORITHMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--total-timesteps", type=int, default=1_000_000)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     options = parser.parse_args()
     cells: list[Cell] = [
         {"env_id": env_id, "algorithm": algorithm, "seed": seed, "total_timesteps": options.total_timesteps}
+        | ({"settings": str(asdict(learner_of(env_id, algorithm)))} if algorithm.startswith("rlgen") else {})
         for seed in options.seeds
         for algorithm in options.algorithms
         for env_id in options.envs

@@ -18,7 +18,8 @@ class PPOConfig:
     """Settings of PPO, by SB3's names.
 
     Attributes:
-        learning_rate: Adam's step for policy and critic at the start, annealed linearly over the training.
+        learning_rate: Adam's step for policy and critic at the start.
+        least_share: the rate falls linearly towards zero, but never below this share of its start; 1 keeps it.
         n_epochs: passes over the batch.
         batch_size: rows a minibatch.
         clip_range: the probability ratio is clipped to 1 +- this.
@@ -28,6 +29,7 @@ class PPOConfig:
     """
 
     learning_rate: float = 7e-4
+    least_share: float = 0.02
     n_epochs: int = 5
     batch_size: int = 1024
     clip_range: float = 0.2
@@ -49,10 +51,10 @@ class PPO:
         self.optimizer = torch.optim.Adam(groups, self.config.learning_rate, eps=1e-5, fused=True)
 
     def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
-        """All passes over one batch, at the learning rate times `progress_remaining` (at least 0.02)."""
+        """All passes over one batch."""
         config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * max(progress_remaining, 0.02)
+            group["lr"] = config.learning_rate * max(progress_remaining, config.least_share)
         inputs = self.policy.normalizer(batch.obs)
         advantages = standardize(batch.advantages)
         metrics: dict[str, torch.Tensor] = {"explained_variance": explained_variance(batch.values, batch.returns)}
