@@ -7,6 +7,7 @@ python benchmarks/imitation.py --envs HalfCheetah-v4 --trajectories 4 --jobs 1 -
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +17,6 @@ from cells import Cell, Row, read_rows, run_cells
 
 RESULTS = Path(__file__).parent / "results" / "imitation.csv"
 ROOT = Path(__file__).parents[1]
-STEPS = {"HalfCheetah-v4": 3_000_000, "Hopper-v4": 3_000_000, "Walker2d-v4": 5_000_000, "CartPole-v1": 300_000}
 COLUMNS = ["return_mean", "stochastic_return_mean", "normalised_score", "stochastic_normalised_score", "wall_seconds"]
 
 
@@ -27,30 +27,21 @@ def run(cell: Cell) -> Row:
     from rlgen import presets
     from rlgen.data.demonstrations import load_demonstrations
     from rlgen.experiment import run as run_experiment
-    from rlgen.nn.discriminator import Discriminator
-    from rlgen.rewards.gail import GAIL, ConstantDiscriminator
+    from rlgen.functional.adversarial import reward_softplus
 
     demonstrations = load_demonstrations(
         ROOT / "expert_data", cell["env_id"], cell["n_trajectories"], cell["subsample"], seed=cell["seed"]
     )
     if cell["algorithm"] == "behaviour cloning":
         return clone(cell, demonstrations)
-    preset = presets.GAIL["default"][cell["algo"]]
-
-    def make_reward(envs, policy):  # type: ignore[no-untyped-def]
-        policy.normalizer.update(demonstrations.transitions.obs, weight=preset.expert_weight)
-        if cell["algorithm"] == "constant":
-            return ConstantDiscriminator()
-        size = demonstrations.transitions.obs.shape[-1]
-        discriminator = Discriminator(size, envs.single_action_space, preset.net_arch)
-        return GAIL(discriminator, demonstrations.transitions, preset.gail)
-
+    preset = presets.imitation("default", cell["algo"], cell["env_id"])
+    reward = None if cell["algorithm"] == "constant" else reward_softplus
     torch.set_num_threads(cell["threads"])
     with tempfile.TemporaryDirectory() as folder:
         summary = run_experiment(
             env_id=cell["env_id"],
             learner=replace(preset.learner, total_timesteps=cell["total_timesteps"]),
-            make_reward=make_reward,
+            make_reward=lambda envs, policy: preset.build(policy, demonstrations.transitions, reward),
             algorithm=cell["algorithm"],
             reward="softplus",
             config=preset,
@@ -101,11 +92,30 @@ def clone(cell: Cell, demonstrations) -> Row:  # type: ignore[no-untyped-def]
     }
 
 
-def settings_of(algorithm: str, algo: str) -> str:
-    """The settings that determine a cell beside its own fields, so that a changed preset reruns its cells."""
+def cells_of(options: argparse.Namespace) -> list[Cell]:
+    """One cell a run; its settings are part of it, so that a changed preset reruns its cells alone."""
     from rlgen import presets
 
-    return "" if algorithm == "behaviour cloning" else str(asdict(presets.GAIL["default"][algo]))
+    cells: list[Cell] = []
+    for env_id, n, seed, algorithm in itertools.product(
+        options.envs, options.trajectories, options.seeds, options.algorithms
+    ):
+        preset = presets.imitation("default", options.algo, env_id)
+        cloning = algorithm == "behaviour cloning"
+        cells.append(
+            {
+                "env_id": env_id,
+                "algorithm": algorithm,
+                "algo": "" if cloning else options.algo,
+                "n_trajectories": n,
+                "subsample": 20,
+                "seed": seed,
+                "total_timesteps": 0 if cloning else int(options.total_timesteps or preset.learner.total_timesteps),
+                "threads": options.threads,
+                "settings": "" if cloning else str(asdict(preset)),
+            }
+        )
+    return cells
 
 
 def main() -> None:
@@ -114,31 +124,14 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", default=["HalfCheetah-v4", "Hopper-v4", "Walker2d-v4"])
     parser.add_argument("--trajectories", nargs="+", type=int, default=[4, 11])
     parser.add_argument("--algorithms", nargs="+", default=["GAIL", "behaviour cloning", "constant"])
-    parser.add_argument("--algo", default="ppo", help="policy optimizer: trpo or ppo")
+    parser.add_argument("--algo", default="trpo", help="policy optimizer: trpo or ppo")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--total-timesteps", type=float, help="the environment's own unless told")
+    parser.add_argument("--total-timesteps", type=float, help="the preset's unless told")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
-    cells: list[Cell] = [
-        {
-            "env_id": env_id,
-            "algorithm": algorithm,
-            "algo": options.algo,
-            "n_trajectories": n,
-            "subsample": 20,
-            "seed": seed,
-            "total_timesteps": int(options.total_timesteps or STEPS[env_id]),
-            "threads": options.threads,
-            "settings": settings_of(algorithm, options.algo),
-        }
-        for env_id in options.envs
-        for n in options.trajectories
-        for seed in options.seeds
-        for algorithm in options.algorithms
-    ]
-    for _ in run_cells(cells, run, options.output, options.jobs):
+    for _ in run_cells(cells_of(options), run, options.output, options.jobs):
         pass
     table = pd.DataFrame(read_rows(options.output))
     table[COLUMNS] = table[COLUMNS].astype(float)

@@ -148,19 +148,18 @@ def ours(algorithm: str, gail: bool, n_envs: int = 64, paper: bool = False, **le
     from rlgen.data.collect import Collector
     from rlgen.data.demonstrations import load_demonstrations
     from rlgen.envs import make_vec
-    from rlgen.nn.discriminator import Discriminator
     from rlgen.rewards.environment import EnvironmentReward
-    from rlgen.rewards.gail import GAIL
-    from rlgen.train import train
+    from rlgen.train import keep_freed_memory, train
 
-    preset = presets.GAIL["paper" if paper else "default"][algorithm]
+    keep_freed_memory()
+    preset = presets.imitation("paper" if paper else "default", algorithm, "HalfCheetah-v4")
     settings = replace(preset.learner if gail else presets.EXPERT[algorithm], n_envs=n_envs, **learner)  # type: ignore[arg-type]
     envs = make_vec("HalfCheetah-v4", n_envs, 0)
     policy, critic, optimizer = settings.build(envs)
     reward_model: object = EnvironmentReward()
     if gail:
         expert = load_demonstrations("expert_data", "HalfCheetah-v4", 4).transitions
-        reward_model = GAIL(Discriminator(17, envs.single_action_space, preset.net_arch), expert, preset.gail)
+        reward_model = preset.build(policy, expert)
     collector = Collector(envs, settings.n_steps)
     per_iteration = n_envs * settings.n_steps
 

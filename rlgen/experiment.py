@@ -20,7 +20,7 @@ from rlgen.evaluate import evaluate, normalised_score, random_return
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.presets import Learner
 from rlgen.run_log import RunLog
-from rlgen.train import train
+from rlgen.train import keep_freed_memory, train
 from rlgen.types import RewardModel
 
 MakeReward = Callable[[gym.vector.VectorEnv, Policy], RewardModel]
@@ -99,6 +99,7 @@ def run(
         facts: added to the summary.
     """
     started = time.perf_counter()
+    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)

@@ -34,6 +34,18 @@ class Arguments:
     reward: Literal["softplus", "log-d", "logit", "constant"] = "softplus"
     """-log(1-D) pays for survival, log D for ending early, the logit for neither; constant is the control without a
     discriminator."""
+    gradient_penalty_coef: float | None = None
+    """Weight of the discriminator's gradient penalty; the preset's unless told, as for those below."""
+    entropy_coef: float | None = None
+    """Weight of the discriminator's entropy bonus."""
+    expert_label: float | None = None
+    """Label of the expert's pairs; below 1 is one-sided label smoothing."""
+    input_noise: float | None = None
+    """Standard deviation of the noise on the discriminator's normalised inputs, both sides, in training."""
+    dropout: float | None = None
+    """Share of the discriminator's inputs that is dropped in training."""
+    spectral_norm: bool | None = None
+    """Normalise each of the discriminator's layers by its largest singular value."""
     seed: int = 0
     """Seeds the draw of trajectories, environments, networks and actions."""
     device: str = "auto"
@@ -52,6 +64,9 @@ class Arguments:
     """The run's folder; a new one under runs/ unless told."""
 
 
+GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise")
+
+
 def main() -> int:
     """Parse, compose, run."""
     arguments = tyro.cli(Arguments, description=__doc__)
@@ -62,8 +77,6 @@ def main() -> int:
     from rlgen.data.demonstrations import load_demonstrations
     from rlgen.experiment import print_summary, run
     from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
-    from rlgen.nn.discriminator import Discriminator
-    from rlgen.rewards.gail import GAIL, ConstantDiscriminator
 
     with describe_failure() as failure:
         demonstrations = load_demonstrations(
@@ -75,26 +88,23 @@ def main() -> int:
             include_failed=arguments.include_failed,
         )
         print(demonstrations, flush=True)
-        preset = presets.GAIL[arguments.preset][arguments.algo]
+        preset = presets.imitation(arguments.preset, arguments.algo, arguments.env)
         learner = preset.learner.override(arguments.n_envs, arguments.n_steps, step_count(arguments.total_timesteps))
-        rewards = {"softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit}
-
-        def make_reward(envs, policy):  # type: ignore[no-untyped-def]
-            device = policy.normalizer.mean.device
-            expert = demonstrations.transitions.apply(lambda x: x.to(device))
-            policy.normalizer.update(expert.obs, weight=preset.expert_weight)
-            if arguments.reward == "constant":
-                return ConstantDiscriminator()
-            discriminator = Discriminator(expert.obs.shape[-1], envs.single_action_space, preset.net_arch).to(device)
-            return GAIL(discriminator, expert, preset.gail, rewards[arguments.reward])
+        told = {name: value for name, value in vars(arguments).items() if value is not None}
+        of_gail = {name: told[name] for name in GAIL_FLAGS if name in told}
+        of_network = {name: told[name] for name in ("dropout", "spectral_norm") if name in told}
+        settings = replace(preset, learner=learner, gail=replace(preset.gail, **of_gail), **of_network)
+        rewards = {"softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit, "constant": None}
 
         result = run(
             env_id=arguments.env,
             learner=learner,
-            make_reward=make_reward,
+            make_reward=lambda envs, policy: settings.build(
+                policy, demonstrations.transitions, rewards[arguments.reward]
+            ),
             algorithm=f"gail-{arguments.algo}",
             reward=arguments.reward,
-            config=replace(preset, learner=learner),
+            config=settings,
             run_dir=arguments.run_dir or new_run_dir(arguments.env, f"gail-{arguments.algo}", arguments.seed),
             columns={
                 "discriminator_accuracy_policy": "D(policy)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -96,30 +97,45 @@ def tanh_mlp_gauss_newton(
     return product
 
 
+class Step(NamedTuple):
+    """Where a line search ended.
+
+    Attributes:
+        share: of the full step, 0.0 if none was accepted.
+        improvement: of the surrogate over no step at all, 0-d.
+        kl: in nats, 0-d.
+    """
+
+    share: float
+    improvement: Tensor
+    kl: Tensor
+
+
 def line_search(
     evaluate: Callable[[Tensor], tuple[Tensor, Tensor]],
     full_step: Tensor,
     max_kl: float,
     shrinking_factor: float = 0.8,
     max_iter: int = 10,
-) -> tuple[Tensor, float]:
+) -> Step:
     """Backtrack from `full_step` until the surrogate improves and the KL stays within `max_kl`.
 
     Args:
-        evaluate: `step [P] -> (improvement, kl)`, 0-d tensors; improvement is over no step at all.
+        evaluate: `step [P] -> (improvement, kl)`, 0-d tensors; improvement is over no step at all. Its last call is with
+            the step that the search ends at.
         full_step: `[P]`.
         max_kl: the bound, in nats.
         shrinking_factor: each try's length over the one before.
         max_iter: tries at most.
 
     Returns:
-        The accepted step, or zeros if none was, and the accepted share of the full step (0.0 if none).
+        The accepted step, or no step at all.
     """
     share = 1.0
     for _ in range(max_iter):
         improvement, kl = evaluate(share * full_step)
         # A NaN fails both comparisons and so is never accepted.
         if improvement > 0 and kl <= max_kl:
-            return share * full_step, share
+            return Step(share, improvement, kl)
         share *= shrinking_factor
-    return torch.zeros_like(full_step), 0.0
+    return Step(0.0, *evaluate(torch.zeros_like(full_step)))

@@ -91,18 +91,18 @@ class TRPO:
 
         @torch.no_grad()
         def evaluate(step: Tensor) -> tuple[Tensor, Tensor]:
+            """Put the policy there; where the last call puts it, it stays."""
             vector_to_parameters(start + step, parameters)
             new = policy.head(policy.network(inputs))
             return surrogate(new) - before.detach(), old.kl(new).mean()  # type: ignore[arg-type]
 
-        step, share = line_search(
+        step = line_search(
             evaluate, full_step, target_kl, config.line_search_shrinking_factor, config.line_search_max_iter
         )
-        improvement, kl = evaluate(step)
         return {
-            "kl": kl,
-            "surrogate_improvement": improvement,
-            "line_search_share": torch.tensor(share),
+            "kl": step.kl,
+            "surrogate_improvement": step.improvement,
+            "line_search_share": torch.tensor(step.share),
             "entropy": old.entropy().mean(),
         }
 

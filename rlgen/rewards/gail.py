@@ -20,7 +20,8 @@ class GAILConfig:
     Attributes:
         learning_rate: Adam's step.
         n_updates: Adam steps an iteration.
-        batch_size: rows of each side a step; the expert's are drawn with replacement. None takes the whole rollout.
+        batch_size: rows of each side a step; the expert's are drawn with replacement. None takes the whole rollout and
+            all the expert's pairs, which is what drawing as many pairs as steps comes to on average.
         gradient_penalty_coef: weight of the gradient penalty.
         gradient_penalty_target: the slope that costs nothing: 0 or 1.
         entropy_coef: weight of the discriminator's entropy bonus.
@@ -84,17 +85,20 @@ class GAIL(nn.Module):
             discriminator.normalizer.update(raw)
             discriminator.normalizer.update(self.expert, weight=float(len(raw)))
         policy, expert = discriminator.normalizer(raw), discriminator.normalizer(self.expert)
-        size = config.batch_size or len(policy)
+        size = config.batch_size
         for _ in range(config.n_updates):
-            policy_rows = policy if size == len(policy) else policy[_draw(policy, size)]
-            expert_rows = expert[_draw(expert, size)]
+            policy_rows = policy if size is None else policy[_draw(policy, size)]
+            expert_rows = expert if size is None else expert[_draw(expert, size)]
             if config.input_noise:
                 policy_rows = policy_rows + config.input_noise * torch.randn_like(policy_rows)
                 expert_rows = expert_rows + config.input_noise * torch.randn_like(expert_rows)
-            policy_logits, expert_logits = discriminator(torch.cat((policy_rows, expert_rows))).split(size)
+            policy_logits, expert_logits = discriminator(torch.cat((policy_rows, expert_rows))).tensor_split(
+                [len(policy_rows)]
+            )
             loss = discriminator_loss(policy_logits, expert_logits, config.expert_label, config.entropy_coef)
             if config.gradient_penalty_coef:
-                half = size // 2  # a second backward pass is the dearest part of a step: half the rows do
+                # A second backward pass is the dearest part of a step: half the rows do.
+                half = min(len(policy_rows), len(expert_rows)) // 2
                 penalty = gradient_penalty(
                     discriminator, policy_rows[:half], expert_rows[:half], config.gradient_penalty_target
                 )
