@@ -17,11 +17,17 @@ import sys
 import time
 import venv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from cells import hardware, versions
+
+if TYPE_CHECKING:
+    from rlgen.presets import Imitation, Learner
+    from rlgen.types import RewardModel
 
 RESULTS = Path(__file__).parent / "results"
 PEER_VENV = Path(__file__).parents[1] / ".venv-imitation"
@@ -138,30 +144,26 @@ def stepping(repeats: int, seconds: float) -> pd.DataFrame:
     return pd.concat(tables)
 
 
-def ours(algorithm: str, gail: bool, n_envs: int = 64, paper: bool = False, **learner: object) -> Measure:
+def ours(settings: Learner | Imitation) -> Measure:
     """Whole iterations (collect, reward, update) of one of our learners on HalfCheetah-v4."""
-    from dataclasses import replace
-
     import torch
 
-    from rlgen import presets
     from rlgen.data.collect import Collector
     from rlgen.data.demonstrations import load_demonstrations
     from rlgen.envs import make_vec
+    from rlgen.presets import Learner
     from rlgen.rewards.environment import EnvironmentReward
     from rlgen.train import keep_freed_memory, train
 
     keep_freed_memory()
-    preset = presets.imitation("paper" if paper else "default", algorithm, "HalfCheetah-v4")
-    settings = replace(preset.learner if gail else presets.EXPERT[algorithm], n_envs=n_envs, **learner)  # type: ignore[arg-type]
-    envs = make_vec("HalfCheetah-v4", n_envs, 0)
-    policy, critic, optimizer = settings.build(envs)
-    reward_model: object = EnvironmentReward()
-    if gail:
-        expert = load_demonstrations("expert_data", "HalfCheetah-v4", 4).transitions
-        reward_model = preset.build(policy, expert)
-    collector = Collector(envs, settings.n_steps)
-    per_iteration = n_envs * settings.n_steps
+    learner = settings if isinstance(settings, Learner) else settings.learner
+    envs = make_vec("HalfCheetah-v4", learner.n_envs, 0)
+    policy, critic, optimizer = learner.build(envs)
+    reward_model: RewardModel = EnvironmentReward()
+    if not isinstance(settings, Learner):
+        reward_model = settings.build(policy, load_demonstrations("expert_data", "HalfCheetah-v4", 4).transitions)
+    collector = Collector(envs, learner.n_steps)
+    per_iteration = learner.n_envs * learner.n_steps
 
     def measure() -> float:
         torch.set_num_threads(CORES)
@@ -172,10 +174,10 @@ def ours(algorithm: str, gail: bool, n_envs: int = 64, paper: bool = False, **le
             policy,
             critic,
             optimizer,
-            reward_model,  # type: ignore[arg-type]
+            reward_model,
             total_timesteps=total,
-            gamma=settings.gamma,
-            gae_lambda=settings.gae_lambda,
+            gamma=learner.gamma,
+            gae_lambda=learner.gae_lambda,
             rng=np.random.default_rng(0),
             on_iteration=iterations.append,
         )
@@ -224,18 +226,34 @@ def training(repeats: int, seconds: float) -> pd.DataFrame:
     from sb3_contrib import TRPO
     from stable_baselines3 import PPO
 
+    from rlgen import presets
     from rlgen.optim.ppo import PPOConfig
+    from rlgen.optim.trpo import TRPOConfig
+    from rlgen.rewards.gail import GAILConfig
 
-    same = {"optimizer": PPOConfig(learning_rate=3e-4, n_epochs=10, batch_size=64), "n_steps": 2048}
+    env_id = "HalfCheetah-v4"
+    paper = presets.imitation("paper", "trpo", env_id)
+    sb3_ppo = PPOConfig(learning_rate=3e-4, least_share=1.0, n_epochs=10, batch_size=64)
+    contrib_trpo = TRPOConfig(cg_max_steps=15, n_critic_updates=10, batch_size=128)
+    # The peer's: SB3's optimizers, and 16 discriminator steps of 1,024 + 1,024 rows without penalty.
+    discriminator = GAILConfig(learning_rate=1e-3, n_updates=16, gradient_penalty_coef=0.0)
+
+    def as_peer(optimizer: PPOConfig | TRPOConfig) -> Measure:
+        return ours(replace(paper, learner=replace(paper.learner, optimizer=optimizer), gail=discriminator))
+
     raw = f"raw mj_step, {CORES} threads"
     rows = {
-        raw: raw_limit("HalfCheetah-v4", CORES),
-        "rlgen GAIL-TRPO, paper (2x100, batch 50,048)": ours("trpo", gail=True, paper=True),
-        "rlgen GAIL-TRPO, default": ours("trpo", gail=True),
-        "rlgen GAIL-PPO, default": ours("ppo", gail=True),
-        "rlgen TRPO": ours("trpo", gail=False),
-        "rlgen PPO": ours("ppo", gail=False),
-        "rlgen PPO, SB3's settings (8 x 2048, 64, 10)": ours("ppo", gail=False, n_envs=8, **same),
+        raw: raw_limit(env_id, CORES),
+        "rlgen GAIL-TRPO, paper preset (2x100, batch 50,048)": ours(paper),
+        "rlgen GAIL-TRPO, imitation's settings (2x100, batch 50,048)": as_peer(contrib_trpo),
+        "rlgen GAIL-PPO, imitation's settings (2x100, batch 50,048)": as_peer(sb3_ppo),
+        "rlgen GAIL-TRPO, default": ours(presets.imitation("default", "trpo", env_id)),
+        "rlgen GAIL-PPO, default": ours(presets.imitation("default", "ppo", env_id)),
+        "rlgen TRPO": ours(presets.LEARNERS["trpo"]),
+        "rlgen PPO": ours(presets.LEARNERS["ppo"]),
+        "rlgen PPO, SB3's settings (8 x 2048, 64, 10)": ours(
+            replace(presets.LEARNERS["ppo"], optimizer=sb3_ppo, n_envs=8, n_steps=2048)
+        ),
         "SB3 PPO (8 x 2048, 64, 10)": sb3(PPO, 8, 2048),
         "sb3-contrib TRPO (8 x 2048)": sb3(TRPO, 8, 2048),
         "imitation GAIL-TRPO (2x100, batch 50,000)": imitation_peer("trpo"),
@@ -250,6 +268,7 @@ def training(repeats: int, seconds: float) -> pd.DataFrame:
 
 def scaling(repeats: int, seconds: float) -> pd.DataFrame:
     """Growth with environments, batch and threads."""
+    from rlgen import presets
     from rlgen.envs import make_vec
 
     rows: dict[str, Measure] = {}
@@ -257,14 +276,19 @@ def scaling(repeats: int, seconds: float) -> pd.DataFrame:
         for n in (4, 16, 64, 256, 1024):
             envs = make_vec("HalfCheetah-v4", n, n_threads=threads)
             rows[f"stepping, n={n}, {threads} threads"] = closed_loop(envs, n, seconds)
+    paper = presets.imitation("paper", "trpo", "HalfCheetah-v4")
     for n, n_steps in ((8, 1024), (64, 128), (256, 32), (64, 782), (256, 196)):
-        rows[f"GAIL-TRPO paper, n={n}, batch {n * n_steps}"] = ours("trpo", True, n, paper=True, n_steps=n_steps)
+        learner = replace(paper.learner, n_envs=n, n_steps=n_steps)
+        rows[f"GAIL-TRPO paper preset, n={n}, batch {n * n_steps}"] = ours(replace(paper, learner=learner))
     return interleave(rows, next(iter(rows)), repeats).reset_index()
 
 
 def memory(repeats: int, seconds: float) -> pd.DataFrame:
     """Peak resident memory of GAIL-TRPO with 64 environments and a batch of 50,048, in a fresh process."""
-    code = "import throughput as t; t.ours('trpo', gail=True, paper=True)(); print(t.peak_memory())"
+    code = (
+        "import throughput as t; from rlgen import presets;"
+        "t.ours(presets.imitation('paper', 'trpo', 'HalfCheetah-v4'))(); print(t.peak_memory())"
+    )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
     return pd.DataFrame(

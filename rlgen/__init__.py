@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.data.demonstrations import load_demonstrations, load_expert
     from rlgen.envs import make_vec
     from rlgen.evaluate import evaluate
 
-__all__ = ["evaluate", "load_demonstrations", "make_vec"]
+__all__ = ["evaluate", "load_demonstrations", "load_expert", "make_vec"]
 __version__ = "0.1.0"
 
-_HOMES = {"evaluate": "rlgen.evaluate", "load_demonstrations": "rlgen.data.demonstrations", "make_vec": "rlgen.envs"}
+_HOMES = {
+    "evaluate": "rlgen.evaluate",
+    "load_demonstrations": "rlgen.data.demonstrations",
+    "load_expert": "rlgen.data.demonstrations",
+    "make_vec": "rlgen.envs",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -70,6 +70,18 @@ def test_other_settings_run(tmp_path, arguments):
     assert arguments[1] in (summary["preset"], summary["reward"])
 
 
+def test_the_discriminators_flags_reach_it(tmp_path):
+    flags = {
+        "gradient_penalty_coef": 0.5, "entropy_coef": 0.01, "expert_label": 0.9, "input_noise": 0.2, "dropout": 0.1,
+    }  # fmt: skip
+    told = [x for name, value in flags.items() for x in ("--" + name.replace("_", "-"), str(value))]
+    done = gail(tmp_path, *told, "--spectral-norm", "True", "--total-timesteps", "256", "--run-dir", "a")
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "a" / "config.json").read_text())["config"]
+    assert flags.items() <= (config | config["gail"]).items()
+    assert config["spectral_norm"] is True
+
+
 def test_a_second_run_never_takes_a_folder(tmp_path):
     assert gail(tmp_path, "--total-timesteps", "256", "--run-dir", "a").returncode == 0
     before = (tmp_path / "a" / "summary.json").read_bytes()

@@ -121,8 +121,8 @@ def line_search(
     """Backtrack from `full_step` until the surrogate improves and the KL stays within `max_kl`.
 
     Args:
-        evaluate: `step [P] -> (improvement, kl)`, 0-d tensors; improvement is over no step at all. Its last call is with
-            the step that the search ends at.
+        evaluate: `step [P] -> (improvement, kl)`, 0-d tensors; improvement is over no step at all. Its last call is
+            with the step that the search ends at.
         full_step: `[P]`.
         max_kl: the bound, in nats.
         shrinking_factor: each try's length over the one before.
