@@ -114,10 +114,18 @@ EXPERT = {
     "ppo": PPO_LEARNER,
 }
 
-# Ho & Ermon's settings, as their published code has them, but for the critic, which is a regression here and sees no
-# time: 2 x 100 tanh networks, 50,000 pairs an iteration, one full-batch discriminator step of 0.01, no penalty.
+# Ho & Ermon's settings, as their published code has them: 2 x 100 tanh networks, 50,000 pairs an iteration, one
+# full-batch discriminator step of 0.01, no penalty. What stays ours in all presets: the critic is a regression without
+# the time, rewards are scaled, a time limit bootstraps, weights start orthogonal, actions are clipped.
 _PAPER_LEARNER = Learner(
-    TRPOConfig(target_kl=0.01, cg_max_steps=10, cg_damping=0.1, sub_sampling_factor=10, n_critic_updates=2),
+    TRPOConfig(
+        target_kl=0.01,
+        cg_max_steps=10,
+        cg_damping=0.1,
+        line_search_shrinking_factor=0.5,
+        sub_sampling_factor=10,
+        n_critic_updates=2,
+    ),
     n_steps=782,
     total_timesteps=25_000_000,
     gamma=0.995,

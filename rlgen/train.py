@@ -98,8 +98,6 @@ def train(
         rollout = collector.collect(Actor(policy, rng))
         clock.lap("collect")
         steps = rollout.transitions
-        if policy.normalizer.count == 0:
-            policy.normalizer.update(steps.obs)
         rewards = reward_model(steps)
         scaled = scaler(rewards, steps.terminated | steps.truncated)
         clock.lap("reward")

@@ -54,14 +54,12 @@ class Rollout:
         transitions: `[T, N]`.
         sampled_actions: `[T, N, action_dim]` before clipping (equal to the executed ones for Discrete): the policy
             loss needs these, a reward model must see the executed ones.
-        episode_returns: true returns of the episodes that ended in this rollout, for reporting only.
-        episode_lengths: their lengths in steps.
+        episode_returns: true returns of the whole episodes that ended in this rollout, for reporting only.
     """
 
     transitions: Transitions
     sampled_actions: Tensor
     episode_returns: list[float]
-    episode_lengths: list[int]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,10 +34,11 @@ class Collector:
         self.device = torch.device(device)
         self.obs, _ = envs.reset()
         n_envs = envs.num_envs
+        self._cut_short = np.zeros(n_envs, np.bool_)
         if stagger and isinstance(envs, BatchedMujocoEnv) and envs.max_episode_steps is not None:
             envs.elapsed_steps[:] = np.arange(n_envs) * envs.max_episode_steps // n_envs
+            self._cut_short[:] = envs.elapsed_steps > 0
         self._returns = np.zeros(n_envs)
-        self._lengths = np.zeros(n_envs, np.int64)
 
     def collect(self, actor: Actor) -> Rollout:
         """Step every environment `n_steps` times; the next call goes on where this one stopped."""
@@ -52,7 +53,6 @@ class Collector:
         rewards = np.empty(shape, np.float32)
         terminated, truncated = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
         episode_returns: list[float] = []
-        episode_lengths: list[int] = []
         # BLAS threads spin for a while after each of the actor's products and would take the simulations' processors.
         with threadpool_limits(1, "blas"):
             for t in range(steps):
@@ -63,16 +63,15 @@ class Collector:
                 next_obs[t] = self.obs
                 rewards[t] = reward
                 self._returns += reward
-                self._lengths += 1
                 done = terminated[t] | truncated[t]
                 if done.any():
                     ended = np.flatnonzero(done)
                     for i in ended:
                         next_obs[t, i] = infos["final_obs"][i]
-                    episode_returns += self._returns[ended].tolist()
-                    episode_lengths += self._lengths[ended].tolist()
+                    # A staggered clock's first episode is not a whole one.
+                    episode_returns += self._returns[done & ~self._cut_short].tolist()
+                    self._cut_short[ended] = False
                     self._returns[ended] = 0
-                    self._lengths[ended] = 0
 
         def tensor(x: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(x).to(self.device)
@@ -80,4 +79,4 @@ class Collector:
         transitions = Transitions(
             tensor(obs), tensor(executed), tensor(next_obs), tensor(rewards), tensor(terminated), tensor(truncated)
         )
-        return Rollout(transitions, tensor(sampled), episode_returns, episode_lengths)
+        return Rollout(transitions, tensor(sampled), episode_returns)

@@ -92,14 +92,14 @@ class Actor:
 
     def __init__(self, policy: Policy, rng: np.random.Generator | None = None) -> None:
         def array(x: Tensor) -> Float32:
-            return x.detach().cpu().float().numpy()
+            return x.detach().cpu().float().numpy().copy()
 
         self.rng = rng or np.random.default_rng()
         self.action_space = policy.action_space
         self.clip = np.float32(policy.normalizer.clip)
         self.scale, self.shift = (array(x) for x in policy.normalizer.scale_and_shift())
         linear = [m for m in policy.network if isinstance(m, nn.Linear)]
-        self.layers = [(np.ascontiguousarray(array(m.weight).T), array(m.bias)) for m in linear]
+        self.layers = [(array(m.weight.T), array(m.bias)) for m in linear]
         self.std = None if policy.log_std is None else array(policy.log_std.exp())
 
     def output(self, obs: npt.NDArray[np.floating[Any]]) -> Float32:

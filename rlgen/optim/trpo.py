@@ -29,7 +29,8 @@ class TRPOConfig:
         cg_damping: added to the Fisher matrix's diagonal.
         line_search_shrinking_factor: each backtrack's length over the last.
         line_search_max_iter: backtracks at most.
-        sub_sampling_factor: every n-th row enters the Fisher product; gradient and line search use all rows.
+        sub_sampling_factor: one row in this many, drawn at random, enters the Fisher product; gradient and line search
+            use all rows.
         n_critic_updates: passes over the batch for the critic.
         batch_size: the critic's minibatch.
         learning_rate: the critic's Adam step.
@@ -84,7 +85,13 @@ class TRPO:
         old = current.detach()
         start = parameters_to_vector(parameters).detach()
 
-        fisher = fisher_product(policy, inputs[:: config.sub_sampling_factor], config.cg_damping)
+        rows = inputs
+        if config.sub_sampling_factor > 1:
+            # At random: every n-th row of a rollout would be the same few environments each time.
+            rows = inputs[
+                torch.randperm(len(inputs), device=inputs.device)[: len(inputs) // config.sub_sampling_factor]
+            ]
+        fisher = fisher_product(policy, rows, config.cg_damping)
         direction = conjugate_gradient(fisher, gradient, config.cg_max_steps)
         # The longest step with 1/2 x^T F x <= target_kl; the line search sees to the true KL.
         full_step = direction * torch.sqrt(2 * target_kl / direction.dot(fisher(direction)))

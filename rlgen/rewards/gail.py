@@ -98,9 +98,12 @@ class GAIL(nn.Module):
             loss = discriminator_loss(policy_logits, expert_logits, config.expert_label, config.entropy_coef)
             if config.gradient_penalty_coef:
                 # A second backward pass is the dearest part of a step: half the rows do.
-                half = min(len(policy_rows), len(expert_rows)) // 2
+                half = (size or len(policy)) // 2
                 penalty = gradient_penalty(
-                    discriminator, policy_rows[:half], expert_rows[:half], config.gradient_penalty_target
+                    discriminator,
+                    policy_rows[_draw(policy_rows, half)],
+                    expert_rows[_draw(expert_rows, half)],
+                    config.gradient_penalty_target,
                 )
                 loss = loss + config.gradient_penalty_coef * penalty
             self.optimizer.zero_grad(set_to_none=True)
