@@ -11,12 +11,12 @@ import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rlgen import files
 from rlgen.files import sha256, write_bytes
 
 Cell = dict[str, Any]
@@ -38,9 +38,8 @@ def hardware() -> str:
 
 
 def versions() -> str:
-    """Versions of the packages that results depend on."""
-    packages = ("numpy", "torch", "gymnasium", "mujoco", "stable-baselines3")
-    return " ".join(f"{package}={version(package)}" for package in packages)
+    """Versions of the packages that results depend on, in one field."""
+    return " ".join(f"{package}={version}" for package, version in files.versions().items())
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -65,28 +64,47 @@ def _one_thread_each() -> None:
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 
-def run_cells(cells: Sequence[Cell], run: Callable[[Cell], Row], path: Path, jobs: int) -> Iterator[Row]:
-    """Run the cells that `path` has no row for, `jobs` at a time, and yield each row once it is on disk.
+def run_cells(cells: Sequence[Cell], run: Callable[[Cell], Row], path: Path, jobs: int) -> list[dict[str, str]]:
+    """Run the cells that `path` has no row for, `jobs` at a time; give the rows of all of them.
+
+    A cell that fails is told and leaves the others alone; a stopped run loses only the cells under way.
 
     Args:
         cells: what to run; each dict is the complete configuration of one result.
         run: a top-level function from a cell to its measured values.
         path: the CSV, rewritten whole after each cell.
-        jobs: processes, one torch thread each.
+        jobs: processes, one BLAS thread each.
+
+    Raises:
+        RuntimeError: cells failed.
     """
     rows: list[Mapping[str, Any]] = list(read_rows(path))
+    keys = {cell_key(cell) for cell in cells}
     done = {row["key"] for row in rows}
     todo = [cell for cell in cells if cell_key(cell) not in done]
     print(f"{len(cells) - len(todo)} of {len(cells)} cells are in {path}; running {len(todo)}", flush=True)
     started = time.monotonic()
+    failed = 0
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=_one_thread_each, max_tasks_per_child=1) as pool:
         futures = {pool.submit(run, cell): cell for cell in todo}
-        for finished, future in enumerate(as_completed(futures), 1):
-            cell = futures[future]
-            row = {"key": cell_key(cell)} | cell | future.result() | {"hardware": hardware(), "versions": versions()}
-            rows.append(row)
-            write_rows(path, rows)
-            left = (time.monotonic() - started) / finished * (len(todo) - finished)
-            print(f"[{finished}/{len(todo)}, {left / 60:.0f} min left] {json.dumps(row)}", flush=True)
-            yield row
+        try:
+            for finished, future in enumerate(as_completed(futures), 1):
+                cell = futures[future]
+                left = (time.monotonic() - started) / finished * (len(todo) - finished)
+                progress = f"[{finished}/{len(todo)}, {left / 60:.0f} min left]"
+                try:
+                    values = future.result()
+                except Exception as error:
+                    failed += 1
+                    print(f"{progress} FAILED {json.dumps(cell)}: {type(error).__name__}: {error}", flush=True)
+                    continue
+                row = {"key": cell_key(cell)} | cell | values | {"hardware": hardware(), "versions": versions()}
+                rows.append(row)
+                write_rows(path, rows)
+                print(f"{progress} {json.dumps(row)}", flush=True)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    if failed:
+        raise RuntimeError(f"{failed} cells failed; the same command tries them again")
+    return [row for row in read_rows(path) if row["key"] in keys]

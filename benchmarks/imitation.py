@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
-from cells import Cell, Row, read_rows, run_cells
+from cells import Cell, Row, run_cells
 
 RESULTS = Path(__file__).parent / "results" / "imitation.csv"
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def run(cell: Cell) -> Row:
         summary = run_experiment(
             env_id=cell["env_id"],
             learner=replace(preset.learner, total_timesteps=cell["total_timesteps"]),
-            make_reward=lambda envs, policy: preset.build(policy, demonstrations.transitions, reward),
+            make_reward=lambda envs, policy: preset.build(envs, policy, demonstrations, reward),
             algorithm=cell["algorithm"],
             reward="softplus",
             config=preset,
@@ -52,6 +52,8 @@ def run(cell: Cell) -> Row:
             threads=cell["threads"],
             expert_return=demonstrations.dataset_return_mean,
         ).summary
+    if summary["interrupted"]:
+        raise RuntimeError("interrupted: a shorter run is another cell")
     return {name: summary[name] for name in [*COLUMNS, "env_steps", "expert_return_mean", "random_return_mean"]} | {
         "worst_demonstration": min(demonstrations.episode_returns)
     }
@@ -131,9 +133,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
-    for _ in run_cells(cells_of(options), run, options.output, options.jobs):
-        pass
-    table = pd.DataFrame(read_rows(options.output))
+    table = pd.DataFrame(run_cells(cells_of(options), run, options.output, options.jobs))
     table[COLUMNS] = table[COLUMNS].astype(float)
     groups = table.groupby(["env_id", "n_trajectories", "algorithm", "algo", "total_timesteps"])
     pd.options.display.width, pd.options.display.max_columns = 220, 20

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from cells import Cell, Row, read_rows, run_cells
+from cells import Cell, Row, run_cells
 
 if TYPE_CHECKING:
     from rlgen.presets import Learner
@@ -32,7 +32,8 @@ def run(cell: Cell) -> Row:
     import torch
 
     torch.set_num_threads(1)
-    return (_run_rlgen if cell["algorithm"].startswith("rlgen") else _run_peer)(cell)
+    row = (_run_rlgen if cell["algorithm"].startswith("rlgen") else _run_peer)(cell)
+    return row | {"process_seconds": round(time.process_time(), 1)}
 
 
 def _run_peer(cell: Cell) -> Row:
@@ -123,14 +124,10 @@ def main() -> None:
         for algorithm in options.algorithms
         for env_id in options.envs
     ]
-    for _ in run_cells(cells, run, RESULTS, options.jobs):
-        pass
-    table = pd.DataFrame(read_rows(RESULTS)).astype({"deterministic_return": float, "stochastic_return": float})
-    print(
-        table.groupby(["env_id", "algorithm"])[["deterministic_return", "stochastic_return"]].agg(
-            ["mean", "std", "min"]
-        )
-    )
+    returns = ["deterministic_return", "stochastic_return"]
+    table = pd.DataFrame(run_cells(cells, run, RESULTS, options.jobs))
+    table[returns] = table[returns].astype(float)
+    print(table.groupby(["env_id", "algorithm"])[returns].agg(["count", "mean", "std", "min"]).round(0).to_string())
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import time
 import venv
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,12 +28,14 @@ from cells import hardware, versions
 
 if TYPE_CHECKING:
     from rlgen.presets import Imitation, Learner
+    from rlgen.train import Iteration
     from rlgen.types import RewardModel
 
 RESULTS = Path(__file__).parent / "results"
-PEER_VENV = Path(__file__).parents[1] / ".venv-imitation"
+ROOT = Path(__file__).parents[1]
+PEER_VENV = ROOT / ".venv-imitation"
 ENVS = ["HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Ant-v4", "Humanoid-v4"]
-CORES = len(os.sched_getaffinity(0))
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 Measure = Callable[[], float]
 
 
@@ -71,7 +74,7 @@ def harvested_states(env_id: str, count: int = 3000) -> tuple:
     return inner.model, inner.frame_skip, states
 
 
-def raw_limit(env_id: str, threads: int) -> Measure:
+def raw_limit(env_id: str, threads: int, seconds: float) -> Measure:
     """`mj_step` alone from harvested states, one control step each, in the engine's C loop on `threads` threads."""
     from mujoco.batch import Batch
 
@@ -79,41 +82,29 @@ def raw_limit(env_id: str, threads: int) -> Measure:
     batch = Batch(model, len(states), threads)
 
     def measure() -> float:
-        batch.state[:] = states
-        started = time.perf_counter()
-        batch.step(nstep=frame_skip)
-        return len(states) / (time.perf_counter() - started)
+        steps, passed = 0, 0.0
+        while passed < seconds:
+            batch.state[:] = states
+            started = time.perf_counter()
+            batch.step(nstep=frame_skip)
+            passed += time.perf_counter() - started
+            steps += len(states)
+        return steps / passed
 
     return measure
 
 
-def closed_loop(envs: object, n_envs: int, seconds: float) -> Measure:
-    """Steps a second of a gymnasium vector environment with random actions, resets included."""
-    envs.reset(seed=0)  # type: ignore[attr-defined]
-    space = envs.single_action_space  # type: ignore[attr-defined]
+def closed_loop(envs: Any, n_envs: int, seconds: float) -> Measure:
+    """Steps a second of a gymnasium or SB3 vector environment with random actions, resets included."""
+    envs.reset()
+    space = getattr(envs, "single_action_space", envs.action_space)
     rng = np.random.default_rng(0)
     actions = rng.uniform(space.low, space.high, (64, n_envs, *space.shape)).astype(np.float32)
 
     def measure() -> float:
         steps, started = 0, time.perf_counter()
         while (passed := time.perf_counter() - started) < seconds:
-            envs.step(actions[steps % 64])  # type: ignore[attr-defined]
-            steps += 1
-        return steps * n_envs / passed
-
-    return measure
-
-
-def sb3_loop(envs: object, seconds: float) -> Measure:
-    """The same for SB3's vector environments."""
-    envs.reset()  # type: ignore[attr-defined]
-    n_envs, space = envs.num_envs, envs.action_space  # type: ignore[attr-defined]
-    actions = np.random.default_rng(0).uniform(space.low, space.high, (64, n_envs, *space.shape)).astype(np.float32)
-
-    def measure() -> float:
-        steps, started = 0, time.perf_counter()
-        while (passed := time.perf_counter() - started) < seconds:
-            envs.step(actions[steps % 64])  # type: ignore[attr-defined]
+            envs.step(actions[steps % 64])
             steps += 1
         return steps * n_envs / passed
 
@@ -132,19 +123,28 @@ def stepping(repeats: int, seconds: float) -> pd.DataFrame:
     tables = []
     for env_id in ENVS:
         raw = f"raw mj_step, {CORES} threads"
-        rows: dict[str, Measure] = {"raw mj_step, 1 thread": raw_limit(env_id, 1), raw: raw_limit(env_id, CORES)}
+        rows: dict[str, Measure] = {
+            "raw mj_step, 1 thread": raw_limit(env_id, 1, seconds),
+            raw: raw_limit(env_id, CORES, seconds),
+        }
         for n in (16, 64, 256):
             rows[f"rlgen, n={n}"] = closed_loop(make_vec(env_id, n), n, seconds)
         for n in (8, 16):
             rows[f"gymnasium sync, n={n}"] = closed_loop(gym.make_vec(env_id, n, "sync"), n, seconds)
             rows[f"gymnasium async, n={n}"] = closed_loop(gym.make_vec(env_id, n, "async"), n, seconds)
-            rows[f"SB3 DummyVecEnv, n={n}"] = sb3_loop(make_vec_env(env_id, n, vec_env_cls=DummyVecEnv), seconds)
-            rows[f"SB3 SubprocVecEnv, n={n}"] = sb3_loop(make_vec_env(env_id, n, vec_env_cls=SubprocVecEnv), seconds)
+            rows[f"SB3 DummyVecEnv, n={n}"] = closed_loop(make_vec_env(env_id, n, vec_env_cls=DummyVecEnv), n, seconds)
+            subprocesses = make_vec_env(env_id, n, vec_env_cls=SubprocVecEnv)
+            rows[f"SB3 SubprocVecEnv, n={n}"] = closed_loop(subprocesses, n, seconds)
+            if find_spec("envpool"):
+                import envpool
+
+                pool = envpool.make_gymnasium(env_id, num_envs=n, num_threads=CORES)
+                rows[f"envpool, n={n}"] = closed_loop(pool, n, seconds)
         tables.append(interleave(rows, raw, repeats).assign(env_id=env_id).reset_index())
     return pd.concat(tables)
 
 
-def ours(settings: Learner | Imitation) -> Measure:
+def ours(settings: Learner | Imitation, threads: int | None = None) -> Measure:
     """Whole iterations (collect, reward, update) of one of our learners on HalfCheetah-v4."""
     import torch
 
@@ -157,17 +157,17 @@ def ours(settings: Learner | Imitation) -> Measure:
 
     keep_freed_memory()
     learner = settings if isinstance(settings, Learner) else settings.learner
-    envs = make_vec("HalfCheetah-v4", learner.n_envs, 0)
+    envs = make_vec("HalfCheetah-v4", learner.n_envs, 0, n_threads=threads)
     policy, critic, optimizer = learner.build(envs)
     reward_model: RewardModel = EnvironmentReward()
     if not isinstance(settings, Learner):
-        reward_model = settings.build(policy, load_demonstrations("expert_data", "HalfCheetah-v4", 4).transitions)
+        reward_model = settings.build(envs, policy, load_demonstrations(ROOT / "expert_data", "HalfCheetah-v4", 4))
     collector = Collector(envs, learner.n_steps)
     per_iteration = learner.n_envs * learner.n_steps
 
     def measure() -> float:
-        torch.set_num_threads(CORES)
-        iterations: list = []
+        torch.set_num_threads(threads or CORES)
+        iterations: list[Iteration] = []
         total = max(2 * per_iteration, 30_000)
         train(
             collector,
@@ -243,7 +243,7 @@ def training(repeats: int, seconds: float) -> pd.DataFrame:
 
     raw = f"raw mj_step, {CORES} threads"
     rows = {
-        raw: raw_limit(env_id, CORES),
+        raw: raw_limit(env_id, CORES, seconds),
         "rlgen GAIL-TRPO, paper preset (2x100, batch 50,048)": ours(paper),
         "rlgen GAIL-TRPO, imitation's settings (2x100, batch 50,048)": as_peer(contrib_trpo),
         "rlgen GAIL-PPO, imitation's settings (2x100, batch 50,048)": as_peer(sb3_ppo),
@@ -271,16 +271,23 @@ def scaling(repeats: int, seconds: float) -> pd.DataFrame:
     from rlgen import presets
     from rlgen.envs import make_vec
 
-    rows: dict[str, Measure] = {}
+    raw = f"raw mj_step, {CORES} threads"
+    rows: dict[str, Measure] = {raw: raw_limit("HalfCheetah-v4", CORES, seconds)}
+    paper = presets.imitation("paper", "trpo", "HalfCheetah-v4")
     for threads in dict.fromkeys((1, CORES)):
         for n in (4, 16, 64, 256, 1024):
             envs = make_vec("HalfCheetah-v4", n, n_threads=threads)
             rows[f"stepping, n={n}, {threads} threads"] = closed_loop(envs, n, seconds)
-    paper = presets.imitation("paper", "trpo", "HalfCheetah-v4")
-    for n, n_steps in ((8, 1024), (64, 128), (256, 32), (64, 782), (256, 196)):
-        learner = replace(paper.learner, n_envs=n, n_steps=n_steps)
-        rows[f"GAIL-TRPO paper preset, n={n}, batch {n * n_steps}"] = ours(replace(paper, learner=learner))
-    return interleave(rows, next(iter(rows)), repeats).reset_index()
+        for name, learner in presets.LEARNERS.items():
+            rows[f"{name.upper()}, default, {threads} threads"] = ours(learner, threads)
+        rows[f"GAIL-TRPO, paper preset, {threads} threads"] = ours(paper, threads)
+    for n, n_steps in ((8, 1024), (64, 128), (256, 32), (256, 196)):
+        rows[f"GAIL-TRPO, paper preset, n={n}, batch {n * n_steps}"] = ours(
+            replace(paper, learner=replace(paper.learner, n_envs=n, n_steps=n_steps))
+        )
+        for name, learner in presets.LEARNERS.items():
+            rows[f"{name.upper()}, n={n}, batch {n * n_steps}"] = ours(replace(learner, n_envs=n, n_steps=n_steps))
+    return interleave(rows, raw, repeats).reset_index()
 
 
 def memory(repeats: int, seconds: float) -> pd.DataFrame:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlgen.checkpoint import load_policy
     from rlgen.data.demonstrations import load_demonstrations, load_expert
     from rlgen.envs import make_vec
     from rlgen.evaluate import evaluate
+    from rlgen.nn.policy import Actor
 
-__all__ = ["evaluate", "load_demonstrations", "load_expert", "make_vec"]
+__all__ = ["Actor", "evaluate", "load_demonstrations", "load_expert", "load_policy", "make_vec"]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Actor": "rlgen.nn.policy",
     "evaluate": "rlgen.evaluate",
     "load_demonstrations": "rlgen.data.demonstrations",
     "load_expert": "rlgen.data.demonstrations",
+    "load_policy": "rlgen.checkpoint",
     "make_vec": "rlgen.envs",
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gymnasium as gym
 
-from rlgen.data.demonstrations import DemonstrationError
+from rlgen.errors import CheckpointError, DemonstrationError, UsageError
 
 
 @dataclass
@@ -30,10 +30,10 @@ def describe_failure() -> Iterator[Failure]:
     except DemonstrationError as error:
         failure.code = 3
         print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
+    except (OSError, CheckpointError) as error:
         failure.code = 4
         print(f"error: {error}", file=sys.stderr)
-    except (ValueError, gym.error.Error) as error:
+    except (UsageError, gym.error.Error) as error:
         failure.code = 2
         print(f"error: {error}", file=sys.stderr)
 
@@ -42,7 +42,7 @@ def step_count(text: str | None) -> int | None:
     """Read 3000000, 3e6, 3M or 500k.
 
     Raises:
-        ValueError: it is not a positive whole number of steps.
+        UsageError: it is not a positive whole number of steps.
     """
     if text is None:
         return None
@@ -51,8 +51,8 @@ def step_count(text: str | None) -> int | None:
         steps = float(text[:-1] if factor > 1 else text) * factor
     except ValueError:
         steps = -1
-    if steps < 1 or steps != int(steps):
-        raise ValueError(f"--total-timesteps must be a positive whole number such as 3000000, 3e6 or 3M; got {text!r}")
+    if not (1 <= steps < 1e15 and steps == int(steps)):
+        raise UsageError(f"--total-timesteps must be a positive whole number such as 3000000, 3e6 or 3M; got {text!r}")
     return int(steps)
 
 

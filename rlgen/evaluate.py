@@ -29,10 +29,15 @@ class Evaluation:
 
 
 def evaluate(
-    actor: Predictor, env_id: str, n_episodes: int = 50, seed: int = 0, deterministic: bool = True
+    actor: Predictor,
+    env_id: str,
+    n_episodes: int = 50,
+    seed: int = 0,
+    deterministic: bool = True,
+    n_threads: int | None = None,
 ) -> Evaluation:
     """Run `n_episodes` fresh episodes side by side and give their true returns."""
-    envs = make_vec(env_id, n_episodes)
+    envs = make_vec(env_id, n_episodes, n_threads=n_threads)
     episodes = run_episodes(actor, envs, deterministic, seed)
     envs.close()
     return Evaluation([e.total_reward for e in episodes], [len(e.actions) for e in episodes])

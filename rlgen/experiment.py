@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn
 
+from rlgen.checkpoint import save_checkpoint
 from rlgen.data.collect import Collector
+from rlgen.data.episodes import Predictor, RandomActor
 from rlgen.envs import make_vec
-from rlgen.evaluate import evaluate, normalised_score, random_return
+from rlgen.errors import UsageError
+from rlgen.evaluate import Evaluation, evaluate, normalised_score
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.presets import Learner
 from rlgen.run_log import RunLog
-from rlgen.train import keep_freed_memory, train
+from rlgen.spaces import describe_space
+from rlgen.train import Iteration, keep_freed_memory, train
 from rlgen.types import RewardModel
 
 MakeReward = Callable[[gym.vector.VectorEnv, Policy], RewardModel]
@@ -47,16 +53,39 @@ class _Interrupted(Exception):
     pass
 
 
+class _Signals:
+    """SIGINT and SIGTERM inside a block: the first is noted and told, a second one raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self.received.append(number)
+        if len(self.received) > 1:
+            raise KeyboardInterrupt
+        print("\ninterrupted: ends after this iteration, then evaluates; once more skips the evaluation", flush=True)
+
+
 def choose_device(name: str) -> torch.device:
     """`auto` is CUDA where there is one, else the CPU.
 
     Raises:
-        ValueError: CUDA is asked for and absent.
+        UsageError: no such device, or CUDA is asked for and absent.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UsageError(f"--device must be auto, cpu or cuda; got {name}")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("--device cuda: this installation of torch finds no CUDA device; use --device cpu")
+        raise UsageError("--device cuda: this installation of torch finds no CUDA device; use --device cpu")
     return torch.device(name)
 
 
@@ -67,7 +96,7 @@ def run(
     make_reward: MakeReward,
     algorithm: str,
     reward: str,
-    config: Any,
+    config: Mapping[str, Any],
     run_dir: Path,
     columns: dict[str, str],
     seed: int = 0,
@@ -80,7 +109,8 @@ def run(
     """Train, then evaluate the last policy, in a folder that tells the whole story.
 
     The true return is reported and decides nothing: the last policy is the result. SIGINT or SIGTERM ends training
-    after the iteration in progress, with checkpoint and summary as usual.
+    after the iteration in progress, with checkpoint and summary as usual; a second one leaves the evaluation out. The
+    checkpoint is renewed each minute.
 
     Args:
         env_id: gymnasium id.
@@ -88,7 +118,7 @@ def run(
         make_reward: from environments and policy (on its device) to the reward model.
         algorithm: name for the summary.
         reward: likewise.
-        config: a dataclass, written to `config.json`.
+        config: written to `config.json`, by name: dataclasses and JSON values.
         run_dir: the run's folder.
         columns: metrics to display, with short titles.
         seed: of environments, networks, actions and minibatches.
@@ -97,8 +127,15 @@ def run(
         eval_episodes: episodes of the final evaluation.
         expert_return: the one of a normalised score; no score without.
         facts: added to the summary.
+
+    Raises:
+        UsageError: an argument can't be used; nothing is written then.
+        FileExistsError: `run_dir` holds a run.
     """
     started = time.perf_counter()
+    for name, count in (("threads", threads), ("eval_episodes", eval_episodes)):
+        if count is not None and count < 1:
+            raise UsageError(f"{name} must be at least 1; got {count}")
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -113,81 +150,92 @@ def run(
     print(f"{env_id}: {learner.n_envs} x {type(envs).__name__}, networks on {place}, run folder {run_dir}", flush=True)
 
     log = RunLog(run_dir, config, learner.total_timesteps, columns)
-    received: list[int] = []
-    before = {
-        number: signal.signal(number, lambda n, _: received.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    progress = {"steps": 0, "seconds": 0.0}
-
-    def on_iteration(iteration: Any) -> None:
-        log(iteration)
-        progress.update(steps=iteration.env_steps, seconds=iteration.wall_seconds)
-        if received:
-            raise _Interrupted
-
-    try:
-        with log:
-            train(
-                collector,
-                policy,
-                critic,
-                optimizer,
-                reward_model,
-                total_timesteps=learner.total_timesteps,
-                gamma=learner.gamma,
-                gae_lambda=learner.gae_lambda,
-                rng=np.random.default_rng(seed),
-                on_iteration=on_iteration,
-            )
-    except _Interrupted:
-        print("interrupted: saving and evaluating what there is", flush=True)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     modules: dict[str, nn.Module] = {"policy": policy, "critic": critic}
     if isinstance(reward_model, nn.Module):
         modules["reward_model"] = reward_model
-    log.save_checkpoint(modules)
+    spaces = {
+        "observation_space": describe_space(envs.single_observation_space),
+        "action_space": describe_space(envs.single_action_space),
+    }
+    progress = {"env_steps": 0, "seconds": 0.0, "saved": 0.0}
 
-    deterministic = evaluate(Actor(policy), env_id, eval_episodes, seed=seed + 10_000)
-    actor = Actor(policy, np.random.default_rng(seed))
-    stochastic = evaluate(actor, env_id, eval_episodes, seed=seed + 10_000, deterministic=False)
-    zero = random_return(env_id, eval_episodes, seed=seed + 10_000)
+    def save() -> None:
+        save_checkpoint(run_dir, modules, {"env_id": env_id, "env_steps": progress["env_steps"], **spaces})
+        progress["saved"] = progress["seconds"]
+
+    def on_iteration(iteration: Iteration) -> None:
+        log(iteration)
+        progress.update(env_steps=iteration.env_steps, seconds=iteration.wall_seconds)
+        if signals.received:
+            raise _Interrupted
+        if progress["seconds"] > progress["saved"] + 60:
+            save()
+
+    def returns(actor: Predictor, deterministic: bool) -> Evaluation:
+        return evaluate(actor, env_id, eval_episodes, seed + 10_000, deterministic, threads)
+
+    deterministic = stochastic = zero = None
+    with _Signals() as signals:
+        try:
+            with log, contextlib.suppress(_Interrupted):
+                train(
+                    collector,
+                    policy,
+                    critic,
+                    optimizer,
+                    reward_model,
+                    total_timesteps=learner.total_timesteps,
+                    gamma=learner.gamma,
+                    gae_lambda=learner.gae_lambda,
+                    rng=np.random.default_rng(seed),
+                    on_iteration=on_iteration,
+                )
+            save()
+            deterministic = returns(Actor(policy), True)
+            stochastic = returns(Actor(policy, np.random.default_rng(seed)), False)
+            zero = returns(RandomActor(envs.single_action_space, seed), False)
+        except KeyboardInterrupt:
+            save()
     summary: dict[str, Any] = {
         "env_id": env_id,
         "algorithm": algorithm,
         "reward": reward,
         "seed": seed,
-        "env_steps": progress["steps"],
+        "env_steps": progress["env_steps"],
         "wall_seconds": round(progress["seconds"], 2),
-        "steps_per_second": round(progress["steps"] / progress["seconds"]) if progress["seconds"] else 0,
-        "return_mean": deterministic.mean,
-        "return_std": deterministic.std,
+        "steps_per_second": round(progress["env_steps"] / progress["seconds"]) if progress["seconds"] else 0,
+        "return_mean": deterministic and deterministic.mean,
+        "return_std": deterministic and deterministic.std,
         "episodes": eval_episodes,
-        "episode_length_mean": float(np.mean(deterministic.lengths)),
-        "stochastic_return_mean": stochastic.mean,
-        "stochastic_return_std": stochastic.std,
-        "random_return_mean": zero.mean,
+        "episode_length_mean": deterministic and float(np.mean(deterministic.lengths)),
+        "stochastic_return_mean": stochastic and stochastic.mean,
+        "stochastic_return_std": stochastic and stochastic.std,
+        "random_return_mean": zero and zero.mean,
         "expert_return_mean": expert_return,
         "normalised_score": None,
         "stochastic_normalised_score": None,
-        "interrupted": bool(received),
+        "interrupted": bool(signals.received),
         "device": str(place),
         "total_seconds": round(time.perf_counter() - started, 2),
         **(facts or {}),
     }
-    if expert_return is not None:
+    if expert_return is not None and deterministic and stochastic and zero:
         summary["normalised_score"] = normalised_score(deterministic.mean, zero.mean, expert_return)
         summary["stochastic_normalised_score"] = normalised_score(stochastic.mean, zero.mean, expert_return)
     log.save_summary(summary)
     envs.close()
-    return Result(policy, critic, summary, received[0] if received else None)
+    return Result(policy, critic, summary, signals.received[0] if signals.received else None)
 
 
 def print_summary(summary: dict[str, Any]) -> None:
     """A few lines for the person at the terminal."""
     print(
-        f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s, {summary['steps_per_second']:,} a second\n"
+        f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s, {summary['steps_per_second']:,} a second"
+    )
+    if summary["random_return_mean"] is None:
+        print("interrupted before its evaluation ended")
+        return
+    print(
         f"return of {summary['episodes']} episodes: deterministic {summary['return_mean']:.0f} +- "
         f"{summary['return_std']:.0f}, stochastic {summary['stochastic_return_mean']:.0f} +- "
         f"{summary['stochastic_return_std']:.0f}, random {summary['random_return_mean']:.0f}"

@@ -16,6 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+MAX_BYTES = 1 << 30
+
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Have `write` fill a temporary file beside `path`, flush it to disk, then rename it: whole or absent.
@@ -54,6 +56,21 @@ def module_bytes(module: nn.Module) -> bytes:
     from safetensors.torch import save
 
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
+
+
+def read_checked(path: Path, checksum: str) -> bytes:
+    """A file's content, if its SHA-256 is the one told.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is too large, cut, damaged or another file.
+    """
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{path}: {size} bytes; at most {MAX_BYTES} are read")
+    content = path.read_bytes()
+    if sha256(content) != checksum:
+        raise ValueError(f"{path}: field sha256: the file is cut, damaged or not the one of its manifest")
+    return content
 
 
 def sha256(content: bytes) -> str:

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import gymnasium as gym
 from torch import Tensor
 
+from rlgen.data.demonstrations import Demonstrations
+from rlgen.errors import UsageError
 from rlgen.functional.adversarial import reward_softplus
 from rlgen.nn.discriminator import Discriminator
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.ppo import PPO, PPOConfig
 from rlgen.optim.trpo import TRPO, TRPOConfig
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
-from rlgen.types import PolicyOptimizer, RewardModel, Transitions
+from rlgen.types import PolicyOptimizer, RewardModel
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Learner:
         gae_lambda: GAE's lambda.
         net_arch: hidden layers of policy and critic each.
         log_std_init: initial log standard deviation of a Gaussian policy.
+
+    Raises:
+        UsageError: a count is not positive.
     """
 
     optimizer: TRPOConfig | PPOConfig
@@ -41,13 +46,18 @@ class Learner:
     net_arch: tuple[int, ...] = (64, 64)
     log_std_init: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "n_envs", "total_timesteps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
+
     def override(self, n_envs: int | None, n_steps: int | None, total_timesteps: int | None) -> Learner:
         """The same with what a command line tells; None leaves a setting."""
         return replace(
             self,
-            n_envs=n_envs or self.n_envs,
-            n_steps=n_steps or self.n_steps,
-            total_timesteps=total_timesteps or self.total_timesteps,
+            n_envs=self.n_envs if n_envs is None else n_envs,
+            n_steps=self.n_steps if n_steps is None else n_steps,
+            total_timesteps=self.total_timesteps if total_timesteps is None else total_timesteps,
         )
 
     def build(self, envs: gym.vector.VectorEnv) -> tuple[Policy, Critic, PolicyOptimizer]:
@@ -83,17 +93,26 @@ class Imitation:
     expert_weight: float = 2000.0
 
     def build(
-        self, policy: Policy, expert: Transitions, reward: Callable[[Tensor], Tensor] | None = reward_softplus
+        self,
+        envs: gym.vector.VectorEnv,
+        policy: Policy,
+        demonstrations: Demonstrations,
+        reward: Callable[[Tensor], Tensor] | None = reward_softplus,
     ) -> RewardModel:
         """A fresh reward model on the policy's device.
 
         Args:
+            envs: what will be acted in.
             policy: its statistics start with the expert's observations.
-            expert: pairs `[P]`.
+            demonstrations: the expert's pairs.
             reward: from logits to rewards; None for the control without a discriminator.
+
+        Raises:
+            DemonstrationError: the pairs were recorded in other spaces than those of `envs`.
         """
+        demonstrations.check(envs)
         device = policy.normalizer.mean.device
-        expert = expert.apply(lambda x: x.to(device))
+        expert = demonstrations.transitions.apply(lambda x: x.to(device))
         policy.normalizer.update(expert.obs, weight=self.expert_weight)
         if reward is None:
             return ConstantDiscriminator()

@@ -5,26 +5,27 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from torch import nn
 
-from rlgen.files import module_bytes, versions, write_atomically, write_bytes, write_json
+from rlgen.files import versions, write_atomically, write_json
 from rlgen.train import Iteration
 
 
 class RunLog:
-    """Writes `config.json`, `metrics.csv`, TensorBoard events, `checkpoint/`, `curve.png` and `summary.json`.
+    """Writes `config.json`, `metrics.csv`, TensorBoard events, `curve.png` and `summary.json`.
 
     Args:
         folder: made if absent; refused if it holds a run already.
-        config: a dataclass of settings.
+        config: what was told and what it came to, by name: dataclasses and JSON values.
         total_timesteps: for the time left.
         columns: the metrics shown in the display, by their short titles.
 
@@ -32,17 +33,16 @@ class RunLog:
         FileExistsError: the folder holds a run.
     """
 
-    def __init__(self, folder: Path, config: Any, total_timesteps: int, columns: dict[str, str]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], total_timesteps: int, columns: dict[str, str]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
         try:
             # Exclusive: of two runs given one folder, the second is refused.
-            with (folder / "config.json").open("x") as file:
-                settings = dataclasses.asdict(config)
-                json.dump({**provenance(), "config": settings}, file, indent=2, default=str)
+            (folder / "config.json").open("x").close()
         except FileExistsError:
             raise FileExistsError(f"{folder} holds a run already; choose another --run-dir") from None
+        write_json(folder / "config.json", provenance() | {name: _plain(value) for name, value in config.items()})
         self.folder = folder
         self.total_timesteps = total_timesteps
         self.columns = columns
@@ -107,14 +107,16 @@ class RunLog:
         line = "  ".join(f"{value:>9}" for value in values)
         print(f"\r{line}" if tty else line, end="" if tty else "\n", flush=True)
 
-    def save_checkpoint(self, modules: dict[str, nn.Module]) -> None:
-        """Write each module's weights and statistics to `checkpoint/<name>.safetensors`."""
-        for name, module in modules.items():
-            write_bytes(self.folder / "checkpoint" / f"{name}.safetensors", module_bytes(module))
-
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`."""
         write_json(self.folder / "summary.json", summary)
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass, path or collection as a JSON value."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    return json.loads(json.dumps(value, default=str))
 
 
 def provenance() -> dict[str, Any]:
@@ -129,7 +131,7 @@ def provenance() -> dict[str, Any]:
             return ""
 
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
         "versions": versions(),
         "git_revision": git("rev-parse", "HEAD"),
         "git_changed": bool(git("status", "--porcelain", "--untracked-files=no")),

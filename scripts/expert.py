@@ -5,6 +5,7 @@ python scripts/expert.py --env HalfCheetah-v4 --output expert_data/
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ class Arguments:
     """Gymnasium id, with its version."""
     output: Path = Path("expert_data")
     """The dataset goes to a folder of the environment's name in this one."""
+    overwrite: bool = False
+    """Replace a dataset that is there already."""
     n_episodes: int = 25
     """Complete episodes to record."""
     deterministic: bool = False
@@ -56,11 +59,18 @@ def main() -> int:
     from rlgen.data.demonstrations import save_demonstrations
     from rlgen.data.episodes import run_episodes
     from rlgen.envs import make_vec
+    from rlgen.errors import UsageError
     from rlgen.experiment import print_summary, run
     from rlgen.nn.policy import Actor
     from rlgen.rewards.environment import EnvironmentReward
 
     with describe_failure() as failure:
+        folder = arguments.output / arguments.env
+        if arguments.n_episodes < 1:
+            raise UsageError(f"--n-episodes must be at least 1; got {arguments.n_episodes}")
+        if (folder / "manifest.json").exists() and not arguments.overwrite:
+            raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
+        folder.mkdir(parents=True, exist_ok=True)
         preset = presets.EXPERT[arguments.algo]
         learner = preset.override(arguments.n_envs, arguments.n_steps, step_count(arguments.total_timesteps))
         if arguments.log_std_init is not None:
@@ -71,7 +81,7 @@ def main() -> int:
             make_reward=lambda envs, policy: EnvironmentReward(),
             algorithm=arguments.algo,
             reward="environment",
-            config=learner,
+            config={"arguments": arguments, "settings": learner},
             run_dir=arguments.run_dir or new_run_dir(arguments.env, arguments.algo, arguments.seed),
             columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
             seed=arguments.seed,
@@ -84,7 +94,6 @@ def main() -> int:
         envs = make_vec(arguments.env, arguments.n_episodes)
         actor = Actor(result.policy, np.random.default_rng(arguments.seed + 1))
         episodes = run_episodes(actor, envs, arguments.deterministic, seed=arguments.seed + 20_000)
-        folder = arguments.output / arguments.env
         save_demonstrations(
             folder,
             env_id=arguments.env,
@@ -93,7 +102,7 @@ def main() -> int:
             episodes=episodes,
             deterministic=arguments.deterministic,
             algorithm=arguments.algo,
-            command=" ".join(["python", *sys.argv]),
+            command=shlex.join(["python", *sys.argv]),
             seed=arguments.seed,
             policy=result.policy,
         )

@@ -99,12 +99,10 @@ def main() -> int:
         result = run(
             env_id=arguments.env,
             learner=learner,
-            make_reward=lambda envs, policy: settings.build(
-                policy, demonstrations.transitions, rewards[arguments.reward]
-            ),
+            make_reward=lambda envs, policy: settings.build(envs, policy, demonstrations, rewards[arguments.reward]),
             algorithm=f"gail-{arguments.algo}",
             reward=arguments.reward,
-            config=settings,
+            config={"arguments": arguments, "settings": settings, "demonstrations": demonstrations.sha256},
             run_dir=arguments.run_dir or new_run_dir(arguments.env, f"gail-{arguments.algo}", arguments.seed),
             columns={
                 "discriminator_accuracy_policy": "D(policy)",

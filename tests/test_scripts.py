@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from rlgen.checkpoint import load_checkpoint, load_policy
+from rlgen.evaluate import evaluate
+from rlgen.nn.policy import Actor
+
 ROOT = Path(__file__).parents[1]
 SUMMARY = {
     "env_id", "algorithm", "reward", "seed", "env_steps", "wall_seconds", "steps_per_second", "return_mean",
@@ -45,10 +49,13 @@ def test_gail_leaves_a_complete_folder_and_a_seed_repeats(tmp_path, algo):
     folder = tmp_path / "a"
     assert {p.name for p in folder.iterdir()} == {
         "checkpoint", "config.json", "curve.png", "metrics.csv", "summary.json", "tensorboard",
-    } - ({"curve.png"} if not (folder / "curve.png").exists() else set())  # fmt: skip
-    assert {p.name for p in (folder / "checkpoint").iterdir()} == {
-        "policy.safetensors", "critic.safetensors", "reward_model.safetensors",
     }  # fmt: skip
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    facts, modules = load_checkpoint(folder)
+    assert facts["env_steps"] == 1024
+    assert set(modules) == {"policy", "critic", "reward_model"}
+    found = evaluate(Actor(load_policy(folder)), "HalfCheetah-v4", 3, seed=10_000)
+    assert found.mean == json.loads((folder / "summary.json").read_text())["return_mean"]
     summary = json.loads((folder / "summary.json").read_text())
     assert set(summary) >= SUMMARY
     assert summary["env_steps"] == 1024
@@ -58,6 +65,8 @@ def test_gail_leaves_a_complete_folder_and_a_seed_repeats(tmp_path, algo):
     )
     config = json.loads((folder / "config.json").read_text())
     assert config["versions"]["mujoco"]
+    assert config["arguments"]["algo"] == algo
+    assert config["demonstrations"].keys() == {"episodes.npz", "policy.safetensors"}
     assert len(metrics(folder)) == 4
     assert metrics(folder) == metrics(tmp_path / "b")
 
@@ -77,7 +86,7 @@ def test_the_discriminators_flags_reach_it(tmp_path):
     told = [x for name, value in flags.items() for x in ("--" + name.replace("_", "-"), str(value))]
     done = gail(tmp_path, *told, "--spectral-norm", "True", "--total-timesteps", "256", "--run-dir", "a")
     assert done.returncode == 0, done.stderr
-    config = json.loads((tmp_path / "a" / "config.json").read_text())["config"]
+    config = json.loads((tmp_path / "a" / "config.json").read_text())["settings"]
     assert flags.items() <= (config | config["gail"]).items()
     assert config["spectral_norm"] is True
 
@@ -103,7 +112,8 @@ def test_interrupting_keeps_checkpoint_and_summary(tmp_path):
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
     assert summary["interrupted"] is True
     assert 0 < summary["env_steps"] < 1_000_000
-    assert (tmp_path / "a" / "checkpoint" / "policy.safetensors").stat().st_size > 1000
+    facts, _ = load_checkpoint(tmp_path / "a")
+    assert facts["env_steps"] == summary["env_steps"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +123,13 @@ def test_interrupting_keeps_checkpoint_and_summary(tmp_path):
         (["--expert", "nowhere"], 3, "nowhere: no dataset for HalfCheetah-v4"),
         (["--n-trajectories", "99"], 3, "n_trajectories is 99"),
         (["--total-timesteps", "many"], 2, "must be a positive whole number such as 3000000, 3e6 or 3M; got 'many'"),
+        (["--total-timesteps", "inf"], 2, "must be a positive whole number"),
         (["--device", "cuda:7"], 2, "no CUDA device"),
+        (["--device", "gpu"], 2, "must be auto, cpu or cuda; got gpu"),
+        (["--threads", "0"], 2, "threads must be at least 1; got 0"),
+        (["--n-envs", "0"], 2, "n_envs must be at least 1; got 0"),
+        (["--eval-episodes", "0"], 2, "eval_episodes must be at least 1; got 0"),
+        (["--dropout", "1.5"], 2, "dropout must be in [0, 1); got 1.5"),
         (["--algo", "sac"], 2, "trpo"),
     ],
 )
@@ -134,6 +150,9 @@ def test_expert_records_what_gail_reads(tmp_path):
     manifest = json.loads((tmp_path / "expert_data" / "CartPole-v1" / "manifest.json").read_text())
     assert manifest["n_episodes"] == 5
     assert "expert.py --env CartPole-v1" in manifest["command"]
+    again = run("expert.py", "--env", "CartPole-v1", cwd=tmp_path)
+    assert again.returncode == 4
+    assert "CartPole-v1 holds a dataset; choose another --output, or --overwrite it" in again.stderr
     arguments = ["--env", "CartPole-v1", "--n-trajectories", "1", "--subsample", "2", "--total-timesteps", "256"]
     done = run("gail.py", *arguments, *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

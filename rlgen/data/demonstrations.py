@@ -19,20 +19,26 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
-from gymnasium import spaces
 
 from rlgen.data.episodes import Episode
-from rlgen.files import canonical_json, module_bytes, sha256, versions, write_bytes, write_json
+from rlgen.errors import DemonstrationError
+from rlgen.files import (
+    MAX_BYTES,
+    canonical_json,
+    module_bytes,
+    read_checked,
+    sha256,
+    versions,
+    write_bytes,
+    write_json,
+)
 from rlgen.nn.policy import Policy
+from rlgen.spaces import describe_space, described_space
 from rlgen.types import Transitions
 
 FORMAT = "rlgen demonstrations 1"
 ARRAYS = ("obs", "final_obs", "actions", "rewards", "lengths", "terminated", "truncated")
-MAX_BYTES = 1 << 30
-
-
-class DemonstrationError(ValueError):
-    """A dataset can't be used: the message names the file, the episode and the field."""
+FIELDS = ("env_id", "observation_space", "action_space", "n_episodes", "returns", "deterministic", "versions", "sha256")
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,9 @@ class Demonstrations:
         subsample: one pair in this many was kept.
         deterministic: whether the expert acted by its mode.
         path: the dataset's folder.
+        observation_space: of a single environment, as recorded.
+        action_space: likewise.
+        sha256: checksums of the dataset's files, by name.
     """
 
     transitions: Transitions
@@ -60,6 +69,27 @@ class Demonstrations:
     subsample: int
     deterministic: bool
     path: Path
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+    sha256: dict[str, str]
+
+    def check(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+        """Refuse environments with other spaces, as the same task has with other constructor arguments.
+
+        Raises:
+            DemonstrationError: they differ in shape, or in the actions' bounds.
+        """
+        shape = envs.single_observation_space.shape
+        if shape != self.observation_space.shape:
+            raise DemonstrationError(
+                f"{self.path}/manifest.json: field observation_space: recorded with shape "
+                f"{self.observation_space.shape}, the environment has {shape}"
+            )
+        if describe_space(envs.single_action_space) != describe_space(self.action_space):
+            raise DemonstrationError(
+                f"{self.path}/manifest.json: field action_space: recorded in {self.action_space}, the environment has "
+                f"{envs.single_action_space}"
+            )
 
     def __str__(self) -> str:
         returns = ", ".join(f"{value:.0f}" for value in self.episode_returns)
@@ -122,8 +152,8 @@ def save_demonstrations(
     manifest = {
         "format": FORMAT,
         "env_id": env_id,
-        "observation_space": _describe(observation_space),
-        "action_space": _describe(action_space),
+        "observation_space": describe_space(observation_space),
+        "action_space": describe_space(action_space),
         "n_episodes": len(episodes),
         "returns": returns,
         "return_mean": float(np.mean(returns)),
@@ -182,7 +212,8 @@ def load_demonstrations(
     if subsample < 1:
         raise DemonstrationError(f"subsample must be at least 1; got {subsample}")
 
-    failed = set() if include_failed else set(manifest["failed_episodes"])
+    returns = manifest["returns"]
+    failed = set() if include_failed else set(failed_episodes(returns))
     candidates = [i for i in range(manifest["n_episodes"]) if i not in failed]
     n_trajectories = len(candidates) if n_trajectories is None else n_trajectories
     if not 1 <= n_trajectories <= len(candidates):
@@ -214,12 +245,15 @@ def load_demonstrations(
         transitions,
         env_id,
         drawn,
-        [manifest["returns"][i] for i in drawn],
-        manifest["return_mean"],
-        manifest["return_std"],
+        [returns[i] for i in drawn],
+        float(np.mean(returns)),
+        float(np.std(returns)),
         subsample,
         manifest["deterministic"],
         folder,
+        described_space(manifest["observation_space"]),
+        described_space(manifest["action_space"]),
+        manifest["sha256"],
     )
 
 
@@ -236,12 +270,9 @@ def load_expert(path: str | Path, env_id: str) -> Policy:
     folder, manifest = _open(Path(path), env_id)
     if "policy.safetensors" not in manifest["sha256"]:
         raise DemonstrationError(f"{folder}: it was recorded without its expert's weights")
-    state = safetensors.torch.load(_read_checked(folder / "policy.safetensors", manifest))
-    n_hidden = sum(name.startswith("network.") and name.endswith(".bias") for name in state) - 1
-    net_arch = [len(state[f"network.{2 * i}.bias"]) for i in range(n_hidden)]
-    policy = Policy(_space(manifest["observation_space"]), _space(manifest["action_space"]), net_arch)
-    policy.load_state_dict(state)
-    return policy
+    state = safetensors.torch.load(_read_file(folder / "policy.safetensors", manifest))
+    observation_space, action_space = (described_space(manifest[f"{kind}_space"]) for kind in ("observation", "action"))
+    return Policy.from_state_dict(observation_space, action_space, state)
 
 
 def _open(path: Path, env_id: str) -> tuple[Path, dict[str, Any]]:
@@ -281,24 +312,23 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise DemonstrationError(f"{path}: field sha256_manifest: the manifest was changed or damaged")
     if manifest.get("format") != FORMAT:
         raise DemonstrationError(f"{path}: field format: {manifest.get('format')!r}; this version reads {FORMAT!r}")
+    if missing := [field for field in FIELDS if field not in manifest]:
+        raise DemonstrationError(f"{path}: field {missing[0]}: missing")
     return dict(manifest)
 
 
-def _read_checked(path: Path, manifest: Mapping[str, Any]) -> bytes:
+def _read_file(path: Path, manifest: Mapping[str, Any]) -> bytes:
     """A file's content, if it is the one whose checksum the manifest holds."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DemonstrationError(f"{path}: {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
-        content = path.read_bytes()
+        return read_checked(path, manifest["sha256"][path.name])
     except OSError as error:
         raise DemonstrationError(f"{path}: {error.strerror}") from None
-    if sha256(content) != manifest["sha256"][path.name]:
-        raise DemonstrationError(f"{path}: field sha256: the file is cut, damaged or not the one of its manifest")
-    return content
+    except ValueError as error:
+        raise DemonstrationError(str(error)) from None
 
 
 def _read_arrays(path: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-    content = _read_checked(path, manifest)
+    content = _read_file(path, manifest)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as members:
             size = sum(member.file_size for member in members.infolist())
@@ -364,27 +394,3 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
     for i, (told, found) in enumerate(zip(manifest["returns"], returns, strict=True)):
         if not math.isclose(told, found, rel_tol=1e-6, abs_tol=1e-3):
             fail("returns", f"the manifest says {told}, the rewards sum to {found}", i)
-
-
-def _describe(space: gym.Space[Any]) -> dict[str, Any]:
-    if isinstance(space, spaces.Discrete):
-        return {"type": "Discrete", "shape": [], "n": int(space.n)}
-    if not isinstance(space, spaces.Box):
-        raise DemonstrationError(f"spaces must be Box or Discrete; got {space}")
-
-    def finite(bound: npt.NDArray[Any]) -> list[Any]:
-        return [float(x) if np.isfinite(x) else None for x in bound.ravel()]
-
-    return {"type": "Box", "shape": list(space.shape), "low": finite(space.low), "high": finite(space.high)}
-
-
-def _space(description: Mapping[str, Any]) -> gym.Space[Any]:
-    """The inverse of `_describe`, but that a bound of None is infinite."""
-    if description["type"] == "Discrete":
-        return spaces.Discrete(description["n"])
-    low, high = (
-        np.array([sign * np.inf if x is None else x for x in description[name]], np.float32)
-        for name, sign in (("low", -1), ("high", 1))
-    )
-    shape = description["shape"]
-    return spaces.Box(low.reshape(shape), high.reshape(shape), dtype=np.float32)

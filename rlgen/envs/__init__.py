@@ -11,7 +11,6 @@ __all__ = ["TASKS", "BatchedMujocoEnv", "make_vec"]
 
 def _vector_entry_point(task_id: str):  # type: ignore[no-untyped-def]
     def entry(num_envs: int, **arguments: object) -> BatchedMujocoEnv:
-        arguments.pop("max_episode_steps", None)
         return BatchedMujocoEnv(task_id, num_envs, **arguments)  # type: ignore[arg-type]
 
     return entry

@@ -20,6 +20,7 @@ from mujoco.batch import Batch, SimulationError
 
 from rlgen.envs.contact_batch import ContactForceBatch
 from rlgen.envs.tasks import TASKS, Info, Simulations
+from rlgen.errors import UsageError
 
 # The engine's warnings of a simulation that diverged: bad positions, velocities, accelerations, in this order.
 _DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
@@ -45,8 +46,8 @@ class BatchedMujocoEnv(gym.vector.VectorEnv[npt.NDArray[Any], npt.NDArray[Any], 
         task_arguments: gymnasium's constructor arguments of the task.
 
     Raises:
-        ValueError: an unknown task.
-        TypeError: an argument that the task doesn't have.
+        UsageError: an unknown task.
+        UsageError: an argument that the task doesn't have.
     """
 
     def __init__(
@@ -58,12 +59,12 @@ class BatchedMujocoEnv(gym.vector.VectorEnv[npt.NDArray[Any], npt.NDArray[Any], 
         **task_arguments: Any,
     ) -> None:
         if env_id not in TASKS:
-            raise ValueError(f"no batched task {env_id}; there are {', '.join(TASKS)}")
+            raise UsageError(f"no batched task {env_id}; there are {', '.join(TASKS)}")
         if n_envs < 1:
-            raise ValueError(f"n_envs must be at least 1; got {n_envs}")
+            raise UsageError(f"n_envs must be at least 1; got {n_envs}")
         known = _task_arguments(env_id)
         if unknown := sorted(set(task_arguments) - known):
-            raise TypeError(
+            raise UsageError(
                 f"{env_id} has no argument {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
             )
         self.task = TASKS[env_id](**task_arguments)
@@ -76,7 +77,7 @@ class BatchedMujocoEnv(gym.vector.VectorEnv[npt.NDArray[Any], npt.NDArray[Any], 
             self.max_episode_steps = None
 
         model = _load_model(self.task.xml_file)
-        n_threads = min(n_threads or len(os.sched_getaffinity(0)), n_envs)
+        n_threads = min(n_threads or available_processors(), n_envs)
         self._batch: Any = (ContactForceBatch if self.task.contact_forces else Batch)(model, n_envs, n_threads)
         data = mujoco.MjData(model)
         names = [*self.task.derived, *(["cfrc_ext"] if self.task.contact_forces else [])]
@@ -201,6 +202,11 @@ class BatchedMujocoEnv(gym.vector.VectorEnv[npt.NDArray[Any], npt.NDArray[Any], 
 
     def _masked(self, info: Info) -> dict[str, Any]:
         return info | {f"_{name}": self._all for name in info}
+
+
+def available_processors() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _load_model(xml_file: str) -> mujoco.MjModel:

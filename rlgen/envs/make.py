@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from rlgen.envs.batched_mujoco import BatchedMujocoEnv
 from rlgen.envs.tasks import TASKS
+from rlgen.errors import UsageError
 
 _log = logging.getLogger("rlgen")
 
@@ -30,11 +31,11 @@ def make_vec(
         env_arguments: the environment's constructor arguments.
 
     Raises:
-        ValueError: an id of the form `module:Id`.
+        UsageError: an id of the form `module:Id`.
         gymnasium.error.NameNotFound: an unknown id, with near matches.
     """
     if ":" in env_id:
-        raise ValueError(f"{env_id} names a module to import; import it yourself and pass {env_id.split(':')[1]}")
+        raise UsageError(f"{env_id} names a module to import; import it yourself and pass {env_id.split(':')[1]}")
     envs: gym.vector.VectorEnv[Any, Any, Any]
     if env_id in TASKS:
         envs = BatchedMujocoEnv(env_id, n_envs, n_threads, **env_arguments)

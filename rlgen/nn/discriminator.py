@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rlgen.errors import UsageError
 from rlgen.nn.mlp import mlp
 from rlgen.nn.normalizer import RunningNormalizer
 from rlgen.types import Transitions
@@ -42,6 +43,8 @@ class Discriminator(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise UsageError(f"dropout must be in [0, 1); got {dropout}")
         if isinstance(action_space, spaces.Discrete):
             self.n_actions: int | None = int(action_space.n)
             action_size = self.n_actions
@@ -51,7 +54,7 @@ class Discriminator(nn.Module):
             self.register_buffer("low", torch.from_numpy(action_space.low))
             self.register_buffer("high", torch.from_numpy(action_space.high))
         else:
-            raise ValueError(f"actions must be Box or Discrete; got {action_space}")
+            raise UsageError(f"actions must be Box or Discrete; got {action_space}")
         # The floor keeps near-constant inputs of a few demonstrations from being blown up on the policy's side.
         self.normalizer = RunningNormalizer(observation_size + action_size, floor=1e-2)
         self.network = mlp(observation_size + action_size, net_arch, 1, output_gain=0.01)

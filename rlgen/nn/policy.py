@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from rlgen.errors import UsageError
 from rlgen.functional.distributions import Categorical, Distribution, Gaussian
 from rlgen.nn.mlp import mlp
 from rlgen.nn.normalizer import RunningNormalizer
@@ -30,7 +31,7 @@ class Policy(nn.Module):
         log_std_init: initial log standard deviation, in units of the action.
 
     Raises:
-        ValueError: the spaces are others than these.
+        UsageError: the spaces are others than these.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Policy(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
-            raise ValueError(
+            raise UsageError(
                 f"observations must be a Box of one dimension (see FlattenObservation); got {observation_space}"
             )
         self.normalizer = RunningNormalizer(observation_space.shape[0])
@@ -53,10 +54,21 @@ class Policy(nn.Module):
             case spaces.Discrete(start=0):
                 n_actions, self.log_std = int(action_space.n), None
             case _:
-                raise ValueError(
+                raise UsageError(
                     f"actions must be a bounded Box of one dimension or a Discrete from 0; got {action_space}"
                 )
         self.network = mlp(observation_space.shape[0], net_arch, n_actions, output_gain=0.01)
+
+    @classmethod
+    def from_state_dict(
+        cls, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], state: Mapping[str, Tensor]
+    ) -> Self:
+        """The policy of saved weights; the hidden layers' sizes are theirs."""
+        biases = [name for name in state if name.startswith("network.") and name.endswith(".bias")]
+        sizes = [len(state[name]) for name in sorted(biases, key=lambda name: int(name.split(".")[1]))]
+        policy = cls(observation_space, action_space, sizes[:-1])
+        policy.load_state_dict(state)
+        return policy
 
     def forward(self, obs: Tensor) -> Distribution:
         """The action distribution at raw observations `[*B, D]`."""

@@ -13,13 +13,14 @@ from rlgen.types import Metrics, Transitions
 
 @dataclass(frozen=True)
 class BehaviourCloningConfig:
-    """Settings, by default those of Ho & Ermon (2016).
+    """Settings, by default those of Ho & Ermon (2016), who choose the weights by held-out action error instead.
 
     Attributes:
         learning_rate: Adam's step.
         batch_size: pairs a step.
         n_steps: Adam steps.
-        validation_share: pairs held out; the weights with the best held-out likelihood are kept.
+        validation_share: pairs held out; the weights with the best held-out likelihood are kept, the last ones where
+            none are held out.
         weight_decay: L2 penalty of the weights.
     """
 
@@ -51,10 +52,11 @@ def clone_behaviour(policy: Policy, expert: Transitions, config: BehaviourClonin
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        if step % 100 == 99:
+        if n_held_out and (step % 100 == 99 or step == config.n_steps - 1):
             with torch.no_grad():
                 validation = -policy(expert.obs[held_out]).log_prob(expert.actions[held_out]).mean()
             if validation < best_loss:
                 best, best_loss = copy.deepcopy(policy.state_dict()), validation
-    policy.load_state_dict(best)
+    if n_held_out:
+        policy.load_state_dict(best)
     return {"training_loss": loss.detach(), "validation_loss": best_loss}

@@ -84,6 +84,30 @@ def test_staggered_clocks_spread_truncations():
     assert sorted(torch.nonzero(truncated)[:, 0].tolist()) == [9, 19, 29, 39, 49]
 
 
+def test_returns_are_those_of_whole_episodes():
+    envs = BatchedMujocoEnv("Reacher-v4", 5)
+    _, actor = actor_for(envs)
+    collector = Collector(envs, 50)
+    first, second = collector.collect(actor), collector.collect(actor)
+    assert len(first.episode_returns) == 1  # the one whose clock started at zero
+    assert len(second.episode_returns) == 5
+    both = torch.cat((first.transitions.rewards, second.transitions.rewards))
+    ends = torch.cat((first.transitions.truncated, second.transitions.truncated))
+    expected = [both[t - 49 : t + 1, i].sum().item() for t, i in torch.nonzero(ends).tolist() if t >= 49]
+    np.testing.assert_allclose(first.episode_returns + second.episode_returns, expected, rtol=1e-5)
+
+
+def test_an_actor_is_a_copy():
+    envs = make_vec("InvertedPendulum-v4", 1)
+    policy, actor = actor_for(envs)
+    obs = np.ones((3, 4), np.float32)
+    before = actor.output(obs)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(1.0)
+    np.testing.assert_array_equal(actor.output(obs), before)
+
+
 def test_episodes_are_the_first_of_each_environment():
     envs = make_vec("Hopper-v4", 6)
     _, actor = actor_for(envs)

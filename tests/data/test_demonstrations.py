@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import pickle
@@ -18,6 +19,7 @@ from rlgen.data.demonstrations import (
     save_demonstrations,
 )
 from rlgen.data.episodes import Episode
+from rlgen.envs import make_vec
 from rlgen.files import canonical_json, sha256
 from rlgen.nn.policy import Policy
 
@@ -164,6 +166,25 @@ def test_another_environment_or_version(tmp_path):
         load_demonstrations(folder, "HalfCheetah-v5")
     with pytest.raises(DemonstrationError, match=r"it has none.*Record one: python scripts/expert.py --env Ant-v4"):
         load_demonstrations(tmp_path / "absent", "Ant-v4")
+
+
+def test_other_spaces_than_the_environments_are_refused(tmp_path):
+    save(tmp_path, [episode()], env_id="Toy-v0")
+    loaded = load_demonstrations(tmp_path, "Toy-v0")
+    with pytest.raises(DemonstrationError, match=r"field observation_space: recorded with shape \(3,\)"):
+        loaded.check(make_vec("HalfCheetah-v4", 1))
+    other = dataclasses.replace(loaded, observation_space=spaces.Box(-1, 1, (17,)))
+    with pytest.raises(DemonstrationError, match="field action_space: recorded in"):
+        other.check(make_vec("HalfCheetah-v4", 1))
+
+
+def test_a_manifest_without_a_field_is_named(tmp_path):
+    folder = save(tmp_path, [episode()])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["versions"], manifest["sha256_manifest"]
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"sha256_manifest": sha256(canonical_json(manifest))}))
+    with pytest.raises(DemonstrationError, match="field versions: missing"):
+        load_demonstrations(tmp_path, "Toy-v0")
 
 
 def test_another_mujoco_warns(tmp_path):

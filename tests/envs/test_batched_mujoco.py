@@ -4,6 +4,7 @@ import pytest
 from gymnasium.vector import SyncVectorEnv
 
 from rlgen.envs import BatchedMujocoEnv, make_vec
+from rlgen.errors import UsageError
 
 
 def rollout(envs, steps, skip=()):
@@ -51,9 +52,9 @@ def test_returned_observations_are_not_overwritten():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(TypeError, match=r"Hopper-v4 has no argument gravity; it has .*ctrl_cost_weight"):
+    with pytest.raises(UsageError, match=r"Hopper-v4 has no argument gravity; it has .*ctrl_cost_weight"):
         BatchedMujocoEnv("Hopper-v4", 1, gravity=3)
-    with pytest.raises(TypeError, match="has no argument reward_dist_weight"):
+    with pytest.raises(UsageError, match="has no argument reward_dist_weight"):
         BatchedMujocoEnv("Reacher-v4", 1, reward_dist_weight=3)
     with pytest.raises(ValueError, match="n_envs must be at least 1"):
         BatchedMujocoEnv("Hopper-v4", 0)

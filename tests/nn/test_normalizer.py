@@ -1,0 +1,49 @@
+import numpy as np
+import torch
+
+from rlgen.nn.normalizer import ReturnScaler, RunningNormalizer
+
+
+def test_statistics_are_those_of_all_rows():
+    rows = 3 + 2 * torch.randn(500, 4, dtype=torch.float64)
+    normalizer = RunningNormalizer(4)
+    for part in rows.split([1, 99, 300, 100]):
+        normalizer.update(part.reshape(1, -1, 4))
+    torch.testing.assert_close(normalizer.mean, rows.mean(0))
+    torch.testing.assert_close(normalizer.var, rows.var(0, correction=0))
+    assert normalizer.count == 500
+    expected = (rows - rows.mean(0)) / rows.std(0, correction=0)
+    torch.testing.assert_close(normalizer(rows.float()), expected.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_weight_counts_rows_as_more():
+    few, many = torch.randn(10, 2), 5 + torch.randn(100, 2)
+    weighted, repeated = RunningNormalizer(2), RunningNormalizer(2)
+    weighted.update(few, weight=300.0)
+    repeated.update(few.repeat(30, 1))
+    for normalizer in (weighted, repeated):
+        normalizer.update(many)
+    torch.testing.assert_close(weighted.mean, repeated.mean)
+    torch.testing.assert_close(weighted.var, repeated.var)
+
+
+def test_a_constant_is_not_blown_up_and_outliers_are_clipped():
+    normalizer = RunningNormalizer(1, clip=5.0, floor=0.1)
+    normalizer.update(torch.full((10, 1), 3.0))
+    torch.testing.assert_close(
+        normalizer(torch.tensor([[3.01], [99.0]])), torch.tensor([[0.1], [5.0]]), atol=1e-4, rtol=0
+    )
+
+
+def test_rewards_are_divided_by_the_deviation_of_their_discounted_return():
+    gamma, rng = 0.9, np.random.default_rng(0)
+    scaler = ReturnScaler(2, gamma)
+    seen, running = [], np.zeros(2)
+    for _ in range(3):
+        rewards, done = rng.normal(size=(50, 2)), rng.uniform(size=(50, 2)) < 0.1
+        for reward, end in zip(rewards, done, strict=True):
+            running = gamma * running + reward
+            seen.append(running)
+            running = running * ~end
+        scaled = scaler(torch.from_numpy(rewards).float(), torch.from_numpy(done))
+        np.testing.assert_allclose(scaled, rewards / np.std(seen), rtol=1e-4)
