@@ -28,7 +28,7 @@ def save_checkpoint(run_dir: Path, modules: Mapping[str, nn.Module], facts: Mapp
         facts: JSON values to keep beside them; `load_policy` needs `observation_space` and `action_space`.
     """
     tensors = {
-        f"{module}.{name}": tensor.detach().cpu().contiguous()
+        f"{module}.{name}": tensor.detach().cpu().clone()  # apart from a storage that it shares
         for module, owner in modules.items()
         for name, tensor in owner.state_dict().items()
     }
@@ -69,8 +69,8 @@ def load_policy(run_dir: str | Path) -> Policy:
         CheckpointError: there is no checkpoint, or it is cut or damaged.
     """
     facts, modules = load_checkpoint(run_dir)
-    spaces = (described_space(facts[f"{kind}_space"]) for kind in ("observation", "action"))
-    return Policy.from_state_dict(*spaces, modules["policy"])
+    observation_space, action_space = (described_space(facts[f"{kind}_space"]) for kind in ("observation", "action"))
+    return Policy.from_state_dict(observation_space, action_space, modules["policy"])
 
 
 def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ def module_bytes(module: nn.Module) -> bytes:
     """A module's weights and statistics in the safetensors format."""
     from safetensors.torch import save
 
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
+    return save({name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()})
 
 
 def read_checked(path: Path, checksum: str) -> bytes:

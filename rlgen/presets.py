@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import gymnasium as gym
+import torch
 from torch import Tensor
 
 from rlgen.data.demonstrations import Demonstrations
@@ -60,10 +61,14 @@ class Learner:
             total_timesteps=self.total_timesteps if total_timesteps is None else total_timesteps,
         )
 
-    def build(self, envs: gym.vector.VectorEnv) -> tuple[Policy, Critic, PolicyOptimizer]:
-        """Fresh networks for the spaces of `envs`, and their optimizer."""
+    def build(
+        self, envs: gym.vector.VectorEnv, device: torch.device | str = "cpu"
+    ) -> tuple[Policy, Critic, PolicyOptimizer]:
+        """Fresh networks for the spaces of `envs`, on a device, and their optimizer."""
         policy = Policy(envs.single_observation_space, envs.single_action_space, self.net_arch, self.log_std_init)
         critic = Critic(policy.normalizer, self.net_arch)
+        policy.to(device)
+        critic.to(device)
         match self.optimizer:
             case TRPOConfig():
                 return policy, critic, TRPO(policy, critic, self.optimizer)

@@ -1,13 +1,6 @@
 """Losses and rewards of adversarial imitation, on logits: high means expert, D = sigmoid(logit).
 
-Rewards differ in what an episode's length is worth (their survival bias):
-
-- `reward_softplus`, -log(1 - D), is always positive: it pays for living on, even for an agent that looks nothing like
-  the expert, and so fits tasks in which staying alive is part of the skill (Hopper, Walker2d).
-- `reward_log_d`, log D, is always negative: each step costs, and ending the episode early pays, so it fits tasks that
-  end on success (MountainCar, Acrobot).
-- `reward_logit`, log D - log(1 - D), has no sign of its own: it is zero where policy and expert can't be told apart,
-  and biased by whichever side the discriminator favours.
+The three rewards differ in what an episode's length is worth, their survival bias; each docstring states its own.
 """
 
 from __future__ import annotations
@@ -20,17 +13,29 @@ from torch.nn import functional as F
 
 
 def reward_softplus(logits: Tensor) -> Tensor:
-    """-log(1 - D) = softplus(logit), in (0, inf): Ho & Ermon (2016), Algorithm 1, with the sign of a reward."""
+    """-log(1 - D) = softplus(logit), in (0, inf): Ho & Ermon (2016), Algorithm 1, with the sign of a reward.
+
+    Survival bias: always positive, it pays for living on, even for an agent that looks nothing like the expert. It fits
+    tasks in which staying alive is part of the skill (Hopper, Walker2d).
+    """
     return F.softplus(logits)
 
 
 def reward_log_d(logits: Tensor) -> Tensor:
-    """log D = -softplus(-logit), in (-inf, 0)."""
+    """log D = -softplus(-logit), in (-inf, 0).
+
+    Survival bias: always negative, each step costs, and ending the episode early pays. It fits tasks that end on success
+    (MountainCar, Acrobot).
+    """
     return F.logsigmoid(logits)
 
 
 def reward_logit(logits: Tensor) -> Tensor:
-    """log D - log(1 - D) = logit: the reward of AIRL (Fu et al. 2018) without its shaping."""
+    """log D - log(1 - D) = logit: the reward of AIRL (Fu et al. 2018) without its shaping.
+
+    Survival bias: no sign of its own. It is zero where policy and expert can't be told apart, and towards living on or
+    towards an early end as the discriminator favours the policy's steps or not.
+    """
     return logits
 
 

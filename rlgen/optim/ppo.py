@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
+from rlgen.functional import tanh_mlp
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.advantages import standardize
 from rlgen.optim.critic import explained_variance
+from rlgen.optim.flat import clip_gradient, flatten_parameters
 from rlgen.types import Metrics, PolicyBatch
 
 
@@ -39,40 +42,62 @@ class PPOConfig:
 
 
 class PPO:
-    """Minibatch passes over the clipped surrogate and the critic's regression, two Adams in step."""
+    """Minibatch passes over the clipped surrogate and the critic's regression, two Adams in step.
+
+    The gradient with respect to the networks' outputs comes from autograd, the rest of the way in closed form.
+
+    Args:
+        policy: on its final device.
+        critic: likewise.
+        config: how.
+    """
 
     def __init__(self, policy: Policy, critic: Critic, config: PPOConfig | None = None) -> None:
         self.policy = policy
         self.critic = critic
         self.config = config or PPOConfig()
-        self.policy_weights = [p for p in policy.parameters() if p.requires_grad]
+        self.actor_weights = list(policy.network.parameters())
+        self.head_weights = [] if policy.log_std is None else [policy.log_std]
         self.critic_weights = list(critic.network.parameters())
-        groups = [{"params": self.policy_weights}, {"params": self.critic_weights}]
-        self.optimizer = torch.optim.Adam(groups, self.config.learning_rate, eps=1e-5, fused=True)
+        flat_actor, self.actor_gradients = flatten_parameters([*self.actor_weights, *self.head_weights])
+        flat_critic, self.critic_gradients = flatten_parameters(self.critic_weights)
+        self.flat = [flat_actor, flat_critic]
+        self.optimizer = torch.optim.Adam(self.flat, self.config.learning_rate, eps=1e-5, fused=True)
 
     def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
         """All passes over one batch."""
-        config = self.config
+        config, policy = self.config, self.policy
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * max(progress_remaining, config.least_share)
-        inputs = self.policy.normalizer(batch.obs)
+        inputs = policy.normalizer(batch.obs)
         advantages = standardize(batch.advantages)
-        metrics: dict[str, torch.Tensor] = {"explained_variance": explained_variance(batch.values, batch.returns)}
+        metrics: dict[str, Tensor] = {"explained_variance": explained_variance(batch.values, batch.returns)}
         for _ in range(config.n_epochs):
             for rows in torch.randperm(len(inputs), device=inputs.device).split(config.batch_size):
-                distribution = self.policy.head(self.policy.network(inputs[rows]))
+                actor_layers = tanh_mlp.forward(inputs[rows], self.actor_weights)
+                critic_layers = tanh_mlp.forward(inputs[rows], self.critic_weights)
+                output, values = actor_layers[-1].requires_grad_(), critic_layers[-1].requires_grad_()
+
+                distribution = policy.head(output)
                 log_ratio = distribution.log_prob(batch.actions[rows]) - batch.log_probs[rows]
-                ratio = log_ratio.exp()
+                ratio, advantage = log_ratio.exp(), advantages[rows]
                 clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
-                policy_loss = -torch.min(ratio * advantages[rows], clipped * advantages[rows]).mean()
-                value_loss = F.mse_loss(self.critic.network(inputs[rows]).squeeze(-1), batch.returns[rows])
+                policy_loss = -torch.min(ratio * advantage, clipped * advantage).mean()
+                value_loss = F.mse_loss(values.squeeze(-1), batch.returns[rows])
                 loss = policy_loss + value_loss
                 if config.ent_coef:
                     loss = loss - config.ent_coef * distribution.entropy().mean()
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(self.policy_weights, config.max_grad_norm)
-                torch.nn.utils.clip_grad_norm_(self.critic_weights, config.max_grad_norm)
+
+                output_gradient, value_gradient, *head_gradients = torch.autograd.grad(
+                    loss, [output, values, *self.head_weights]
+                )
+                n_actor = len(self.actor_weights)
+                tanh_mlp.backward(actor_layers, self.actor_weights, output_gradient, self.actor_gradients[:n_actor])
+                tanh_mlp.backward(critic_layers, self.critic_weights, value_gradient, self.critic_gradients)
+                for kept, gradient in zip(self.actor_gradients[n_actor:], head_gradients, strict=True):
+                    kept.copy_(gradient)
+                for flat in self.flat:
+                    clip_gradient(flat, config.max_grad_norm)
                 self.optimizer.step()
             if config.target_kl is not None and approximate_kl(log_ratio) > 1.5 * config.target_kl:
                 break
@@ -84,6 +109,6 @@ class PPO:
         }
 
 
-def approximate_kl(log_ratio: torch.Tensor) -> torch.Tensor:
+def approximate_kl(log_ratio: Tensor) -> Tensor:
     """The estimator (r - 1) - log r of KL(old || new), never negative (http://joschu.net/blog/kl-approx.html)."""
     return (log_ratio.exp() - 1 - log_ratio).mean().detach()

@@ -1,0 +1,46 @@
+"""A tanh MLP with a linear last layer in closed form: what each layer gives, and gradients without a graph.
+
+At a minibatch of 64 rows most of a step's time goes into building a graph and walking it; for this one architecture
+both sweeps are a few lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def forward(inputs: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The inputs, each hidden layer's tanh, and the output, `[B, n]` each.
+
+    Args:
+        inputs: `[B, D]`.
+        parameters: weight `[out, in]` and bias `[out]` of each layer in order.
+    """
+    layers = [inputs]
+    for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
+        layers.append(torch.addmm(bias, layers[-1], weight.t()).tanh_())
+    return [*layers, torch.addmm(parameters[-1], layers[-1], parameters[-2].t())]
+
+
+@torch.no_grad()
+def backward(
+    layers: Sequence[Tensor], parameters: Sequence[Tensor], output_gradient: Tensor, gradients: Sequence[Tensor]
+) -> None:
+    """Write d loss / d parameter for each parameter into `gradients`, by the chain rule from the output.
+
+    Args:
+        layers: what `forward` gave.
+        parameters: as there.
+        output_gradient: `[B, A]`, d loss / d output.
+        gradients: overwritten; shapes as the parameters'.
+    """
+    delta = output_gradient
+    for i in reversed(range(len(parameters) // 2)):
+        torch.mm(delta.t(), layers[i], out=gradients[2 * i])
+        torch.sum(delta, 0, out=gradients[2 * i + 1])
+        if i:
+            delta = torch.ops.aten.tanh_backward(delta @ parameters[2 * i], layers[i])

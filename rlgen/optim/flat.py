@@ -1,0 +1,33 @@
+"""Parameters as views of one vector, so that clipping a gradient and Adam are one operation each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def flatten_parameters(parameters: Sequence[nn.Parameter]) -> tuple[nn.Parameter, list[Tensor]]:
+    """Move parameters and their gradients into one vector `[P]`; each becomes a view of its part.
+
+    Args:
+        parameters: on their final device; moving them afterwards would part them from the vector.
+
+    Returns:
+        The vector, with a gradient of zeros, and each parameter's view of that gradient.
+    """
+    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    sizes = [p.numel() for p in parameters]
+    gradients = [part.view(p.shape) for p, part in zip(parameters, flat.grad.split(sizes), strict=True)]
+    for p, value, gradient in zip(parameters, flat.data.split(sizes), gradients, strict=True):
+        p.data, p.grad = value.view(p.shape), gradient
+    return flat, gradients
+
+
+@torch.no_grad()
+def clip_gradient(flat: nn.Parameter, max_norm: float) -> None:
+    """Scale the gradient to `max_norm` if it is longer, as `torch.nn.utils.clip_grad_norm_` does."""
+    assert flat.grad is not None
+    flat.grad.mul_((max_norm / (flat.grad.norm() + 1e-6)).clamp_max(1.0))

@@ -1,0 +1,48 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch.nn import functional as F
+
+from rlgen.nn.policy import Critic, Policy
+from rlgen.optim.advantages import standardize
+from rlgen.optim.ppo import PPO, PPOConfig
+from rlgen.types import PolicyBatch
+
+OBS = spaces.Box(-np.inf, np.inf, (4,), np.float64)
+ACTIONS = [spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(3)]
+
+
+@pytest.mark.parametrize("ent_coef", [0.0, 0.01])
+@pytest.mark.parametrize("actions", ACTIONS)
+def test_an_update_is_what_autograd_clipping_and_adam_do(actions, ent_coef):
+    policy = Policy(OBS, actions, (8, 8), log_std_init=-0.5)
+    policy.network[-1].weight.data.normal_()
+    critic = Critic(policy.normalizer, (8, 8))
+    their_policy, their_critic = copy.deepcopy((policy, critic))
+    rows = 50
+    obs = torch.randn(rows, 4)
+    sampled = torch.randint(3, (rows,)) if isinstance(actions, spaces.Discrete) else torch.randn(rows, 2)
+    with torch.no_grad():
+        log_probs = policy(obs).log_prob(sampled) + 0.3 * torch.randn(rows)  # some ratios are clipped
+    batch = PolicyBatch(obs, sampled, log_probs, torch.randn(rows), torch.randn(rows), 5 * torch.randn(rows))
+    config = PPOConfig(learning_rate=1e-2, n_epochs=4, batch_size=rows, ent_coef=ent_coef)
+    PPO(policy, critic, config).update(batch)
+
+    weights = [list(their_policy.parameters()), list(their_critic.network.parameters())]
+    adam = torch.optim.Adam([p for group in weights for p in group], 1e-2, eps=1e-5)
+    for _ in range(4):
+        distribution = their_policy(obs)
+        ratio, advantage = (distribution.log_prob(sampled) - log_probs).exp(), standardize(batch.advantages)
+        surrogate = torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean()
+        loss = F.mse_loss(their_critic(obs), batch.returns) - surrogate - ent_coef * distribution.entropy().mean()
+        adam.zero_grad()
+        loss.backward()
+        for group in weights:
+            torch.nn.utils.clip_grad_norm_(group, 0.5)
+        adam.step()
+    for ours, theirs in ((policy, their_policy), (critic, their_critic)):
+        for name, tensor in ours.state_dict().items():
+            torch.testing.assert_close(tensor, theirs.state_dict()[name], rtol=1e-4, atol=1e-5)
