@@ -24,8 +24,8 @@ def reward_softplus(logits: Tensor) -> Tensor:
 def reward_log_d(logits: Tensor) -> Tensor:
     """log D = -softplus(-logit), in (-inf, 0).
 
-    Survival bias: always negative, each step costs, and ending the episode early pays. It fits tasks that end on success
-    (MountainCar, Acrobot).
+    Survival bias: always negative, each step costs, and ending the episode early pays. It fits tasks that end on
+    success (MountainCar, Acrobot).
     """
     return F.logsigmoid(logits)
 
