@@ -103,8 +103,9 @@ def run_cells(cells: Sequence[Cell], run: Callable[[Cell], Row], path: Path, job
                 rows.append(row)
                 write_rows(path, rows)
                 print(f"{progress} {json.dumps(row)}", flush=True)
-        finally:
+        except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if failed:
         raise RuntimeError(f"{failed} cells failed; the same command tries them again")
     return [row for row in read_rows(path) if row["key"] in keys]

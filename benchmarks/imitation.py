@@ -44,7 +44,7 @@ def run(cell: Cell) -> Row:
             make_reward=lambda envs, policy: preset.build(envs, policy, demonstrations, reward),
             algorithm=cell["algorithm"],
             reward="softplus",
-            config=preset,
+            config={"settings": preset},
             run_dir=Path(folder) / "run",
             columns={},
             seed=cell["seed"],

@@ -64,8 +64,7 @@ class RunLog:
             print()
         self._file.close()
         self._writer.close()
-        if self.curve:
-            plot_curve(self.folder / "curve.png", self.curve)
+        plot_curve(self.folder / "curve.png", self.curve)
 
     def __call__(self, iteration: Iteration) -> None:
         """Log one iteration."""
@@ -144,7 +143,7 @@ def plot_curve(path: Path, curve: list[tuple[int, float]]) -> None:
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(*zip(*curve, strict=True))
+    axes.plot([steps for steps, _ in curve], [value for _, value in curve])
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return of training episodes (stochastic policy)")
     axes.grid(alpha=0.3)

@@ -20,7 +20,7 @@ def pairs(n, noise=0.1):
 @pytest.mark.parametrize("validation_share", [0.0, 0.3])
 def test_the_clone_is_the_expert_with_its_noise(validation_share):
     policy = Policy(OBS, BOX, (32,))
-    config = BehaviourCloningConfig(n_steps=1500, validation_share=validation_share)
+    config = BehaviourCloningConfig(learning_rate=3e-3, n_steps=1500, validation_share=validation_share)
     clone_behaviour(policy, pairs(2000), config)
     fresh = pairs(500, noise=0.0)
     with torch.no_grad():
