@@ -42,6 +42,8 @@ class Arguments:
     """Label of the expert's pairs; below 1 is one-sided label smoothing."""
     input_noise: float | None = None
     """Standard deviation of the noise on the discriminator's normalised inputs, both sides, in training."""
+    reward_offset: float | None = None
+    """Subtracted from each reward: above 0, living on pays only where the expert is likely."""
     dropout: float | None = None
     """Share of the discriminator's inputs that is dropped in training."""
     spectral_norm: bool | None = None
@@ -64,7 +66,7 @@ class Arguments:
     """The run's folder; a new one under runs/ unless told."""
 
 
-GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise")
+GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise", "reward_offset")
 
 
 def main() -> int:

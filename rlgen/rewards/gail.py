@@ -27,6 +27,8 @@ class GAILConfig:
         entropy_coef: weight of the discriminator's entropy bonus.
         expert_label: below 1 smooths the expert's label.
         input_noise: standard deviation of Gaussian noise on the normalised inputs of both sides in training.
+        reward_offset: subtracted from each reward. With -log(1-D) a step then pays only where D > 1 - exp(-offset), so
+            that living on in states which are nothing like the expert's costs more than it earns.
         follow_policy: update the input statistics with each rollout beside the expert's pairs, as the paper's code
             does; otherwise they are the expert's alone and the reward of a pair changes only with the network.
     """
@@ -39,6 +41,7 @@ class GAILConfig:
     entropy_coef: float = 0.0
     expert_label: float = 1.0
     input_noise: float = 0.0
+    reward_offset: float = 0.0
     follow_policy: bool = False
 
 
@@ -74,7 +77,7 @@ class GAIL(nn.Module):
         """Rewards `[*B]` by the discriminator as it is."""
         self.eval()
         inputs = self.discriminator.normalizer(self.discriminator.features(transitions))
-        return self.reward(self.discriminator(inputs))
+        return self.reward(self.discriminator(inputs)) - self.config.reward_offset
 
     def update(self, transitions: Transitions) -> Metrics:
         """Adam steps on rows of a rollout `[T, N]` against rows of the expert."""

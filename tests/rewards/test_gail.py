@@ -65,6 +65,18 @@ def test_the_call_is_pure_and_sees_state_and_executed_action_only():
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
+def test_an_offset_moves_every_reward_and_the_sign_at_its_discriminator_value():
+    model, batch = gail(GAILConfig(reward_offset=0.2)), transitions(500, std=2.0)
+    for _ in range(100):
+        model.update(transitions(10, 50, mean=-1.0))
+    rewards = model(batch)
+    model.config = GAILConfig()
+    torch.testing.assert_close(model(batch) - 0.2, rewards)
+    d = 1 - torch.exp(-model(batch))
+    assert torch.equal(rewards > 0, d > 1 - np.exp(-0.2))
+    assert 0 < (rewards > 0).float().mean() < 1
+
+
 @pytest.mark.parametrize(
     ("config", "network"),
     [
