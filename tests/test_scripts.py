@@ -101,18 +101,22 @@ def test_a_second_run_never_takes_a_folder(tmp_path):
     assert (tmp_path / "a" / "summary.json").read_bytes() == before
 
 
-def test_interrupting_keeps_checkpoint_and_summary(tmp_path):
+@pytest.mark.parametrize("times", [1, 2])
+def test_interrupting_keeps_checkpoint_and_summary(tmp_path, times):
     arguments = ["--expert", str(ROOT / "expert_data"), *SMALL, "--total-timesteps", "50M", "--run-dir", "a"]
     process = subprocess.Popen(command("gail.py", *arguments), cwd=tmp_path, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not ((log := tmp_path / "a" / "metrics.csv").exists() and log.read_text().count("\n") > 2):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
+    for _ in range(times):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.2)
     assert process.wait(60) == 130
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
     assert summary["interrupted"] is True
     assert 0 < summary["env_steps"] < 1_000_000
+    assert (summary["normalised_score"] is None) == (times == 2)  # a second one skips the evaluation
     facts, _ = load_checkpoint(tmp_path / "a")
     assert facts["env_steps"] == summary["env_steps"]
 

@@ -33,5 +33,5 @@ def test_the_weights_kept_are_those_with_the_best_held_out_likelihood():
     few = pairs(20, noise=0.5)
     torch.manual_seed(1)
     stopped = Policy(OBS, BOX, (64, 64))
-    metrics = clone_behaviour(stopped, few, BehaviourCloningConfig(n_steps=3000))
+    metrics = clone_behaviour(stopped, few, BehaviourCloningConfig(n_steps=1500))
     assert metrics["training_loss"] < metrics["validation_loss"] < 5
