@@ -136,8 +136,15 @@ def main() -> None:
     table = pd.DataFrame(run_cells(cells_of(options), run, options.output, options.jobs))
     table[COLUMNS] = table[COLUMNS].astype(float)
     groups = table.groupby(["env_id", "n_trajectories", "algorithm", "algo", "total_timesteps"])
-    pd.options.display.width, pd.options.display.max_columns = 220, 20
-    print(groups.normalised_score.agg(["count", "mean", "min"]).join(groups[COLUMNS[1:]].mean(), rsuffix=" mean"))
+    summary = groups.agg(
+        seeds=("seed", "count"),
+        score_mean=("normalised_score", "mean"),
+        score_min=("normalised_score", "min"),
+        stochastic_score_mean=("stochastic_normalised_score", "mean"),
+        return_mean=("return_mean", "mean"),
+        wall_seconds_mean=("wall_seconds", "mean"),
+    )
+    print(summary.round(3).to_string())
 
 
 if __name__ == "__main__":
