@@ -32,6 +32,17 @@ class Gaussian:
         value = self.log_std.sum() + 0.5 * self.mean.shape[-1] * (1 + math.log(2 * math.pi))
         return value.expand(self.mean.shape[:-1])
 
+    def log_prob_gradient(self, actions: Tensor, weights: Tensor) -> list[Tensor]:
+        """The gradient of sum_b weights_b log_prob_b in the mean, `[B, A]`, and in the log-std, `[A]`."""
+        inverse_std = torch.exp(-self.log_std)
+        z = (actions - self.mean) * inverse_std
+        weighted = z * weights.unsqueeze(-1)
+        return [weighted * inverse_std, (weighted * z).sum(0) - weights.sum()]
+
+    def entropy_gradient(self) -> list[Tensor]:
+        """The gradient of the mean entropy in the mean, which is 0, and in the log-std, which is 1."""
+        return [torch.zeros_like(self.mean), torch.ones_like(self.log_std)]
+
     def kl(self, other: Gaussian) -> Tensor:
         """KL(self || other) = sum log(s2/s1) + (s1^2 + (m1 - m2)^2) / (2 s2^2) - 1/2, `[*B]`."""
         log_ratio = other.log_std - self.log_std
@@ -70,6 +81,16 @@ class Categorical:
         """Entropy in nats, `[*B]`."""
         log_p = F.log_softmax(self.logits, -1)
         return -(log_p.exp() * log_p).sum(-1)
+
+    def log_prob_gradient(self, actions: Tensor, weights: Tensor) -> list[Tensor]:
+        """The gradient of sum_b weights_b log_prob_b in the logits, `[B, n]`: weights (one-hot(a) - p)."""
+        gradient = F.softmax(self.logits, -1) * -weights.unsqueeze(-1)
+        return [gradient.scatter_add_(-1, actions.unsqueeze(-1), weights.unsqueeze(-1))]
+
+    def entropy_gradient(self) -> list[Tensor]:
+        """The gradient of the mean entropy in the logits, `[B, n]`: -p (log p + H) / B."""
+        log_p = F.log_softmax(self.logits, -1)
+        return [-log_p.exp() * (log_p + self.entropy().unsqueeze(-1)) / len(self.logits)]
 
     def kl(self, other: Categorical) -> Tensor:
         """KL(self || other) = sum p (log p - log q), `[*B]`."""

@@ -1,48 +1,56 @@
-"""The critic's regression, shared by optimizers that fit it apart from the policy."""
+"""The critic's regression, for optimizers that fit it apart from the policy."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from rlgen.functional import tanh_mlp
 from rlgen.nn.policy import Critic
+from rlgen.optim.flat import clip_gradient, flatten_parameters
 
 
-def fit_critic(
-    critic: Critic,
-    optimizer: torch.optim.Optimizer,
-    obs: Tensor,
-    returns: Tensor,
-    n_epochs: int,
-    batch_size: int,
-    max_grad_norm: float = 0.5,
-) -> Tensor:
-    """Minimise the mean of (V(s) - return)^2 by minibatch passes; gives the last pass's mean loss.
+class CriticRegression:
+    """Minimises the mean of (V(s) - return)^2 by minibatch passes of Adam, with its gradient in closed form.
 
     Args:
-        critic: changed in place.
-        optimizer: holds the critic's parameters.
-        obs: `[B, D]`.
-        returns: `[B]`.
-        n_epochs: passes over the batch.
-        batch_size: rows a step.
+        critic: on its final device; changed in place.
+        learning_rate: Adam's step; assign to change it.
         max_grad_norm: the gradient's norm is clipped to this.
     """
-    inputs = critic.normalizer(obs)
-    parameters = list(critic.network.parameters())
-    loss = torch.zeros((), device=obs.device)
-    for _ in range(n_epochs):
+
+    def __init__(self, critic: Critic, learning_rate: float, max_grad_norm: float = 0.5) -> None:
+        self.critic = critic
+        self.learning_rate = learning_rate
+        self.max_grad_norm = max_grad_norm
+        self.weights = list(critic.network.parameters())
+        self.flat, self.gradients = flatten_parameters(self.weights)
+        self.optimizer = torch.optim.Adam([self.flat], learning_rate, fused=True)
+
+    @torch.no_grad()
+    def fit(self, obs: Tensor, returns: Tensor, n_epochs: int, batch_size: int) -> Tensor:
+        """All passes over one batch; gives the last pass's mean loss, 0-d.
+
+        Args:
+            obs: `[B, D]`, raw.
+            returns: `[B]`.
+            n_epochs: passes over the batch.
+            batch_size: rows a step.
+        """
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate
+        inputs, targets = self.critic.normalizer(obs), returns.unsqueeze(-1)
         total = torch.zeros((), device=obs.device)
-        for rows in torch.randperm(len(obs), device=obs.device).split(batch_size):
-            error = F.mse_loss(critic.network(inputs[rows]).squeeze(-1), returns[rows])
-            optimizer.zero_grad(set_to_none=True)
-            error.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-            optimizer.step()
-            total += error.detach() * len(rows)
-        loss = total / len(obs)
-    return loss
+        for _ in range(n_epochs):
+            order = torch.randperm(len(obs), device=obs.device)
+            total.zero_()
+            for rows, target in zip(inputs[order].split(batch_size), targets[order].split(batch_size), strict=True):
+                layers = tanh_mlp.forward(rows, self.weights)
+                error = layers[-1] - target
+                total += error.square().sum()
+                tanh_mlp.backward(layers, self.weights, error * (2 / len(error)), self.gradients)
+                clip_gradient(self.flat, self.max_grad_norm)
+                self.optimizer.step()
+        return total / len(obs)
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from rlgen.functional import tanh_mlp
 from rlgen.nn.policy import Critic, Policy
@@ -44,7 +43,7 @@ class PPOConfig:
 class PPO:
     """Minibatch passes over the clipped surrogate and the critic's regression, two Adams in step.
 
-    The gradient with respect to the networks' outputs comes from autograd, the rest of the way in closed form.
+    Both gradients are in closed form: at minibatches of 64 rows most of a step would go into building a graph.
 
     Args:
         policy: on its final device.
@@ -57,13 +56,14 @@ class PPO:
         self.critic = critic
         self.config = config or PPOConfig()
         self.actor_weights = list(policy.network.parameters())
-        self.head_weights = [] if policy.log_std is None else [policy.log_std]
+        head_weights = [] if policy.log_std is None else [policy.log_std]
         self.critic_weights = list(critic.network.parameters())
-        flat_actor, self.actor_gradients = flatten_parameters([*self.actor_weights, *self.head_weights])
+        flat_actor, self.actor_gradients = flatten_parameters([*self.actor_weights, *head_weights])
         flat_critic, self.critic_gradients = flatten_parameters(self.critic_weights)
         self.flat = [flat_actor, flat_critic]
         self.optimizer = torch.optim.Adam(self.flat, self.config.learning_rate, eps=1e-5, fused=True)
 
+    @torch.no_grad()
     def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
         """All passes over one batch."""
         config, policy = self.config, self.policy
@@ -73,28 +73,28 @@ class PPO:
         advantages = standardize(batch.advantages)
         metrics: dict[str, Tensor] = {"explained_variance": explained_variance(batch.values, batch.returns)}
         for _ in range(config.n_epochs):
-            for rows in torch.randperm(len(inputs), device=inputs.device).split(config.batch_size):
-                actor_layers = tanh_mlp.forward(inputs[rows], self.actor_weights)
-                critic_layers = tanh_mlp.forward(inputs[rows], self.critic_weights)
-                output, values = actor_layers[-1].requires_grad_(), critic_layers[-1].requires_grad_()
-
-                distribution = policy.head(output)
-                log_ratio = distribution.log_prob(batch.actions[rows]) - batch.log_probs[rows]
-                ratio, advantage = log_ratio.exp(), advantages[rows]
-                clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
-                policy_loss = -torch.min(ratio * advantage, clipped * advantage).mean()
-                value_loss = F.mse_loss(values.squeeze(-1), batch.returns[rows])
-                loss = policy_loss + value_loss
-                if config.ent_coef:
-                    loss = loss - config.ent_coef * distribution.entropy().mean()
-
-                output_gradient, value_gradient, *head_gradients = torch.autograd.grad(
-                    loss, [output, values, *self.head_weights]
+            order = torch.randperm(len(inputs), device=inputs.device)
+            columns = (inputs, batch.actions, batch.log_probs, advantages, batch.returns)
+            minibatches = zip(*(column[order].split(config.batch_size) for column in columns), strict=True)
+            for rows, actions, log_probs, advantage, returns in minibatches:
+                actor_layers = tanh_mlp.forward(rows, self.actor_weights)
+                critic_layers = tanh_mlp.forward(rows, self.critic_weights)
+                distribution = policy.head(actor_layers[-1])
+                log_ratio = distribution.log_prob(actions) - log_probs
+                ratio = log_ratio.exp()
+                policy_gradient = distribution.log_prob_gradient(
+                    actions, -surrogate_slope(ratio, advantage, config.clip_range) / len(rows)
                 )
+                if config.ent_coef:
+                    for gradient, bonus in zip(policy_gradient, distribution.entropy_gradient(), strict=True):
+                        gradient -= config.ent_coef * bonus
+                error = critic_layers[-1] - returns.unsqueeze(-1)
+
+                output_gradient, *head_gradient = policy_gradient
                 n_actor = len(self.actor_weights)
                 tanh_mlp.backward(actor_layers, self.actor_weights, output_gradient, self.actor_gradients[:n_actor])
-                tanh_mlp.backward(critic_layers, self.critic_weights, value_gradient, self.critic_gradients)
-                for kept, gradient in zip(self.actor_gradients[n_actor:], head_gradients, strict=True):
+                tanh_mlp.backward(critic_layers, self.critic_weights, error * (2 / len(rows)), self.critic_gradients)
+                for kept, gradient in zip(self.actor_gradients[n_actor:], head_gradient, strict=True):
                     kept.copy_(gradient)
                 for flat in self.flat:
                     clip_gradient(flat, config.max_grad_norm)
@@ -103,12 +103,23 @@ class PPO:
                 break
         return metrics | {
             "kl": approximate_kl(log_ratio),
-            "policy_loss": policy_loss.detach(),
-            "value_loss": value_loss.detach(),
-            "entropy": distribution.entropy().mean().detach(),
+            "policy_loss": -clipped_surrogate(ratio, advantage, config.clip_range).mean(),
+            "value_loss": error.square().mean(),
+            "entropy": distribution.entropy().mean(),
         }
+
+
+def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip_range: float) -> Tensor:
+    """min(r A, clip(r, 1 - clip_range, 1 + clip_range) A) (eq. 7), `[B]`."""
+    return torch.min(ratio * advantage, ratio.clamp(1 - clip_range, 1 + clip_range) * advantage)
+
+
+def surrogate_slope(ratio: Tensor, advantage: Tensor, clip_range: float) -> Tensor:
+    """The derivative of `clipped_surrogate` in log r, `[B]`: r A, or 0 once the clip holds the better side back."""
+    unclipped = torch.where(advantage > 0, ratio < 1 + clip_range, ratio > 1 - clip_range)
+    return ratio * advantage * unclipped
 
 
 def approximate_kl(log_ratio: Tensor) -> Tensor:
     """The estimator (r - 1) - log r of KL(old || new), never negative (http://joschu.net/blog/kl-approx.html)."""
-    return (log_ratio.exp() - 1 - log_ratio).mean().detach()
+    return (log_ratio.exp() - 1 - log_ratio).mean()

@@ -13,7 +13,7 @@ from rlgen.functional.distributions import Distribution
 from rlgen.functional.trust_region import conjugate_gradient, line_search, tanh_mlp_gauss_newton
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.advantages import standardize
-from rlgen.optim.critic import explained_variance, fit_critic
+from rlgen.optim.critic import CriticRegression, explained_variance
 from rlgen.types import Metrics, PolicyBatch
 
 
@@ -53,19 +53,18 @@ class TRPO:
 
     def __init__(self, policy: Policy, critic: Critic, config: TRPOConfig | None = None) -> None:
         self.policy = policy
-        self.critic = critic
         self.config = config or TRPOConfig()
-        self.critic_optimizer = torch.optim.Adam(critic.network.parameters(), self.config.learning_rate, fused=True)
+        self.critic_regression = CriticRegression(critic, self.config.learning_rate)
 
     def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
         """One trust-region step, then the critic's passes."""
         config = self.config
         share = config.final_share + (1 - config.final_share) * progress_remaining
-        self.critic_optimizer.param_groups[0]["lr"] = config.learning_rate * share
         metrics = dict(self._step(batch, config.target_kl * share))
         metrics["explained_variance"] = explained_variance(batch.values, batch.returns)
-        metrics["value_loss"] = fit_critic(
-            self.critic, self.critic_optimizer, batch.obs, batch.returns, config.n_critic_updates, config.batch_size
+        self.critic_regression.learning_rate = config.learning_rate * share
+        metrics["value_loss"] = self.critic_regression.fit(
+            batch.obs, batch.returns, config.n_critic_updates, config.batch_size
         )
         return metrics
 

@@ -42,3 +42,15 @@ def test_fisher_output_is_the_kls_hessian(pairs):
         hessian = torch.autograd.functional.hessian(kl, row)
         tangent = torch.from_numpy(np.random.default_rng(0).normal(size=row.shape))
         torch.testing.assert_close(p[0].fisher_output(tangent), hessian @ tangent)
+
+
+def test_gradients_equal_autograd(pairs):
+    for (p, _), (reference_p, _) in pairs:
+        actions, weights = reference_p.sample(), torch.linspace(-1, 2, 7, dtype=torch.float64)
+        parameters = [p.mean, p.log_std] if isinstance(p, Gaussian) else [p.logits]
+        for parameter in parameters:
+            parameter.requires_grad_()
+        expected = torch.autograd.grad((weights * p.log_prob(actions)).sum(), parameters)
+        torch.testing.assert_close(p.detach().log_prob_gradient(actions, weights), list(expected))
+        expected = torch.autograd.grad(p.entropy().mean(), parameters, materialize_grads=True)
+        torch.testing.assert_close(p.detach().entropy_gradient(), list(expected))

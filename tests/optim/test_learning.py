@@ -15,7 +15,7 @@ from rlgen.rewards.environment import EnvironmentReward
 from rlgen.train import train
 
 LEARNERS = [
-    Learner(TRPOConfig(target_kl=0.02, batch_size=256), n_steps=128, n_envs=8),
+    Learner(TRPOConfig(target_kl=0.02, final_share=0.1, batch_size=256), n_steps=128, n_envs=8),
     Learner(PPOConfig(learning_rate=2e-3, batch_size=256), n_steps=128, n_envs=8),
 ]
 
