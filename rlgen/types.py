@@ -45,6 +45,11 @@ class Transitions(_Tensors):
     terminated: Tensor
     truncated: Tensor
 
+    def flatten(self) -> Self:
+        """The same steps with one leading dimension."""
+        last = self.rewards.ndim - 1
+        return self.apply(lambda x: x.flatten(0, last))
+
 
 @dataclasses.dataclass(frozen=True)
 class Rollout:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlgen.errors import UsageError
+from rlgen.nn.actions import ActionCoder
 from rlgen.nn.mlp import mlp
 from rlgen.nn.normalizer import RunningNormalizer
 from rlgen.types import Transitions
@@ -31,9 +31,6 @@ class Discriminator(nn.Module):
         dropout: share of the inputs that is dropped in training.
     """
 
-    low: Tensor
-    high: Tensor
-
     def __init__(
         self,
         observation_size: int,
@@ -45,19 +42,11 @@ class Discriminator(nn.Module):
         super().__init__()
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout must be in [0, 1); got {dropout}")
-        if isinstance(action_space, spaces.Discrete):
-            self.n_actions: int | None = int(action_space.n)
-            action_size = self.n_actions
-        elif isinstance(action_space, spaces.Box):
-            self.n_actions = None
-            action_size = int(np.prod(action_space.shape))
-            self.register_buffer("low", torch.from_numpy(action_space.low))
-            self.register_buffer("high", torch.from_numpy(action_space.high))
-        else:
-            raise UsageError(f"actions must be Box or Discrete; got {action_space}")
+        self.actions = ActionCoder(action_space)
+        n_inputs = observation_size + self.actions.size
         # The floor keeps near-constant inputs of a few demonstrations from being blown up on the policy's side.
-        self.normalizer = RunningNormalizer(observation_size + action_size, floor=1e-2)
-        self.network = mlp(observation_size + action_size, net_arch, 1, output_gain=0.01)
+        self.normalizer = RunningNormalizer(n_inputs, floor=1e-2)
+        self.network = mlp(n_inputs, net_arch, 1, output_gain=0.01)
         if spectral_norm:
             for layer in self.network:
                 if isinstance(layer, nn.Linear):
@@ -66,11 +55,7 @@ class Discriminator(nn.Module):
 
     def features(self, transitions: Transitions) -> Tensor:
         """Raw inputs `[*B, D + A]`."""
-        if self.n_actions is None:
-            actions = torch.clamp(transitions.actions, self.low, self.high)
-        else:
-            actions = F.one_hot(transitions.actions, self.n_actions).float()
-        return torch.cat((transitions.obs, actions), -1)
+        return torch.cat((transitions.obs, self.actions(transitions.actions)), -1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits `[*B]` of normalised inputs `[*B, D + A]`."""

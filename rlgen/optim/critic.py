@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from rlgen.functional import tanh_mlp
+from rlgen.nn.flat import clip_gradient, flatten_parameters
 from rlgen.nn.policy import Critic
-from rlgen.optim.flat import clip_gradient, flatten_parameters
 
 
 class CriticRegression:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from rlgen.functional import tanh_mlp
+from rlgen.nn.flat import clip_gradient, flatten_parameters
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.advantages import standardize
 from rlgen.optim.critic import explained_variance
-from rlgen.optim.flat import clip_gradient, flatten_parameters
 from rlgen.types import Metrics, PolicyBatch
 
 

@@ -1,0 +1,89 @@
+"""Reward models made of reward models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from rlgen.types import Metrics, RewardModel, Transitions
+
+
+class WeightedSum(nn.Module):
+    """sum_k weight_k reward_k: `{"env": (EnvironmentReward(), 1.0), "bonus": (VIME(...), eta)}` is VIME's reward.
+
+    Args:
+        terms: each reward model with its weight, by a name for the metrics.
+    """
+
+    def __init__(self, terms: Mapping[str, tuple[RewardModel, float]]) -> None:
+        super().__init__()
+        self.terms = dict(terms)
+        for name, (model, _) in terms.items():
+            if isinstance(model, nn.Module):
+                self.add_module(name, model)
+
+    @torch.no_grad()
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Rewards `[*B]`."""
+        total = torch.zeros_like(transitions.rewards)
+        for model, weight in self.terms.values():
+            total = total + weight * model(transitions)
+        return total
+
+    def update(self, transitions: Transitions) -> Metrics:
+        """Every term learns; their metrics and each weighted reward's mean are given under the term's name."""
+        metrics: dict[str, Tensor] = {}
+        for name, (model, weight) in self.terms.items():
+            metrics[f"{name}_reward"] = weight * model(transitions).mean()
+            metrics |= {f"{name}_{metric}": value for metric, value in model.update(transitions).items()}
+        return metrics
+
+
+class MedianScaled(nn.Module):
+    """A bonus in units of what is usual: log(1 + b / s), s the mean over the last iterations of their median of b.
+
+    Before its first update it pays nothing, since its bonus knows nothing yet. Ratios of a well-calibrated bonus reach
+    1e6 medians; `bounded` takes the logarithm, without it the ratio itself is paid, as Houthooft et al. (2016,
+    https://arxiv.org/abs/1605.09674) do.
+
+    Args:
+        bonus: a reward model that is not negative.
+        n_iterations: whose medians are averaged.
+        bounded: pay log(1 + ratio).
+    """
+
+    medians: Tensor
+    n_updates: Tensor
+
+    def __init__(self, bonus: RewardModel, n_iterations: int = 10, bounded: bool = True) -> None:
+        super().__init__()
+        self.bonus = bonus
+        self.bounded = bounded
+        self.register_buffer("medians", torch.full((n_iterations,), torch.nan))
+        self.register_buffer("n_updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Scaled bonuses `[*B]`."""
+        if self.n_updates == 0:
+            return torch.zeros_like(transitions.rewards)
+        return self._scaled(self.bonus(transitions))
+
+    @torch.no_grad()
+    def update(self, transitions: Transitions) -> Metrics:
+        """Note the median of the rollout's bonuses, then let the bonus learn from it."""
+        metrics: dict[str, Tensor] = {}
+        if self.n_updates > 0:
+            raw = self.bonus(transitions)
+            scaled = self._scaled(raw).flatten()
+            metrics = {"median": raw.median(), "p90": scaled.quantile(0.9), "max": scaled.max()}
+            self.medians[self.n_updates % len(self.medians)] = raw.median()
+        self.n_updates += 1
+        return metrics | dict(self.bonus.update(transitions))
+
+    def _scaled(self, raw: Tensor) -> Tensor:
+        scale = raw.median() if self.medians.isnan().all() else self.medians.nanmean()
+        ratio = raw / scale.clamp_min(torch.finfo(raw.dtype).tiny)
+        return ratio.log1p() if self.bounded else ratio

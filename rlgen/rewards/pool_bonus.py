@@ -1,0 +1,102 @@
+"""What bonuses share that learn a prediction from a replay pool."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rlgen.data.replay import ReplayPool
+from rlgen.nn.flat import flatten_parameters
+from rlgen.types import Metrics, Transitions
+
+
+class Coder(Protocol):
+    """Transitions as inputs and targets of a network: `rlgen.nn.dynamics.DynamicsCoder`, or random features."""
+
+    n_inputs: int
+    n_targets: int
+
+    def inputs(self, transitions: Transitions) -> Tensor:
+        """`[*B, n_inputs]`."""
+        ...
+
+    def targets(self, transitions: Transitions) -> Tensor:
+        """`[*B, n_targets]`."""
+        ...
+
+    def update(self, transitions: Transitions) -> Metrics:
+        """Let statistics learn from transitions not seen before."""
+        ...
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """How the network learns.
+
+    Attributes:
+        learning_rate: Adam's step.
+        n_updates: Adam steps an iteration.
+        batch_size: transitions a step, drawn from the pool.
+    """
+
+    learning_rate: float = 3e-3
+    n_updates: int = 100
+    batch_size: int = 100
+
+
+class PoolBonus(nn.Module, abc.ABC):
+    """A reward model that scores transitions by a network, which learns from a pool of all that came before.
+
+    Args:
+        network: on its final device.
+        coder: what the network is given and asked.
+        pool: what it learns from.
+        config: how.
+    """
+
+    def __init__(self, network: nn.Module, coder: Coder, pool: ReplayPool, config: PoolConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.coder = coder
+        self.pool = pool
+        self.config = config
+        learned = [p for p in network.parameters() if p.requires_grad]
+        # The vector stays the optimizer's alone: it isn't part of the module's state.
+        flat, self.gradients = flatten_parameters(learned)
+        self.optimizer = torch.optim.Adam([flat], config.learning_rate, fused=True)
+
+    @abc.abstractmethod
+    def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Bonuses `[B]`, not negative."""
+
+    @abc.abstractmethod
+    def add_gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Add the loss's gradient to the parameters' `.grad`, which are zero; gives the loss, 0-d."""
+
+    @abc.abstractmethod
+    def test(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Metrics on a rollout that the network hasn't learned from."""
+
+    @torch.no_grad()
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Bonuses `[*B]` by the network as it is."""
+        rows = transitions.flatten()
+        return self.score(self.coder.inputs(rows), self.coder.targets(rows)).view_as(transitions.rewards)
+
+    @torch.no_grad()
+    def update(self, transitions: Transitions) -> Metrics:
+        """Test the network on the rollout, put it into the pool, and learn from the pool."""
+        rows, size = transitions.flatten(), self.config.batch_size
+        metrics = self.test(self.coder.inputs(rows), self.coder.targets(rows)) | dict(self.coder.update(rows))
+        self.pool.add(rows)
+        drawn = self.pool.sample(self.config.n_updates * size)
+        minibatches = zip(self.coder.inputs(drawn).split(size), self.coder.targets(drawn).split(size), strict=True)
+        for inputs, targets in minibatches:
+            self.optimizer.zero_grad(set_to_none=False)
+            loss = self.add_gradient(inputs, targets)
+            self.optimizer.step()
+        return metrics | {"loss": loss}

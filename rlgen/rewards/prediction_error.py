@@ -1,0 +1,43 @@
+"""Prediction error as a bonus: of the dynamics (L2), or of random features (RND)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from rlgen.data.replay import ReplayPool
+from rlgen.functional import tanh_mlp
+from rlgen.rewards.pool_bonus import Coder, PoolBonus, PoolConfig
+
+
+class PredictionError(PoolBonus):
+    """Pays the mean squared error of a network's prediction of a transition.
+
+    With `rlgen.nn.dynamics.DynamicsCoder` this is the baseline that Houthooft et al. (2016,
+    https://arxiv.org/abs/1605.09674) call L2; with `rlgen.nn.random_features.RandomFeatures` it is Random Network
+    Distillation (Burda et al. 2018, https://arxiv.org/abs/1810.12894).
+
+    Args:
+        network: a tanh MLP (`rlgen.nn.mlp.mlp`) with `coder.n_inputs` inputs and `coder.n_targets` outputs.
+        coder: what it is given and asked.
+        pool: what it learns from.
+        config: how.
+    """
+
+    def __init__(self, network: nn.Module, coder: Coder, pool: ReplayPool, config: PoolConfig | None = None) -> None:
+        super().__init__(network, coder, pool, config or PoolConfig())
+        self.weights = list(network.parameters())
+
+    def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean over the targets' dimensions, `[B]`."""
+        return (self.network(inputs) - targets).square().mean(-1)
+
+    def add_gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean squared error's; gives the error."""
+        layers = tanh_mlp.forward(inputs, self.weights)
+        error = layers[-1] - targets
+        tanh_mlp.backward(layers, self.weights, error * (2 / error.numel()), self.gradients)
+        return error.square().mean()
+
+    def test(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Mean squared error."""
+        return {"error": self.score(inputs, targets).mean()}

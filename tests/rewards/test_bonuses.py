@@ -1,0 +1,168 @@
+"""VIME and the bonuses it is compared with, on linear dynamics that a network can learn."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from rlgen.data.replay import ReplayPool
+from rlgen.nn.bayesian import BayesianNetwork
+from rlgen.nn.dynamics import DynamicsCoder
+from rlgen.nn.mlp import mlp
+from rlgen.nn.random_features import RandomFeatures
+from rlgen.rewards.combine import MedianScaled, WeightedSum
+from rlgen.rewards.disagreement import Disagreement
+from rlgen.rewards.environment import EnvironmentReward
+from rlgen.rewards.noise import RewardNoise
+from rlgen.rewards.prediction_error import PredictionError
+from rlgen.rewards.vime import VIME, VIMEConfig
+from rlgen.types import Transitions
+
+OBS, BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32), spaces.Box(-1, 1, (2,), np.float32)
+
+
+def rollout(n_steps=50, n_envs=4, far=0.0, actions=BOX, seed=0):
+    """Steps of linear dynamics with a constant third dimension; `far` moves the states away from the usual ones."""
+    generator = torch.Generator().manual_seed(seed)
+    obs = torch.randn(n_steps, n_envs, 3, generator=generator) + far
+    obs[..., 2] = 7.0
+    if isinstance(actions, spaces.Discrete):
+        taken = torch.randint(int(actions.n), (n_steps, n_envs), generator=generator)
+        force = taken.unsqueeze(-1) - 1.0
+    else:
+        taken = 2 * torch.rand(n_steps, n_envs, 2, generator=generator) - 1
+        force = taken
+    next_obs = obs.clone()
+    next_obs[..., :2] += 0.1 * obs[..., :2].flip(-1) + 0.3 * force
+    flags = torch.zeros(n_steps, n_envs, dtype=torch.bool)
+    return Transitions(obs, taken, next_obs, torch.ones(n_steps, n_envs), flags, flags)
+
+
+def vime(actions=BOX, **network):
+    coder = DynamicsCoder(3, actions)
+    return VIME(BayesianNetwork(coder.n_inputs, coder.n_targets, **network), coder, ReplayPool(5000, OBS, actions))
+
+
+def l2(actions=BOX):
+    coder = DynamicsCoder(3, actions)
+    network = mlp(coder.n_inputs, (32,), coder.n_targets, output_gain=1.0)
+    return PredictionError(network, coder, ReplayPool(5000, OBS, actions))
+
+
+def rnd(actions=BOX):
+    coder = RandomFeatures(3)
+    network = mlp(coder.n_inputs, (64,), coder.n_targets, output_gain=1.0)
+    return PredictionError(network, coder, ReplayPool(5000, OBS, actions))
+
+
+def disagreement(actions=BOX):
+    coder = DynamicsCoder(3, actions)
+    members = [mlp(coder.n_inputs, (32,), coder.n_targets, output_gain=1.0) for _ in range(3)]
+    return Disagreement(members, coder, ReplayPool(5000, OBS, actions))
+
+
+BONUSES = [vime, l2, rnd, disagreement]
+
+
+@pytest.mark.parametrize("make", BONUSES)
+@pytest.mark.parametrize("actions", [BOX, spaces.Discrete(3)], ids=["box", "discrete"])
+def test_learns_the_usual_and_pays_for_the_unusual(make, actions):
+    torch.manual_seed(0)
+    bonus = make(actions)
+    errors = [bonus.update(rollout(actions=actions, seed=seed))["error"] for seed in range(15)]
+    metrics = bonus.update(rollout(actions=actions, seed=15))
+    assert metrics["error"] < 0.3 * errors[1]  # the first is in other units
+    if "no_change_error" in metrics:
+        assert metrics["error"] < 0.2 * metrics["no_change_error"]
+    usual, unusual = bonus(rollout(actions=actions, seed=99)), bonus(rollout(actions=actions, far=6.0, seed=99))
+    assert usual.shape == (50, 4)
+    assert (usual >= 0).all()
+    assert torch.isfinite(unusual).all()
+    assert unusual.median() > 5 * usual.median()
+
+
+@pytest.mark.parametrize("make", BONUSES)
+def test_scoring_changes_nothing(make):
+    bonus = make()
+    bonus.update(rollout())
+    before = copy.deepcopy(bonus.state_dict())
+    bonus(rollout(seed=1))
+    for name, value in bonus.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_vime_is_calibrated_and_keeps_the_reference_likelihood():
+    torch.manual_seed(0)
+    bonus = vime()
+    for seed in range(30):
+        metrics = bonus.update(rollout(seed=seed))
+    assert 0.8 < metrics["coverage"] <= 1.0
+    assert metrics["likelihood_std"] < 0.3
+
+    coder = DynamicsCoder(3, BOX, predict_change=False)
+    network = BayesianNetwork(coder.n_inputs, 3, likelihood_std=5.0, learn_likelihood_std=False, analytic_output=False)
+    reference = VIME(network, coder, ReplayPool(5000, OBS, BOX), VIMEConfig(n_data=50, n_updates=10, batch_size=10))
+    assert reference.update(rollout())["likelihood_std"] == 5.0
+
+
+def test_executed_actions_beyond_the_bounds_are_seen_clipped():
+    bonus = vime()
+    bonus.update(rollout())
+    inside = rollout(seed=1)
+    inside = Transitions(**{**vars(inside), "actions": inside.actions.sign()})
+    outside = Transitions(**{**vars(inside), "actions": 100 * inside.actions})
+    torch.manual_seed(0)
+    expected = bonus(inside)
+    torch.manual_seed(0)
+    torch.testing.assert_close(bonus(outside), expected)
+
+
+class Ramp:
+    """A bonus of 1, 2, ... times what it was updated."""
+
+    def __init__(self):
+        self.updates = 0
+
+    def __call__(self, transitions):
+        return self.updates * torch.tensor([[1.0, 2.0, 6.0]])
+
+    def update(self, transitions):
+        self.updates += 1
+        return {}
+
+
+def test_median_scaled_divides_by_the_mean_of_past_medians():
+    steps = rollout(1, 3)
+    for bounded in (False, True):
+        scaled = MedianScaled(Ramp(), n_iterations=2, bounded=bounded)
+        assert (scaled(steps) == 0).all()  # it knows nothing yet
+        seen = []
+        for _ in range(5):
+            metrics = scaled.update(steps)
+            seen.append(scaled(steps))
+        # Medians 2, 4, 6 and 8 were noted at updates 2 to 5; the first score divides by its own.
+        ratios = [torch.tensor([[1.0, 2.0, 6.0]]) * k for k in (1 / 2, 2 / 2, 3 / 3, 4 / 5, 5 / 7)]
+        for found, ratio in zip(seen, ratios, strict=True):
+            torch.testing.assert_close(found, ratio.log1p() if bounded else ratio)
+        assert metrics["median"] == 8.0
+
+
+def test_weighted_sum_adds_and_names_its_terms():
+    steps = rollout()
+    total = WeightedSum({"env": (EnvironmentReward(), 1.0), "bonus": (MedianScaled(vime()), 0.5)})
+    assert torch.equal(total(steps), steps.rewards)  # nothing is paid before the first update
+    metrics = total.update(steps)
+    assert metrics["env_reward"] == 1.0
+    assert metrics["bonus_reward"] == 0.0
+    assert "bonus_error" in metrics
+    assert (total(steps) > steps.rewards).all()
+    assert any(name.startswith("bonus.bonus.network") for name in total.state_dict())
+
+
+def test_noise_is_standard_normal():
+    torch.manual_seed(0)
+    drawn = RewardNoise()(rollout(1000, 10))
+    assert abs(float(drawn.mean())) < 0.05
+    assert float(drawn.std()) == pytest.approx(1, abs=0.05)
