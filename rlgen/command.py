@@ -1,4 +1,4 @@
-"""What command lines share: step counts, run folders, one-line failures with an exit code."""
+"""What command lines share: flags, step counts, run folders, one-line failures with an exit code."""
 
 from __future__ import annotations
 
@@ -8,10 +8,53 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import gymnasium as gym
+import tyro
 
 from rlgen.errors import CheckpointError, DemonstrationError, UsageError
+
+if TYPE_CHECKING:
+    from rlgen.presets import Learner
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Flags that every training script has."""
+
+    seed: int = 0
+    """Seeds environments, networks, actions, and what is drawn from a dataset."""
+    device: str = "auto"
+    """Where the networks learn: cpu, cuda, or auto. Acting is on the CPU, where it is faster."""
+    threads: int | None = None
+    """Processor threads; all unless told."""
+    n_envs: int | None = None
+    """Environments side by side; the preset's unless told."""
+    n_steps: int | None = None
+    """Steps per environment in an iteration; the preset's unless told."""
+    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS")] = None
+    """Environment steps in all, as 3000000, 3e6 or 3M; the preset's unless told."""
+    eval_episodes: int = 50
+    """Episodes of the final evaluation, deterministic and stochastic each."""
+    run_dir: Path | None = None
+    """The run's folder; a new one under runs/ unless told."""
+
+    def override(self, learner: Learner) -> Learner:
+        """A preset with what the command line tells.
+
+        Raises:
+            UsageError: a count can't be used.
+        """
+        return learner.override(self.n_envs, self.n_steps, step_count(self.total_timesteps))
+
+    def folder(self, env_id: str, algorithm: str) -> Path:
+        """`run_dir`, or `runs/<environment>__<algorithm>__<seed>__<date and time>`."""
+        now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        return self.run_dir or Path("runs") / f"{env_id.replace('/', '_')}__{algorithm}__{self.seed}__{now}"
+
+
+# As a field of a script's own arguments: `run: RunFlags = RunArguments()` adds --seed, --device and so on.
+RunFlags = Annotated[RunArguments, tyro.conf.OmitArgPrefixes]
 
 
 @dataclass
@@ -24,6 +67,8 @@ class Failure:
 @contextlib.contextmanager
 def describe_failure() -> Iterator[Failure]:
     """Turn the errors that a user can mend into one line on stderr and an exit code."""
+    import gymnasium as gym
+
     failure = Failure()
     try:
         yield failure
@@ -54,9 +99,3 @@ def step_count(text: str | None) -> int | None:
     if not (1 <= steps < 1e15 and steps == int(steps)):
         raise UsageError(f"--total-timesteps must be a positive whole number such as 3000000, 3e6 or 3M; got {text!r}")
     return int(steps)
-
-
-def new_run_dir(env_id: str, algorithm: str, seed: int) -> Path:
-    """`runs/<environment>__<algorithm>__<seed>__<date and time>`."""
-    now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    return Path("runs") / f"{env_id.replace('/', '_')}__{algorithm}__{seed}__{now}"

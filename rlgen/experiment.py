@@ -104,7 +104,8 @@ def run(
     threads: int | None = None,
     eval_episodes: int = 50,
     expert_return: float | None = None,
-    facts: dict[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    on_iteration: Callable[[Iteration], None] = lambda iteration: None,
 ) -> Result:
     """Train, then evaluate the last policy, in a folder that tells the whole story.
 
@@ -126,7 +127,8 @@ def run(
         threads: of torch and of the environments; all processors unless told.
         eval_episodes: episodes of the final evaluation.
         expert_return: the one of a normalised score; no score without.
-        facts: added to the summary.
+        facts: added to the summary, as they are when training has ended.
+        on_iteration: called after each iteration, once it is logged.
 
     Raises:
         UsageError: an argument can't be used; nothing is written then.
@@ -161,8 +163,9 @@ def run(
         save_checkpoint(run_dir, modules, {"env_id": env_id, "env_steps": progress["env_steps"], **spaces})
         progress["saved"] = progress["seconds"]
 
-    def on_iteration(iteration: Iteration) -> None:
+    def after_iteration(iteration: Iteration) -> None:
         log(iteration)
+        on_iteration(iteration)
         progress.update(env_steps=iteration.env_steps, seconds=iteration.wall_seconds)
         if signals.received:
             raise _Interrupted
@@ -186,7 +189,7 @@ def run(
                     gamma=learner.gamma,
                     gae_lambda=learner.gae_lambda,
                     rng=np.random.default_rng(seed),
-                    on_iteration=on_iteration,
+                    on_iteration=after_iteration,
                 )
             save()
             deterministic = returns(Actor(policy), True)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
+
+from rlgen.command import RunArguments, RunFlags, describe_failure
 
 
 @dataclass(frozen=True)
@@ -30,22 +32,9 @@ class Arguments:
     """Record the policy's mode; experts of the paper were stochastic, which is the default."""
     algo: Literal["trpo", "ppo"] = "trpo"
     """Policy optimizer."""
-    seed: int = 0
-    """Seeds environments, networks and actions."""
-    device: str = "auto"
-    """Where the networks learn: cpu, cuda, or auto."""
-    threads: int | None = None
-    """Processor threads; all unless told."""
-    n_envs: int | None = None
-    """Environments side by side; the preset's unless told."""
-    n_steps: int | None = None
-    """Steps per environment in an iteration; the preset's unless told."""
-    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS")] = None
-    """Environment steps in all, as 3000000, 3e6 or 3M."""
     log_std_init: float | None = None
     """Initial log standard deviation of a Gaussian policy; the preset's unless told."""
-    run_dir: Path | None = None
-    """The run's folder; a new one under runs/ unless told."""
+    run: RunFlags = field(default_factory=RunArguments)
 
 
 def main() -> int:
@@ -55,7 +44,6 @@ def main() -> int:
     import numpy as np
 
     from rlgen import presets
-    from rlgen.command import describe_failure, new_run_dir, step_count
     from rlgen.data.demonstrations import save_demonstrations
     from rlgen.data.episodes import run_episodes
     from rlgen.envs import make_vec
@@ -71,8 +59,7 @@ def main() -> int:
         if (folder / "manifest.json").exists() and not arguments.overwrite:
             raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
         folder.mkdir(parents=True, exist_ok=True)
-        preset = presets.EXPERT[arguments.algo]
-        learner = preset.override(arguments.n_envs, arguments.n_steps, step_count(arguments.total_timesteps))
+        learner = arguments.run.override(presets.EXPERT[arguments.algo])
         if arguments.log_std_init is not None:
             learner = replace(learner, log_std_init=arguments.log_std_init)
         result = run(
@@ -82,18 +69,19 @@ def main() -> int:
             algorithm=arguments.algo,
             reward="environment",
             config={"arguments": arguments, "settings": learner},
-            run_dir=arguments.run_dir or new_run_dir(arguments.env, arguments.algo, arguments.seed),
+            run_dir=arguments.run.folder(arguments.env, arguments.algo),
             columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
-            seed=arguments.seed,
-            device=arguments.device,
-            threads=arguments.threads,
+            seed=arguments.run.seed,
+            device=arguments.run.device,
+            threads=arguments.run.threads,
+            eval_episodes=arguments.run.eval_episodes,
         )
         print_summary(result.summary)
         if result.interrupted:
             return 128 + result.interrupted
         envs = make_vec(arguments.env, arguments.n_episodes)
-        actor = Actor(result.policy, np.random.default_rng(arguments.seed + 1))
-        episodes = run_episodes(actor, envs, arguments.deterministic, seed=arguments.seed + 20_000)
+        actor = Actor(result.policy, np.random.default_rng(arguments.run.seed + 1))
+        episodes = run_episodes(actor, envs, arguments.deterministic, seed=arguments.run.seed + 20_000)
         save_demonstrations(
             folder,
             env_id=arguments.env,
@@ -103,7 +91,7 @@ def main() -> int:
             deterministic=arguments.deterministic,
             algorithm=arguments.algo,
             command=shlex.join(["python", *sys.argv]),
-            seed=arguments.seed,
+            seed=arguments.run.seed,
             policy=result.policy,
         )
         returns = [episode.total_reward for episode in episodes]

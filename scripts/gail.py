@@ -6,11 +6,13 @@ python scripts/gail.py --env HalfCheetah-v4 --expert expert_data/
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
+
+from rlgen.command import RunArguments, RunFlags, describe_failure
 
 
 @dataclass(frozen=True)
@@ -48,22 +50,7 @@ class Arguments:
     """Share of the discriminator's inputs that is dropped in training."""
     spectral_norm: bool | None = None
     """Normalise each of the discriminator's layers by its largest singular value."""
-    seed: int = 0
-    """Seeds the draw of trajectories, environments, networks and actions."""
-    device: str = "auto"
-    """Where the networks learn: cpu, cuda, or auto. Acting is on the CPU, where it is faster."""
-    threads: int | None = None
-    """Processor threads; all unless told."""
-    n_envs: int | None = None
-    """Environments side by side; the preset's unless told."""
-    n_steps: int | None = None
-    """Steps per environment in an iteration; the preset's unless told."""
-    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS")] = None
-    """Environment steps in all, as 3000000, 3e6 or 3M; the preset's unless told."""
-    eval_episodes: int = 50
-    """Episodes of the final evaluation, deterministic and stochastic each."""
-    run_dir: Path | None = None
-    """The run's folder; a new one under runs/ unless told."""
+    run: RunFlags = field(default_factory=RunArguments)
 
 
 GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise", "reward_offset")
@@ -75,7 +62,6 @@ def main() -> int:
 
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import presets
-    from rlgen.command import describe_failure, new_run_dir, step_count
     from rlgen.data.demonstrations import load_demonstrations
     from rlgen.experiment import print_summary, run
     from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
@@ -86,12 +72,12 @@ def main() -> int:
             arguments.env,
             arguments.n_trajectories,
             arguments.subsample,
-            seed=arguments.seed,
+            seed=arguments.run.seed,
             include_failed=arguments.include_failed,
         )
         print(demonstrations, flush=True)
         preset = presets.imitation(arguments.preset, arguments.algo, arguments.env)
-        learner = preset.learner.override(arguments.n_envs, arguments.n_steps, step_count(arguments.total_timesteps))
+        learner = arguments.run.override(preset.learner)
         told = {name: value for name, value in vars(arguments).items() if value is not None}
         of_gail = {name: told[name] for name in GAIL_FLAGS if name in told}
         of_network = {name: told[name] for name in ("dropout", "spectral_norm") if name in told}
@@ -105,16 +91,16 @@ def main() -> int:
             algorithm=f"gail-{arguments.algo}",
             reward=arguments.reward,
             config={"arguments": arguments, "settings": settings, "demonstrations": demonstrations.sha256},
-            run_dir=arguments.run_dir or new_run_dir(arguments.env, f"gail-{arguments.algo}", arguments.seed),
+            run_dir=arguments.run.folder(arguments.env, f"gail-{arguments.algo}"),
             columns={
                 "discriminator_accuracy_policy": "D(policy)",
                 "discriminator_accuracy_expert": "D(expert)",
                 "kl": "kl",
             },
-            seed=arguments.seed,
-            device=arguments.device,
-            threads=arguments.threads,
-            eval_episodes=arguments.eval_episodes,
+            seed=arguments.run.seed,
+            device=arguments.run.device,
+            threads=arguments.run.threads,
+            eval_episodes=arguments.run.eval_episodes,
             expert_return=demonstrations.dataset_return_mean,
             facts={
                 "preset": arguments.preset,

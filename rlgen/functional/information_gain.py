@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def factorised_information(
-    inputs: Tensor, variance: Tensor, d_mean: Tensor, d_variance: Tensor, weight_variance: Tensor
+    squared_inputs: Tensor, variance: Tensor, d_mean: Tensor, d_variance: Tensor, weight_variance: Tensor
 ) -> Tensor:
     """g^T H^-1 g of each row for one layer, g the row's gradient in (mu, rho), H the curvature of the KL, `[B]`.
 
@@ -23,14 +23,14 @@ def factorised_information(
     (Houthooft et al. 2016, https://arxiv.org/abs/1605.09674), and the parametrisation of sigma drops out.
 
     Args:
-        inputs: x, `[B, n]`.
+        squared_inputs: x^2, `[B, n]`.
         variance: v, `[B, m]`.
         d_mean: `[B, m]`.
         d_variance: `[B, m]`.
         weight_variance: sigma^2, `[m, n]`.
     """
-    fourth = inputs.square().square() @ weight_variance.square().t()
-    return (d_mean.square() * variance + 2 * d_variance.square() * fourth).sum(-1)
+    fourth = squared_inputs.square() @ weight_variance.square().t()
+    return (d_mean.square() * variance).addcmul_(d_variance.square(), fourth, value=2).sum(-1)
 
 
 def averaged_information(inputs: Tensor, d_mean: Tensor, d_variance: Tensor, weight_variance: Tensor) -> Tensor:

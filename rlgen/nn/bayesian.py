@@ -13,19 +13,22 @@ from torch.nn import functional as F
 
 from rlgen.functional.information_gain import averaged_information, factorised_information, gaussian_kl
 
+ROWS_PER_BLOCK = 1024
+"""Rows whose information gain is worked out at a time: what belongs to a block stays in the cache."""
+
 
 class Units(NamedTuple):
     """A layer's pre-activations; S is the number of noise samples, 1 where all of them see the same inputs.
 
     Attributes:
-        inputs: `[S, B, n + 1]`, the last column is 1 for the bias.
         mean: `[S, B, m]` over the weights' distribution.
         variance: `[S, B, m]`.
+        saved: what the posterior keeps for its gradients.
     """
 
-    inputs: Tensor
     mean: Tensor
     variance: Tensor
+    saved: tuple[Tensor, ...]
 
 
 class WeightPosterior(Protocol):
@@ -88,25 +91,30 @@ class FactorisedGaussian(nn.Module):
     def units(self, inputs: Tensor) -> Units:
         """Mean mu x and variance sigma^2 x^2 (Kingma, Salimans & Welling 2015, https://arxiv.org/abs/1506.02557)."""
         x = F.pad(inputs, (0, 1), value=1.0)
-        return Units(x, x @ self.mean.t(), x.square() @ self.std.square().t())
+        squared, weight_variance = x.square(), self.std.square()
+        return Units(x @ self.mean.t(), squared @ weight_variance.t(), (x, squared, weight_variance))
 
     def input_gradient(self, units: Units, d_mean: Tensor, d_variance: Tensor) -> Tensor:
         """mu^T d_mean + 2 x (sigma^2)^T d_variance."""
-        gradient = d_mean @ self.mean + 2 * units.inputs * (d_variance @ self.std.square())
-        return gradient[..., :-1]
+        x, _, weight_variance = units.saved
+        through_mean = d_mean @ self.mean[:, :-1]
+        return through_mean.addcmul_(x[..., :-1], d_variance @ weight_variance[:, :-1], value=2)
 
     def add_gradient(self, units: Units, d_mean: Tensor, d_variance: Tensor) -> None:
         """d_mean x^T for the means; for rho, d_variance (x^2)^T by the chain rule."""
-        _gradient(self.mean).add_(_sum_of_products(d_mean, units.inputs))
-        in_variance = _sum_of_products(d_variance, units.inputs.square())
-        _gradient(self.rho).add_(in_variance * 2 * self.std * torch.sigmoid(self.rho))
+        x, squared, weight_variance = units.saved
+        _gradient(self.mean).add_(_sum_of_products(d_mean, x))
+        std, d_std = weight_variance.sqrt(), torch.sigmoid(self.rho)
+        _gradient(self.rho).addcmul_(_sum_of_products(d_variance, squared), std.mul_(d_std), value=2)
 
     def information(self, units: Units, d_mean: Tensor, d_variance: Tensor) -> Tensor:
         """See `rlgen.functional.information_gain`."""
-        x, weight_variance = units.inputs, self.std.square()
+        x, squared, weight_variance = units.saved
         if len(x) > 1:
             return averaged_information(x, d_mean, d_variance, weight_variance)
-        return factorised_information(x[0], units.variance[0], d_mean.mean(0), d_variance.mean(0), weight_variance)
+        return factorised_information(
+            squared[0], units.variance[0], d_mean.mean(0), d_variance.mean(0), weight_variance
+        )
 
     def kl(self) -> Tensor:
         """sum log(prior_std / std) + (std^2 + mean^2) / (2 prior_std^2) - 1/2."""
@@ -116,7 +124,8 @@ class FactorisedGaussian(nn.Module):
         """mean / prior_std^2, and std / prior_std^2 - 1 / std by the chain rule."""
         precision, std = self.prior_std**-2, self.std
         _gradient(self.mean).add_(self.mean, alpha=weight * precision)
-        _gradient(self.rho).add_((std * precision - 1 / std) * torch.sigmoid(self.rho), alpha=weight)
+        in_std = std.mul(precision).sub_(std.reciprocal())
+        _gradient(self.rho).addcmul_(in_std, torch.sigmoid(self.rho), value=weight)
 
 
 class BayesianNetwork(nn.Module):
@@ -195,9 +204,8 @@ class BayesianNetwork(nn.Module):
             kl_weight: weight of the KL to the prior.
         """
         passes = self._forward(inputs, self.n_samples)
-        share = 1 / (self.n_samples * len(inputs))
-        for layer, units, d_mean, d_variance in self._backward(passes, targets):
-            layer.add_gradient(units, share * d_mean, share * d_variance)
+        for layer, units, d_mean, d_variance in self._backward(passes, targets, 1 / (self.n_samples * len(inputs))):
+            layer.add_gradient(units, d_mean, d_variance)
         for layer in self._posteriors():
             layer.add_kl_gradient(kl_weight)
         squared, variance = self._squared_error(passes[-1], targets).mean((0, 1)), self.likelihood_variance
@@ -220,59 +228,71 @@ class BayesianNetwork(nn.Module):
             targets: `[B, E]`.
             step_size: lambda.
         """
+        return torch.cat(
+            [
+                self._information(x, y).mul_(0.5 * step_size**2)
+                for x, y in zip(inputs.split(ROWS_PER_BLOCK), targets.split(ROWS_PER_BLOCK), strict=True)
+            ]
+        )
+
+    def _information(self, inputs: Tensor, targets: Tensor) -> Tensor:
         passes = self._forward(inputs, self.n_samples)
-        found = torch.zeros(len(inputs), dtype=inputs.dtype, device=inputs.device)
-        for layer, units, d_mean, d_variance in self._backward(passes, targets):
-            found += layer.information(units, d_mean, d_variance)
-        return 0.5 * step_size**2 * found
+        terms = [
+            layer.information(units, d_mean, d_variance)
+            for layer, units, d_mean, d_variance in self._backward(passes, targets)
+        ]
+        return torch.stack(terms).sum(0)
 
     def _posteriors(self) -> list[WeightPosterior]:
         return list(self.layers)  # type: ignore[arg-type]
 
     def _forward(self, inputs: Tensor, n_samples: int) -> list[_Pass]:
         x, passes = inputs.unsqueeze(0), []
-        for layer in self._posteriors():
+        for depth, layer in enumerate(self._posteriors(), 1):
             units = layer.units(x)
+            if depth == len(self.layers) and self.analytic_output:
+                passes.append(_Pass(layer, units, units.variance, units.mean))
+                break
             rows = 1 if self.shared_noise else len(inputs)
-            noise = torch.randn(n_samples, rows, units.mean.shape[-1], dtype=inputs.dtype, device=inputs.device)
-            activation = units.mean + units.variance.sqrt() * noise
-            passes.append(_Pass(layer, units, noise, activation))
+            shape = (n_samples, rows, units.mean.shape[-1])
+            noise = torch.randn(shape, dtype=inputs.dtype, device=inputs.device)
+            std = units.variance.sqrt()
+            activation = torch.addcmul(units.mean, std, noise)
+            passes.append(_Pass(layer, units, noise / std, activation))
             x = activation.relu()
         return passes
 
     def _squared_error(self, output: _Pass, targets: Tensor) -> Tensor:
         """E (output - target)^2 over the output layer's weights, or of a sample of them, `[S, B, E]`."""
-        if self.analytic_output:
-            return (output.units.mean - targets).square() + output.units.variance
-        return (output.activation - targets).square()
+        squared = (output.activation - targets).square()
+        return squared + output.units.variance if self.analytic_output else squared
 
     def _backward(
-        self, passes: list[_Pass], targets: Tensor
+        self, passes: list[_Pass], targets: Tensor, weight: float = 1.0
     ) -> Iterator[tuple[WeightPosterior, Units, Tensor, Tensor]]:
-        """Each layer with d_mean and d_variance of the rows' negative log-likelihoods, from the output down."""
-        output, precision = passes[-1], 1 / self.likelihood_variance
-        if self.analytic_output:
-            d_mean = (output.units.mean - targets) * precision
-            d_variance = (0.5 * precision).expand_as(d_mean)
-        else:
-            d_mean, d_variance = _reparameterised((output.activation - targets) * precision, output)
+        """Each layer with d_mean and d_variance of the weighted negative log-likelihoods, from the output down."""
+        output, precision = passes[-1], weight / self.likelihood_variance
+        d_mean = (output.activation - targets).mul_(precision)
+        d_variance = (0.5 * precision).expand_as(d_mean) if self.analytic_output else output.d_variance(d_mean)
         yield output.posterior, output.units, d_mean, d_variance
         for above, below in itertools.pairwise(reversed(passes)):
-            d_inputs = above.posterior.input_gradient(above.units, d_mean, d_variance)
-            d_mean, d_variance = _reparameterised(d_inputs * (below.activation > 0), below)
+            d_mean = above.posterior.input_gradient(above.units, d_mean, d_variance)
+            d_mean = d_mean.mul_(below.activation > 0)
+            d_variance = below.d_variance(d_mean)
             yield below.posterior, below.units, d_mean, d_variance
 
 
 class _Pass(NamedTuple):
+    """A layer's forward pass; where its output is sampled, activation = mean + std noise."""
+
     posterior: WeightPosterior
     units: Units
-    noise: Tensor
+    noise_over_std: Tensor
     activation: Tensor
 
-
-def _reparameterised(d_activation: Tensor, layer: _Pass) -> tuple[Tensor, Tensor]:
-    """d_mean and d_variance through mean + sqrt(variance) noise."""
-    return d_activation, d_activation * layer.noise / (2 * layer.units.variance.sqrt())
+    def d_variance(self, d_activation: Tensor) -> Tensor:
+        """Through std = sqrt(variance); d_mean is d_activation itself."""
+        return (d_activation * self.noise_over_std).mul_(0.5)
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -74,14 +74,14 @@ class MedianScaled(nn.Module):
     @torch.no_grad()
     def update(self, transitions: Transitions) -> Metrics:
         """Note the median of the rollout's bonuses, then let the bonus learn from it."""
-        metrics: dict[str, Tensor] = {}
+        raw, scaled = torch.full((2, 1), torch.nan)  # the first rollout is scored by nothing yet
         if self.n_updates > 0:
-            raw = self.bonus(transitions)
-            scaled = self._scaled(raw).flatten()
-            metrics = {"median": raw.median(), "p90": scaled.quantile(0.9), "max": scaled.max()}
+            raw = self.bonus(transitions).flatten()
+            scaled = self._scaled(raw)
             self.medians[self.n_updates % len(self.medians)] = raw.median()
         self.n_updates += 1
-        return metrics | dict(self.bonus.update(transitions))
+        sizes = {"median": raw.median(), "p90": scaled.quantile(0.9), "max": scaled.max()}
+        return sizes | dict(self.bonus.update(transitions))
 
     def _scaled(self, raw: Tensor) -> Tensor:
         scale = raw.median() if self.medians.isnan().all() else self.medians.nanmean()

@@ -15,5 +15,5 @@ class EnvironmentReward:
         return transitions.rewards
 
     def update(self, transitions: Transitions) -> Metrics:
-        """Nothing to learn."""
-        return {}
+        """Nothing to learn; tells the largest reward of the rollout."""
+        return {"reward_max": transitions.rewards.max()}

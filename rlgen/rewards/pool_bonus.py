@@ -13,6 +13,9 @@ from rlgen.data.replay import ReplayPool
 from rlgen.nn.flat import flatten_parameters
 from rlgen.types import Metrics, Transitions
 
+N_TESTED = 500
+"""Transitions of a rollout that the network is tested on before it learns."""
+
 
 class Coder(Protocol):
     """Transitions as inputs and targets of a network: `rlgen.nn.dynamics.DynamicsCoder`, or random features."""
@@ -68,6 +71,7 @@ class PoolBonus(nn.Module, abc.ABC):
         # The vector stays the optimizer's alone: it isn't part of the module's state.
         flat, self.gradients = flatten_parameters(learned)
         self.optimizer = torch.optim.Adam([flat], config.learning_rate, fused=True)
+        self._scored: tuple[Transitions, Tensor] | None = None
 
     @abc.abstractmethod
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -84,14 +88,20 @@ class PoolBonus(nn.Module, abc.ABC):
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonuses `[*B]` by the network as it is."""
-        rows = transitions.flatten()
-        return self.score(self.coder.inputs(rows), self.coder.targets(rows)).view_as(transitions.rewards)
+        # What is paid for a rollout is asked for again when its size is noted.
+        if self._scored is None or self._scored[0] is not transitions:
+            rows = transitions.flatten()
+            scores = self.score(self.coder.inputs(rows), self.coder.targets(rows))
+            self._scored = transitions, scores.view_as(transitions.rewards)
+        return self._scored[1]
 
     @torch.no_grad()
     def update(self, transitions: Transitions) -> Metrics:
         """Test the network on the rollout, put it into the pool, and learn from the pool."""
         rows, size = transitions.flatten(), self.config.batch_size
-        metrics = self.test(self.coder.inputs(rows), self.coder.targets(rows)) | dict(self.coder.update(rows))
+        self._scored = None
+        tested = rows[torch.randint(len(rows.rewards), (N_TESTED,), device=rows.rewards.device)]
+        metrics = self.test(self.coder.inputs(tested), self.coder.targets(tested)) | dict(self.coder.update(rows))
         self.pool.add(rows)
         drawn = self.pool.sample(self.config.n_updates * size)
         minibatches = zip(self.coder.inputs(drawn).split(size), self.coder.targets(drawn).split(size), strict=True)

@@ -1,0 +1,111 @@
+"""Explore where reward is silent: a Bayesian network of the dynamics pays the agent for what it learns.
+
+python scripts/vime.py --sparse
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from rlgen.command import RunArguments, RunFlags, describe_failure
+
+if TYPE_CHECKING:
+    from rlgen.train import Iteration
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train with the task's reward and an exploration bonus. The default is VIME with TRPO on sparse MountainCar."""
+
+    env: str | None = None
+    """Gymnasium id, with its version; sparse MountainCar unless told."""
+    sparse: bool = False
+    """The sparse HalfCheetah: a reward only beyond five metres. Short for --env rlgen/SparseHalfCheetah-v0."""
+    bonus: Literal["vime", "vime-reference", "l2", "rnd", "disagreement", "noise", "none"] = "vime"
+    """What is paid beside the task's reward: VIME (ours, or with the settings of the authors' code), the dynamics'
+    prediction error, Random Network Distillation, an ensemble's disagreement, Gaussian noise, or nothing."""
+    algo: Literal["trpo", "ppo"] = "trpo"
+    """Policy optimizer."""
+    eta: float | None = None
+    """Weight of the bonus, in units of its usual size; the preset's unless told, as for those below."""
+    n_updates: int | None = None
+    """Adam steps an iteration of the network behind the bonus."""
+    target_kl: float | None = None
+    """Bound of TRPO's KL in nats."""
+    gae_lambda: float | None = None
+    """GAE's lambda."""
+    run: RunFlags = field(default_factory=RunArguments)
+
+
+class FirstReward:
+    """Notes when the task's reward was first met; `facts` goes into the summary."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {"first_reward_steps": None, "first_reward_seconds": None}
+
+    def __call__(self, iteration: Iteration) -> None:
+        """Look at one iteration."""
+        if self.facts["first_reward_steps"] is None and iteration.metrics["env_reward_max"] > 0:
+            self.facts.update(
+                first_reward_steps=iteration.env_steps, first_reward_seconds=round(iteration.wall_seconds, 2)
+            )
+
+
+def main() -> int:
+    """Parse, compose, run."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+
+    # After parsing, so that --help doesn't wait for torch.
+    from rlgen import exploration
+    from rlgen.errors import UsageError
+    from rlgen.experiment import print_summary, run
+    from rlgen.optim.trpo import TRPOConfig
+
+    with describe_failure() as failure:
+        if arguments.sparse and arguments.env is not None:
+            raise UsageError(f"--sparse chooses the environment itself; leave out it or --env {arguments.env}")
+        env_id = "rlgen/SparseHalfCheetah-v0" if arguments.sparse else arguments.env or "rlgen/SparseMountainCar-v0"
+        learner, bonus = exploration.settings(arguments.algo, env_id)
+        learner = arguments.run.override(learner)
+        told = {name: value for name, value in vars(arguments).items() if value is not None}
+        bonus = replace(bonus, **{name: told[name] for name in ("eta", "n_updates") if name in told})
+        if "gae_lambda" in told:
+            learner = replace(learner, gae_lambda=told["gae_lambda"])
+        if "target_kl" in told:
+            if not isinstance(learner.optimizer, TRPOConfig):
+                raise UsageError("--target-kl is TRPO's; leave it out with --algo ppo")
+            learner = replace(learner, optimizer=replace(learner.optimizer, target_kl=told["target_kl"]))
+
+        first_reward = FirstReward()
+        name = f"{arguments.bonus}-{arguments.algo}"
+        result = run(
+            env_id=env_id,
+            learner=learner,
+            make_reward=lambda envs, policy: exploration.reward_model(
+                envs, policy.normalizer.mean.device, exploration.BONUSES[arguments.bonus], bonus
+            ),
+            algorithm=arguments.algo,
+            reward=arguments.bonus,
+            config={"arguments": arguments, "settings": {"learner": learner, "bonus": bonus}},
+            run_dir=arguments.run.folder(env_id, name),
+            columns={"bonus_reward": "bonus", "bonus_error": "error", "bonus_coverage": "coverage", "kl": "kl"},
+            seed=arguments.run.seed,
+            device=arguments.run.device,
+            threads=arguments.run.threads,
+            eval_episodes=arguments.run.eval_episodes,
+            facts=first_reward.facts,
+            on_iteration=first_reward,
+        )
+        print_summary(result.summary)
+        steps = first_reward.facts["first_reward_steps"]
+        print("no reward was met in training" if steps is None else f"first reward within {steps:,} steps")
+        return 128 + result.interrupted if result.interrupted else 0
+    return failure.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
