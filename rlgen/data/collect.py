@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from threadpoolctl import threadpool_limits
 
-from rlgen.envs import BatchedMujocoEnv
+from rlgen.envs import BatchedEnv
 from rlgen.nn.policy import Actor
 from rlgen.types import Rollout, Transitions
 
@@ -35,7 +35,7 @@ class Collector:
         self.obs, _ = envs.reset()
         n_envs = envs.num_envs
         self._cut_short = np.zeros(n_envs, np.bool_)
-        if stagger and isinstance(envs, BatchedMujocoEnv) and envs.max_episode_steps is not None:
+        if stagger and isinstance(envs, BatchedEnv) and envs.max_episode_steps is not None:
             envs.elapsed_steps[:] = np.arange(n_envs) * envs.max_episode_steps // n_envs
             self._cut_short[:] = envs.elapsed_steps > 0
         self._returns = np.zeros(n_envs)

@@ -1,21 +1,45 @@
-"""Vector environments: batched MuJoCo, and gymnasium's own for everything else."""
+"""Vector environments: batched MuJoCo, sparse exploration tasks, and gymnasium's own for everything else."""
+
+from collections.abc import Callable as _Callable
 
 import gymnasium as _gymnasium
 
+from rlgen.envs.batched import BatchedEnv, SingleEnv
 from rlgen.envs.batched_mujoco import BatchedMujocoEnv
+from rlgen.envs.batched_ode import BatchedOdeEnv
 from rlgen.envs.make import make_vec
+from rlgen.envs.sparse_mujoco import SPARSE_MUJOCO_TASKS
+from rlgen.envs.sparse_ode import SPARSE_ODE_TASKS
 from rlgen.envs.tasks import TASKS
 
-__all__ = ["TASKS", "BatchedMujocoEnv", "make_vec"]
+__all__ = ["SPARSE_TASKS", "TASKS", "BatchedEnv", "BatchedMujocoEnv", "BatchedOdeEnv", "make_vec"]
+
+SPARSE_TASKS = SPARSE_ODE_TASKS | SPARSE_MUJOCO_TASKS
 
 
-def _vector_entry_point(task_id: str):  # type: ignore[no-untyped-def]
-    def entry(num_envs: int, **arguments: object) -> BatchedMujocoEnv:
-        return BatchedMujocoEnv(task_id, num_envs, **arguments)  # type: ignore[arg-type]
+def _vector(env_class: type[BatchedEnv], env_id: str) -> _Callable[..., BatchedEnv]:
+    def entry(num_envs: int, **arguments: object) -> BatchedEnv:
+        return env_class(env_id, num_envs, **arguments)  # type: ignore[call-arg, arg-type]
 
     return entry
 
 
-for _task_id in TASKS:
+def _single(env_class: type[BatchedEnv], env_id: str) -> _Callable[..., SingleEnv]:
+    def entry(**arguments: object) -> SingleEnv:
+        return SingleEnv(env_class(env_id, 1, max_episode_steps=-1, **arguments))  # type: ignore[call-arg, arg-type]
+
+    return entry
+
+
+for _env_id in TASKS:
     # gymnasium.make_vec("rlgen/HalfCheetah-v4", 64) for people who use none of our learners.
-    _gymnasium.register(f"rlgen/{_task_id}", vector_entry_point=_vector_entry_point(_task_id))
+    _gymnasium.register(f"rlgen/{_env_id}", vector_entry_point=_vector(BatchedMujocoEnv, _env_id))
+
+for _env_class, _env_ids in ((BatchedOdeEnv, SPARSE_ODE_TASKS), (BatchedMujocoEnv, SPARSE_MUJOCO_TASKS)):
+    for _env_id in _env_ids:
+        _gymnasium.register(
+            _env_id,
+            entry_point=_single(_env_class, _env_id),
+            vector_entry_point=_vector(_env_class, _env_id),
+            max_episode_steps=500,
+        )

@@ -94,12 +94,12 @@ class ContactForceBatch:
         address = self._library.mjb_output(self._batch, name.encode(), ctypes.byref(size), None)
         return self._array(address, (self._nsim, *template.shape), template.dtype)
 
-    def step(self, nstep: int) -> None:
-        """Advance all simulations by `nstep` substeps, then compute contact forces and refresh the outputs."""
+    def step(self, nstep: int, stage: int) -> None:
+        """Advance all simulations by `nstep` substeps, compute contact forces, then stages up to `stage`."""
         self._library.mjb_step(self._batch, None, 0, nstep, int(mujoco.mjtStage.mjSTAGE_NONE))
         failed = self.status.copy()
         self._library.mjb_apply(self._batch, None, 0, self._contact_forces, None, 0)
-        self._library.mjb_forward(self._batch, None, 0, int(mujoco.mjtStage.mjSTAGE_NONE))
+        self._library.mjb_forward(self._batch, None, 0, stage)
         if failed.any():
             raise mujoco.batch.SimulationError(np.flatnonzero(failed), "see the engine's log")
 

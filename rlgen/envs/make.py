@@ -9,7 +9,7 @@ import gymnasium as gym
 from gymnasium.vector import AutoresetMode
 
 from rlgen.envs.batched_mujoco import BatchedMujocoEnv
-from rlgen.envs.tasks import TASKS
+from rlgen.envs.batched_ode import BatchedOdeEnv
 from rlgen.errors import UsageError
 
 _log = logging.getLogger("rlgen")
@@ -18,9 +18,10 @@ _log = logging.getLogger("rlgen")
 def make_vec(
     env_id: str, n_envs: int, seed: int | None = None, *, n_threads: int | None = None, **env_arguments: Any
 ) -> gym.vector.VectorEnv[Any, Any, Any]:
-    """A vector environment with same-step autoreset: batched MuJoCo where the task is one of ours, else gymnasium's.
+    """A vector environment with same-step autoreset: batched where the task is one of ours, else gymnasium's.
 
-    Which it is stands in the logger "rlgen" and in the class: `BatchedMujocoEnv` or `gymnasium.vector.SyncVectorEnv`.
+    Which it is stands in the logger "rlgen" and in the class: `BatchedMujocoEnv`, `BatchedOdeEnv` or
+    `gymnasium.vector.SyncVectorEnv`.
 
     Args:
         env_id: a registered gymnasium id. An id of the form `module:Id` would import the module, and is refused:
@@ -37,8 +38,10 @@ def make_vec(
     if ":" in env_id:
         raise UsageError(f"{env_id} names a module to import; import it yourself and pass {env_id.split(':')[1]}")
     envs: gym.vector.VectorEnv[Any, Any, Any]
-    if env_id in TASKS:
+    if env_id in BatchedMujocoEnv.tasks:
         envs = BatchedMujocoEnv(env_id, n_envs, n_threads, **env_arguments)
+    elif env_id in BatchedOdeEnv.tasks:
+        envs = BatchedOdeEnv(env_id, n_envs, n_threads, **env_arguments)
     else:
         same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
         envs = gym.make_vec(env_id, n_envs, "sync", vector_kwargs=same_step, **env_arguments)

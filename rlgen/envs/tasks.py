@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import mujoco
 import numpy as np
 import numpy.typing as npt
+from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 
 Array = npt.NDArray[Any]
 Info = dict[str, Array]
@@ -67,15 +69,25 @@ class Task:
     xml_file: str
     frame_skip: int
     derived: ClassVar[tuple[str, ...]] = ()
+    # Derived fields are those of the last substep's start, as in gymnasium, unless a later stage is asked for.
+    stage: ClassVar[int] = int(mujoco.mjtStage.mjSTAGE_NONE)
 
     @property
     def contact_forces(self) -> bool:
         """Whether `cfrc_ext` is read, which the engine computes only on request."""
         return False
 
+    def model(self) -> mujoco.MjModel:
+        """The compiled model of gymnasium's `xml_file`."""
+        return mujoco.MjModel.from_xml_path(expand_model_path(self.xml_file))
+
     @abstractmethod
     def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
         """Initial `(qpos [nq], qvel [nv])` of one simulation, drawn in gymnasium's order."""
+
+    def place(self, rng: np.random.Generator, sim: Simulations, row: int) -> None:
+        """Put simulation `row` into an initial state."""
+        sim.qpos[row], sim.qvel[row] = self.draw(rng, sim)
 
     @abstractmethod
     def observe(self, sim: Simulations, rows: Rows) -> Array:

@@ -1,0 +1,201 @@
+"""Many environments of one task, stepped together: what does not depend on how they are simulated."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from rlgen.envs.tasks import Array, Info, Outcome
+from rlgen.errors import UsageError
+
+
+class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
+    """A vector environment with same-step autoreset, a stream of random numbers and a time limit per environment.
+
+    `infos["final_obs"]` is a dense `[n_envs, D]` array, present in steps that end an episode. A subclass simulates: it
+    calls `_open` at the end of its constructor and implements `_simulate` and `_restart`.
+
+    Attributes:
+        tasks: the subclass's tasks by id.
+        task: the task of this environment.
+        generators: each environment's random numbers.
+        elapsed_steps: `[n_envs]` int64, steps since each environment's reset; may be written to stagger time limits.
+        max_episode_steps: the time limit in steps, or None.
+
+    Args:
+        env_id: one of `tasks`.
+        n_envs: number of environments.
+        max_episode_steps: time limit; the registered one unless told, -1 for none.
+        task_arguments: constructor arguments of the task.
+
+    Raises:
+        UsageError: an unknown task.
+        UsageError: an argument that the task doesn't have.
+    """
+
+    tasks: ClassVar[Mapping[str, Any]]
+
+    def __init__(
+        self, env_id: str, n_envs: int, max_episode_steps: int | None, task_arguments: Mapping[str, Any]
+    ) -> None:
+        if env_id not in self.tasks:
+            raise UsageError(f"no batched task {env_id}; there are {', '.join(self.tasks)}")
+        if n_envs < 1:
+            raise UsageError(f"n_envs must be at least 1; got {n_envs}")
+        self.spec = gym.spec(env_id)
+        known = _task_arguments(self.tasks[env_id], self.spec)
+        if unknown := sorted(set(task_arguments) - known):
+            raise UsageError(
+                f"{env_id} has no argument {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+            )
+        self.task = self.tasks[env_id](**task_arguments)
+        self.env_id = env_id
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
+        self.num_envs = n_envs
+        self.max_episode_steps = self.spec.max_episode_steps if max_episode_steps is None else max_episode_steps
+        if self.max_episode_steps == -1:
+            self.max_episode_steps = None
+        self.generators = [seeding.np_random()[0] for _ in range(n_envs)]
+        self.elapsed_steps = np.zeros(n_envs, np.int64)
+        self._all = np.ones(n_envs, np.bool_)
+
+    def _open(self, action_space: spaces.Box) -> None:
+        """Start every environment, which shows the size of an observation, and set the spaces."""
+        self._obs = self._reset_rows(np.arange(self.num_envs, dtype=np.int32))
+        self.single_action_space = action_space
+        self.single_observation_space = spaces.Box(-np.inf, np.inf, self._obs.shape[1:], np.float64)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    @abstractmethod
+    def _simulate(self, actions: Array) -> tuple[Array, Outcome]:
+        """One control step of every environment: fresh observations `[n_envs, D]` and the outcome."""
+
+    @abstractmethod
+    def _restart(self, ids: npt.NDArray[np.int32]) -> Array:
+        """Draw initial states of the environments `ids` from their generators; gives their observations."""
+
+    def _reset_info(self, rows: slice | Array) -> Info:
+        """The info of a reset, arrays `[rows]`."""
+        return {}
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
+        """Reset every environment; environment i is seeded with `seed + i`, or `seed[i]` of a list."""
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
+        for i, value in enumerate(seeds or []):
+            if value is not None:
+                self.generators[i] = seeding.np_random(int(value))[0]
+        self._obs = self._reset_rows(np.arange(self.num_envs, dtype=np.int32))
+        return self._obs.copy(), self._masked(self._reset_info(slice(None)))
+
+    def step(
+        self, actions: npt.NDArray[Any]
+    ) -> tuple[
+        npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
+    ]:
+        """Step every environment with actions `[n_envs, A]`, and reset those whose episode ends."""
+        obs, rewards, terminated, truncated, info = self.advance(actions)
+        done = terminated | truncated
+        infos = self._reset_done(done, obs, info) if done.any() else self._masked(info)
+        return obs.copy(), rewards, terminated, truncated, infos
+
+    def advance(
+        self, actions: npt.NDArray[Any]
+    ) -> tuple[
+        npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
+    ]:
+        """As `step`, but resets nothing; the observations are the environment's own array, to be copied."""
+        actions = np.ascontiguousarray(actions)
+        if actions.shape != self.action_space.shape:
+            raise ValueError(f"actions must have the shape {self.action_space.shape}; got {actions.shape}")
+        if not np.isfinite(actions).all():
+            row = int(np.flatnonzero(~np.isfinite(actions).all(1))[0])
+            raise ValueError(f"the action of environment {row} is not finite: {actions[row]}")
+        self._obs, (rewards, terminated, info) = self._simulate(actions)
+        self.elapsed_steps += 1
+        if self.max_episode_steps is None:
+            truncated = np.zeros(self.num_envs, np.bool_)
+        else:
+            truncated = self.elapsed_steps >= self.max_episode_steps
+        return self._obs, rewards.astype(np.float64, copy=False), terminated, truncated, info
+
+    def _reset_done(self, done: npt.NDArray[np.bool_], obs: npt.NDArray[np.float64], info: Info) -> dict[str, Any]:
+        """Reset the environments of `done`, overwrite their rows of `obs`, and give the infos of the step."""
+        infos: dict[str, Any] = {"final_obs": obs.copy(), "_final_obs": done}
+        final = {name: np.where(_like(done, x), x, np.zeros((), x.dtype)) for name, x in info.items()}
+        infos |= {"final_info": final | {f"_{name}": done for name in info}, "_final_info": done}
+        ids = np.flatnonzero(done).astype(np.int32)
+        obs[ids] = self._reset_rows(ids)
+        reset_info = self._reset_info(ids)
+        for name, x in info.items():
+            if name not in reset_info and done.all():
+                continue  # as gymnasium, which has an info's key only if some environment gave it
+            mixed = np.where(_like(done, x), np.zeros((), x.dtype), x)
+            if name in reset_info:
+                mixed[ids] = reset_info[name]
+            infos |= {name: mixed, f"_{name}": self._all if name in reset_info else ~done}
+        return infos
+
+    def _reset_rows(self, ids: npt.NDArray[np.int32]) -> Array:
+        self.elapsed_steps[ids] = 0
+        return self._restart(ids)
+
+    def _masked(self, info: Info) -> dict[str, Any]:
+        return info | {f"_{name}": self._all for name in info}
+
+
+class SingleEnv(gym.Env[Array, Array]):
+    """The one environment of a batch of one, for `gymnasium.make`; its time limit is gymnasium's own wrapper.
+
+    Args:
+        envs: a batch of one without a time limit.
+    """
+
+    def __init__(self, envs: BatchedEnv) -> None:
+        self.envs = envs
+        self.metadata = {"render_modes": []}
+        self.action_space = envs.single_action_space
+        self.observation_space = envs.single_observation_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
+        """Reset; the batch draws from this environment's own `np_random`."""
+        super().reset(seed=seed)
+        self.envs.generators[0] = self.np_random
+        obs, infos = self.envs.reset()
+        return obs[0], {name: x[0] for name, x in infos.items() if not name.startswith("_")}
+
+    def step(self, action: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        """Step with an action `[A]`."""
+        obs, rewards, terminated, truncated, info = self.envs.advance(np.asarray(action)[None])
+        first = {name: x[0] for name, x in info.items()}
+        return obs[0].copy(), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), first
+
+
+def _like(mask: npt.NDArray[np.bool_], x: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """The mask `[n]` with trailing axes to broadcast against `x` `[n, ...]`."""
+    return mask.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def _task_arguments(task: type, spec: gym.envs.registration.EnvSpec) -> set[str]:
+    """A task's constructor arguments; of gymnasium's tasks, those that gymnasium's own class takes too."""
+    ours = {field.name for field in dataclasses.fields(task)}
+    if not isinstance(spec.entry_point, str):  # registered by us
+        return ours
+    module, _, name = spec.entry_point.partition(":")
+    return ours & set(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
