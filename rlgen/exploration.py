@@ -41,9 +41,9 @@ class Bonus:
     """
 
     eta: float = 1e-3
-    n_updates: int = 100
-    batch_size: int = 100
-    learning_rate: float = 3e-3
+    n_updates: int = 50
+    batch_size: int = 200
+    learning_rate: float = 1e-2
     net_arch: tuple[int, ...] = (32,)
     pool_size: int = 100_000
 

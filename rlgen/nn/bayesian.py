@@ -71,11 +71,11 @@ class FactorisedGaussian(nn.Module):
         n_outputs: m.
         prior_std: of each weight.
         mean_std: the means start as N(0, mean_std^2).
-        std: the standard deviations start here.
+        std: the standard deviations start here. As wide as the prior they drown the first thousand updates in noise.
     """
 
     def __init__(
-        self, n_inputs: int, n_outputs: int, prior_std: float = 0.5, mean_std: float = 0.1, std: float = 0.5
+        self, n_inputs: int, n_outputs: int, prior_std: float = 0.5, mean_std: float = 0.1, std: float = 0.1
     ) -> None:
         super().__init__()
         shape = (n_outputs, n_inputs + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -77,9 +78,12 @@ class ReturnScaler(nn.Module):
             rewards: `[T, N]`.
             done: `[T, N]` bool, terminated or truncated.
         """
-        running = torch.empty_like(rewards)
-        for t in range(len(rewards)):
-            running[t] = self.returns = self.gamma * self.returns + rewards[t]
-            self.returns = self.returns * ~done[t]
-        self.statistics.update(running.unsqueeze(-1))
+        # In NumPy: a loop of small operations over time costs ten times less than in torch.
+        paid, goes_on = rewards.cpu().numpy(), ~done.cpu().numpy()
+        running, current = np.empty_like(paid), self.returns.cpu().numpy()
+        for t in range(len(paid)):
+            running[t] = current = self.gamma * current + paid[t]
+            current = current * goes_on[t]
+        self.returns.copy_(torch.from_numpy(current))
+        self.statistics.update(torch.from_numpy(running).to(rewards.device).unsqueeze(-1))
         return rewards / self.statistics.var.sqrt().clamp_min(1e-4).float()

@@ -28,7 +28,7 @@ class Disagreement(PoolBonus):
     def __init__(
         self, networks: Sequence[nn.Module], coder: DynamicsCoder, pool: ReplayPool, config: PoolConfig | None = None
     ) -> None:
-        super().__init__(nn.ModuleList(networks), coder, pool, config or PoolConfig(batch_size=100 * len(networks)))
+        super().__init__(nn.ModuleList(networks), coder, pool, config or PoolConfig(batch_size=200 * len(networks)))
 
     def predictions(self, inputs: Tensor) -> Tensor:
         """`[K, B, n_targets]`."""

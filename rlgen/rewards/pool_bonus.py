@@ -46,9 +46,9 @@ class PoolConfig:
         batch_size: transitions a step, drawn from the pool.
     """
 
-    learning_rate: float = 3e-3
-    n_updates: int = 100
-    batch_size: int = 100
+    learning_rate: float = 1e-2
+    n_updates: int = 50
+    batch_size: int = 200
 
 
 class PoolBonus(nn.Module, abc.ABC):
