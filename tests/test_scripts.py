@@ -163,7 +163,39 @@ def test_expert_records_what_gail_reads(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("script", ["gail.py", "expert.py"])
+def test_vime_leaves_a_complete_folder(tmp_path):
+    done = run("vime.py", *SMALL, "--sparse", "--eta", "0.01", "--target-kl", "0.02", "--total-timesteps", "512",
+               "--run-dir", "a", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "no reward was met in training" in done.stdout
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert summary["env_id"] == "rlgen/SparseHalfCheetah-v0"
+    assert summary["first_reward_steps"] is None
+    settings = json.loads((tmp_path / "a" / "config.json").read_text())["settings"]
+    assert settings["bonus"]["eta"] == 0.01
+    assert settings["learner"]["optimizer"]["target_kl"] == 0.02
+    assert {"bonus_median", "bonus_p90", "bonus_error", "bonus_no_change_error"} <= metrics(tmp_path / "a")[0].keys()
+    assert set(load_checkpoint(tmp_path / "a")[1]) == {"policy", "critic", "reward_model"}
+    assert load_policy(tmp_path / "a").action_space.shape == (6,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sparse", "--env", "Hopper-v4"], "--sparse chooses the environment itself"),
+        (["--algo", "ppo", "--target-kl", "0.1"], "--target-kl is TRPO's"),
+        (["--env", "Nothing-v0"], "Nothing"),
+    ],
+)
+def test_vimes_mistakes_are_one_clear_line(tmp_path, arguments, message):
+    done = run("vime.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("script", ["gail.py", "expert.py", "vime.py"])
 def test_help_explains_every_flag_without_torch(tmp_path, script):
     done = run(script, "--help", cwd=tmp_path)
     assert done.returncode == 0

@@ -1,0 +1,58 @@
+"""Every bonus with both learners."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rlgen import exploration
+from rlgen.data.collect import Collector
+from rlgen.envs import make_vec
+from rlgen.train import train
+
+
+@pytest.mark.parametrize(("algo", "env_id"), [("trpo", "rlgen/SparseCartPoleSwingup-v0"), ("ppo", "CartPole-v1")])
+@pytest.mark.parametrize("name", exploration.BONUSES)
+def test_every_bonus_trains(algo, env_id, name):
+    learner, bonus = exploration.settings(algo, env_id)
+    envs = make_vec(env_id, 4, seed=0)
+    policy, critic, optimizer = learner.build(envs)
+    bonus = replace(bonus, eta=0.5, n_updates=3, pool_size=200)
+    reward = exploration.reward_model(envs, "cpu", exploration.BONUSES[name], bonus)
+    seen = []
+    train(
+        Collector(envs, 32),
+        policy,
+        critic,
+        optimizer,
+        reward,
+        total_timesteps=384,
+        gamma=learner.gamma,
+        gae_lambda=learner.gae_lambda,
+        rng=np.random.default_rng(0),
+        on_iteration=seen.append,
+    )
+    metrics = seen[-1].metrics
+    if name == "none":
+        assert metrics["reward"] == pytest.approx(metrics["env_reward"])
+    else:
+        assert metrics["bonus_reward"] != 0
+    if name not in ("none", "noise"):  # noise is drawn afresh when it is reported
+        assert metrics["reward"] == pytest.approx(metrics["env_reward"] + metrics["bonus_reward"], rel=1e-4)
+
+
+def test_the_reference_is_the_authors_setting():
+    envs = make_vec("rlgen/SparseMountainCar-v0", 2)
+    scaled = exploration.vime_reference(envs, exploration.Bonus())
+    model, network = scaled.bonus, scaled.bonus.network
+    assert not scaled.bounded
+    assert (model.config.n_updates, model.config.batch_size, model.config.learning_rate) == (500, 10, 1e-4)
+    assert model.config.n_data == 50  # the authors' KL / 5 beside the sum over a batch of 10
+    assert network.n_samples == 10
+    assert network.shared_noise
+    assert not network.analytic_output
+    torch.testing.assert_close(network.likelihood_variance, torch.full((2,), 25.0))
+    torch.testing.assert_close(network.layers[0].std, torch.full((32, 4), 0.5))
+    assert float(network.layers[0].mean.std().detach()) == pytest.approx(1.0, abs=0.2)
+    assert not model.coder.predict_change
