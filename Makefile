@@ -3,10 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help gail test bench clean
+.PHONY: help gail vime test bench clean
 
 help:
 	@echo "make gail   set up .venv, then imitate the HalfCheetah-v4 expert"
+	@echo "make vime   set up .venv, then explore the sparse HalfCheetah"
 	@echo "make test   set up .venv, then lint, types, import layers and tests"
 	@echo "make bench  set up .venv, then measure throughput"
 	@echo "make clean  remove .venv and caches"
@@ -24,6 +25,9 @@ $(VENV)/installed-test: $(VENV)/installed
 
 gail: $(VENV)/installed
 	$(BIN)/python scripts/gail.py --env HalfCheetah-v4 --expert expert_data/
+
+vime: $(VENV)/installed
+	$(BIN)/python scripts/vime.py --sparse
 
 test: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +27,9 @@ import pandas as pd
 from cells import hardware, versions
 
 if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from rlgen.nn.policy import Policy
     from rlgen.presets import Imitation, Learner
     from rlgen.train import Iteration
     from rlgen.types import RewardModel
@@ -144,24 +147,23 @@ def stepping(repeats: int, seconds: float) -> pd.DataFrame:
     return pd.concat(tables)
 
 
-def ours(settings: Learner | Imitation, threads: int | None = None) -> Measure:
-    """Whole iterations (collect, reward, update) of one of our learners on HalfCheetah-v4."""
+def whole_iterations(
+    env_id: str,
+    learner: Learner,
+    make_reward: Callable[[gym.vector.VectorEnv, Policy], RewardModel],
+    threads: int | None = None,
+) -> Measure:
+    """Whole iterations (collect, reward, update) of one of our learners."""
     import torch
 
     from rlgen.data.collect import Collector
-    from rlgen.data.demonstrations import load_demonstrations
     from rlgen.envs import make_vec
-    from rlgen.presets import Learner
-    from rlgen.rewards.environment import EnvironmentReward
     from rlgen.train import keep_freed_memory, train
 
     keep_freed_memory()
-    learner = settings if isinstance(settings, Learner) else settings.learner
-    envs = make_vec("HalfCheetah-v4", learner.n_envs, 0, n_threads=threads)
+    envs = make_vec(env_id, learner.n_envs, 0, n_threads=threads)
     policy, critic, optimizer = learner.build(envs)
-    reward_model: RewardModel = EnvironmentReward()
-    if not isinstance(settings, Learner):
-        reward_model = settings.build(envs, policy, load_demonstrations(ROOT / "expert_data", "HalfCheetah-v4", 4))
+    reward_model = make_reward(envs, policy)
     collector = Collector(envs, learner.n_steps)
     per_iteration = learner.n_envs * learner.n_steps
 
@@ -185,6 +187,20 @@ def ours(settings: Learner | Imitation, threads: int | None = None) -> Measure:
         return iterations[-1].env_steps / iterations[-1].wall_seconds
 
     return measure
+
+
+def ours(settings: Learner | Imitation, threads: int | None = None) -> Measure:
+    """A learner on HalfCheetah-v4, with the task's reward or GAIL's."""
+    from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.presets import Learner
+    from rlgen.rewards.environment import EnvironmentReward
+
+    env_id = "HalfCheetah-v4"
+    if isinstance(settings, Learner):
+        return whole_iterations(env_id, settings, lambda envs, policy: EnvironmentReward(), threads)
+    demonstrations = load_demonstrations(ROOT / "expert_data", env_id, 4)
+    build = settings.build
+    return whole_iterations(env_id, settings.learner, lambda envs, policy: build(envs, policy, demonstrations), threads)
 
 
 def sb3(learner: type, n_envs: int, n_steps: int, **settings: object) -> Measure:
@@ -294,6 +310,89 @@ def scaling(repeats: int, seconds: float) -> pd.DataFrame:
     return interleave(rows, raw, repeats).reset_index()
 
 
+def exploration(repeats: int, seconds: float) -> pd.DataFrame:
+    """Whole training with each bonus on the sparse half-cheetah, 10 x 500 steps an iteration."""
+    from rlgen import exploration as presets
+
+    env_id = "rlgen/SparseHalfCheetah-v0"
+    learner, bonus = presets.settings("trpo", env_id)
+    rows = {
+        name: whole_iterations(
+            env_id, learner, lambda envs, policy, make=make: presets.reward_model(envs, "cpu", make, bonus)
+        )
+        for name, make in presets.BONUSES.items()
+    }
+    table = interleave(rows, "none", repeats).reset_index()
+    for name, measure in rows.items():
+        for part, value in measure.parts.items():  # type: ignore[attr-defined]
+            table.loc[table.row == name, f"last iteration, seconds of {part}"] = round(value, 3)
+    return table
+
+
+def information_gain(repeats: int, seconds: float) -> pd.DataFrame:
+    """Information gains a second for a 26-32-20 network and 5,000 transitions, against per-row gradients."""
+    import torch
+    from torch.func import functional_call, grad, vmap
+
+    from rlgen.nn.bayesian import BayesianNetwork
+
+    torch.set_num_threads(CORES)
+    n_rows, width = 5000, 32
+    network = BayesianNetwork(26, 20, (width,))
+    inputs, targets, noise = torch.randn(n_rows, 26), torch.randn(n_rows, 20), torch.randn(n_rows, width)
+    tau2 = network.likelihood_variance.detach()
+
+    class RowLoss(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = network.layers
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor, zeta: torch.Tensor) -> torch.Tensor:
+            hidden, output = self.layers
+            mean, variance, _ = hidden.units(x.expand(1, 1, -1))
+            mean, variance, _ = output.units((mean + variance.sqrt() * zeta).relu())
+            return (((mean - y).square() + variance) / (2 * tau2)).sum()
+
+    loss = RowLoss()
+    parameters = {name: p.detach() for name, p in loss.named_parameters()}
+    stds = [layer.std.detach() for layer in network.layers]
+    slopes = [torch.sigmoid(layer.rho.detach()) for layer in network.layers]
+    curvatures = [c for std, slope in zip(stds, slopes, strict=True) for c in (std**-2, 2 * (slope / std) ** 2)]
+
+    def of_gradients(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        return sum((g.square() / c).flatten(-2).sum(-1) for g, c in zip(gradients, curvatures, strict=True)) / 2
+
+    per_row = grad(lambda p, x, y, zeta: functional_call(loss, p, (x, y, zeta)))
+
+    def with_vmap(chunk: int) -> Callable[[int], torch.Tensor]:
+        mapped = vmap(lambda p, *row: of_gradients(list(per_row(p, *row).values())), (None, 0, 0, 0), chunk_size=chunk)
+        return lambda n: mapped(parameters, inputs[:n], targets[:n], noise[:n])
+
+    def one_by_one(n: int) -> torch.Tensor:
+        weights = list(loss.parameters())
+        rows = zip(inputs[:n], targets[:n], noise[:n], strict=True)
+        return torch.stack([of_gradients(torch.autograd.grad(loss(*row), weights)) for row in rows])
+
+    def rate(gains: Callable[[int], torch.Tensor], n: int) -> Measure:
+        def measure() -> float:
+            done, started = 0, time.perf_counter()
+            while (passed := time.perf_counter() - started) < seconds:
+                gains(n)
+                done += n
+            return done / passed
+
+        return measure
+
+    agree = with_vmap(500)(500)
+    torch.testing.assert_close(agree, one_by_one(500), rtol=1e-3, atol=0)
+    factorised = "rlgen, factorised"
+    rows = {factorised: rate(lambda n: network.information_gain(inputs[:n], targets[:n]), n_rows)}
+    for chunk in (250, 500, 1000, 2500, 5000):
+        rows[f"vmap(grad), chunks of {chunk}"] = rate(with_vmap(chunk), n_rows)
+    rows["one backward pass a row"] = rate(one_by_one, 200)
+    return interleave(rows, factorised, repeats).reset_index()
+
+
 def memory(repeats: int, seconds: float) -> pd.DataFrame:
     """Peak resident memory of GAIL-TRPO with 64 environments and a batch of 50,048, in a fresh process."""
     code = (
@@ -312,7 +411,14 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-SECTIONS = {"stepping": stepping, "training": training, "scaling": scaling, "memory": memory}
+SECTIONS = {
+    "stepping": stepping,
+    "training": training,
+    "exploration": exploration,
+    "information_gain": information_gain,
+    "scaling": scaling,
+    "memory": memory,
+}
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ class BatchedMujocoEnv(BatchedEnv):
         )
         self._warning_counts = self._batch.warning[:, _DIVERGED, 1]
         self._warnings = self._warning_counts.copy()
-        # A simulation of the engine's own batch is its row of state. Writing that is a tenth of the work of a reset there,
+        # A simulation of the engine's own batch is its row of state. Writing that takes a tenth of a reset there,
         # which clears all derived fields before `forward` computes them.
         self._initial = None if self.task.contact_forces else self._batch.state[0].copy()
         low, high = model.actuator_ctrlrange.astype(np.float32).T
