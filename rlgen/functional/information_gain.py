@@ -4,9 +4,9 @@ Notation: a layer with weights N(mu, sigma^2) and inputs x has pre-activations o
 v = sigma^2 x^2. A row's loss reaches the weights through these two alone, so with d_mean = d loss / d gamma and
 d_variance = d loss / d v, d loss / d mu_ji = d_mean_j x_i and d loss / d sigma^2_ji = d_variance_j x_i^2.
 
-How far the sum of gains is from what the exact posterior learns is known for linear regression: with few rows a weight the
-step is long and each weight moves as if it alone had to explain the row, which overestimates several times; with many it is
-1.01 to 1.13 times the exact figure for 4 to 32 weights and rows 150 to 300 (benchmarks/NOTES.md).
+Against the exact posterior of a linear regression the sum of these gains is too large: several times with few rows a
+weight, where steps are long and each weight moves as if it alone had to explain the row; 1.01 to 1.13 times for 4 to 32
+weights and rows 151 to 300 (benchmarks/NOTES.md).
 """
 
 from __future__ import annotations

@@ -1,0 +1,184 @@
+"""VIME beside other bonuses on the sparse tasks: one CSV row a run, then a table and the curves.
+
+python benchmarks/exploration.py --jobs 2
+python benchmarks/exploration.py --envs rlgen/SparseMountainCar-v0 --bonuses none vime --seeds 0 1 2
+
+A row holds the curve too: the mean return of the training episodes (stochastic policy) that ended in each of fifty
+equal parts of the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from cells import Cell, Row, run_cells
+from statistics_of_seeds import interquartile_mean, interval, interval_of_difference
+
+RESULTS = Path(__file__).parent / "results" / "exploration.csv"
+PARTS = 50
+BONUSES = ["none", "noise", "l2", "rnd", "disagreement", "vime-reference", "vime"]
+# Steps of a run, and a return that can be had: the car's goal, else a scripted policy's (tests/envs/test_sparse.py).
+TASKS = {
+    "rlgen/SparseMountainCar-v0": (200_000, 1.0),
+    "rlgen/SparseCartPoleSwingup-v0": (400_000, 433.0),
+    "rlgen/SparseCartPoleSwingupHard-v0": (400_000, 426.0),
+    "rlgen/SparseHalfCheetah-v0": (5_000_000, 208.0),
+}
+
+
+def run(cell: Cell) -> Row:
+    """Train one cell."""
+    import torch
+
+    from rlgen import exploration
+    from rlgen.data.collect import Collector
+    from rlgen.envs import make_vec
+    from rlgen.evaluate import evaluate
+    from rlgen.nn.policy import Actor
+    from rlgen.train import Iteration, train
+
+    torch.set_num_threads(1)
+    torch.manual_seed(cell["seed"])
+    learner, bonus = settings_of(cell)
+    envs = make_vec(cell["env_id"], learner.n_envs, cell["seed"], n_threads=1)
+    policy, critic, optimizer = learner.build(envs)
+    reward = exploration.reward_model(envs, "cpu", exploration.BONUSES[cell["bonus"]], bonus)
+    total = cell["total_timesteps"]
+    returns: list[list[float]] = [[] for _ in range(PARTS)]
+    row: dict[str, Any] = {"first_reward_steps": None, "half_steps": None}
+
+    def note(iteration: Iteration) -> None:
+        returns[min(PARTS * (iteration.env_steps - 1) // total, PARTS - 1)] += iteration.episode_returns
+        if row["first_reward_steps"] is None and iteration.metrics["env_reward_max"] > 0:
+            row["first_reward_steps"] = iteration.env_steps
+        mean = np.mean(iteration.episode_returns) if iteration.episode_returns else 0
+        if row["half_steps"] is None and mean >= TASKS[cell["env_id"]][1] / 2:
+            row["half_steps"] = iteration.env_steps
+        row["wall_seconds"] = round(iteration.wall_seconds, 1)
+        row.update({name: float(f"{iteration.metrics[name]:.4g}") for name in KEPT if name in iteration.metrics})
+
+    train(
+        Collector(envs, learner.n_steps),
+        policy,
+        critic,
+        optimizer,
+        reward,
+        total_timesteps=total,
+        gamma=learner.gamma,
+        gae_lambda=learner.gae_lambda,
+        rng=np.random.default_rng(cell["seed"]),
+        on_iteration=note,
+    )
+    actor = Actor(policy, np.random.default_rng(0))
+    for name, deterministic in (("deterministic", True), ("stochastic", False)):
+        row[f"{name}_return"] = evaluate(actor, cell["env_id"], 20, 10_000, deterministic, n_threads=1).mean
+    row["curve"] = " ".join(f"{np.mean(part):.4g}" if part else "nan" for part in returns)
+    return row
+
+
+KEPT = ("bonus_error", "bonus_no_change_error", "bonus_coverage")
+
+
+def settings_of(cell: Cell) -> tuple[Any, Any]:
+    """Learner and bonus of a cell."""
+    from rlgen import exploration
+
+    learner, bonus = exploration.settings(cell["algo"], cell["env_id"])
+    return learner, bonus if cell["eta"] is None else replace(bonus, eta=cell["eta"])
+
+
+def curves(table: pd.DataFrame) -> pd.DataFrame:
+    """`[run, PARTS]`; a part in which no episode ended has the value before it."""
+    rows = [np.array(curve.split(), np.float64) for curve in table["curve"]]
+    return pd.DataFrame(rows, table.index).ffill(axis=1).fillna(0.0)
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a task and bonus; `last` is the mean return over the last tenth of a run's training episodes."""
+    last = curves(table).iloc[:, -PARTS // 10 :].mean(axis=1)
+    rows = []
+    for (env_id, bonus), group in table.groupby(["env_id", "bonus"], sort=False):
+        values = last[group.index].to_numpy()
+        low, high = interval(values)
+        row = {
+            "env_id": env_id,
+            "bonus": bonus,
+            "seeds": len(group),
+            "met_reward": group["first_reward_steps"].notna().mean(),
+            "first_reward_steps": group["first_reward_steps"].median(),
+            "solved": (values >= TASKS[env_id][1] / 2).mean(),
+            "half_steps": group["half_steps"].median(),
+            "last_iqm": interquartile_mean(values),
+            "last_low": low,
+            "last_high": high,
+        }
+        for other in ("none", "noise"):
+            theirs = last[table.index[(table["env_id"] == env_id) & (table["bonus"] == other)]].to_numpy()
+            if len(theirs) and other != bonus:
+                row[f"over_{other}_low"], row[f"over_{other}_high"] = interval_of_difference(values, theirs)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def plot(table: pd.DataFrame, path: Path) -> None:
+    """Median and interquartile range of the curves, a panel a task."""
+    from matplotlib.figure import Figure
+
+    from rlgen.files import write_atomically
+
+    tasks = list(dict.fromkeys(table["env_id"]))
+    figure = Figure(figsize=(5 * len(tasks), 4), layout="constrained")
+    values = curves(table)
+    for axes, env_id in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        for bonus, group in table[table["env_id"] == env_id].groupby("bonus", sort=False):
+            steps = (np.arange(PARTS) + 1) / PARTS * float(group["total_timesteps"].iloc[0])
+            low, median, high = values.loc[group.index].quantile([0.25, 0.5, 0.75]).to_numpy()
+            (line,) = axes.plot(steps, median, label=bonus)
+            axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.set(title=env_id.removeprefix("rlgen/"), xlabel="environment steps", ylabel="return")
+        axes.grid(alpha=0.3)
+    axes.legend()
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
+
+
+def main() -> None:
+    """Run what is missing, then print the table and draw the curves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--envs", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--bonuses", nargs="+", default=BONUSES, choices=BONUSES)
+    parser.add_argument("--algo", default="trpo", choices=["trpo", "ppo"])
+    parser.add_argument("--eta", type=float, help="weight of the bonus; the preset's unless told")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
+    parser.add_argument("--total-timesteps", type=float, help="the task's unless told")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    cells: list[Cell] = []
+    for env_id in options.envs:
+        for seed in options.seeds:
+            for bonus in options.bonuses:
+                cell: Cell = {
+                    "env_id": env_id,
+                    "bonus": bonus,
+                    "algo": options.algo,
+                    "seed": seed,
+                    "total_timesteps": int(options.total_timesteps or TASKS[env_id][0]),
+                    "eta": options.eta,
+                }
+                learner, of_bonus = settings_of(cell)
+                cells.append(cell | {"settings": str({"learner": asdict(learner), "bonus": asdict(of_bonus)})})
+    table = pd.DataFrame(run_cells(cells, run, options.output, options.jobs)).replace("", np.nan)
+    numbers = ["first_reward_steps", "half_steps", "deterministic_return", "stochastic_return", "total_timesteps"]
+    table[numbers] = table[numbers].astype(float)
+    pd.options.display.width, pd.options.display.max_columns = 250, 30
+    print(summarise(table).round(3).to_string(index=False))
+    plot(table, options.output.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
