@@ -128,14 +128,16 @@ class Imitation:
 
 
 TRPO_LEARNER = Learner(TRPOConfig(), n_steps=64)
-PPO_LEARNER = Learner(PPOConfig(), n_steps=128, log_std_init=-0.5)
+PPO_LEARNER = Learner(PPOConfig(batch_size=256), n_steps=32, log_std_init=-0.5)
+# Fewer and larger steps, for long training: the shipped HalfCheetah expert's.
+_LONG_PPO_LEARNER = Learner(PPOConfig(), n_steps=128, log_std_init=-0.5)
 
 LEARNERS = {"trpo": TRPO_LEARNER, "ppo": PPO_LEARNER}
 
 # An expert is to act well stochastically too, so its noise starts small and its last steps are short.
 EXPERT = {
     "trpo": replace(TRPO_LEARNER, optimizer=TRPOConfig(final_share=0.02), log_std_init=-1.0),
-    "ppo": PPO_LEARNER,
+    "ppo": _LONG_PPO_LEARNER,
 }
 
 # Ho & Ermon's settings, as their published code has them: 2 x 100 tanh networks, 50,000 pairs an iteration, one
@@ -171,7 +173,7 @@ _GAIL = {
             replace(TRPO_LEARNER, optimizer=TRPOConfig(target_kl=0.02, sub_sampling_factor=4, n_critic_updates=5)),
             GAILConfig(),
         ),
-        "ppo": Imitation(PPO_LEARNER, GAILConfig()),
+        "ppo": Imitation(_LONG_PPO_LEARNER, GAILConfig()),
     },
     "paper": {
         "trpo": Imitation(_PAPER_LEARNER, _PAPER_GAIL),
