@@ -3,7 +3,7 @@
 python benchmarks/exploration.py --jobs 2
 python benchmarks/exploration.py --envs rlgen/SparseMountainCar-v0 --bonuses none vime --seeds 0 1 2
 
-A row holds the curve too: the mean return of the training episodes (stochastic policy) that ended in each of fifty
+A row holds the curve too: the mean return of the training episodes (stochastic policy) that ended in each of twenty
 equal parts of the run.
 """
 
@@ -20,7 +20,7 @@ from cells import Cell, Row, run_cells
 from statistics_of_seeds import interquartile_mean, interval, interval_of_difference
 
 RESULTS = Path(__file__).parent / "results" / "exploration.csv"
-PARTS = 50
+PARTS = 20
 BONUSES = ["none", "noise", "l2", "rnd", "disagreement", "vime-reference", "vime"]
 # Steps of a run, and a return that can be had: the car's goal, else a scripted policy's (tests/envs/test_sparse.py).
 TASKS = {
@@ -88,7 +88,8 @@ def settings_of(cell: Cell) -> tuple[Any, Any]:
     """Learner and bonus of a cell."""
     from rlgen import exploration
 
-    learner, bonus = exploration.settings(cell["algo"], cell["env_id"])
+    learner, bonus = exploration.settings(cell["algo"], cell["env_id"], cell["bonus"])
+    learner = replace(learner, total_timesteps=cell["total_timesteps"])
     return learner, bonus if cell["eta"] is None else replace(bonus, eta=cell["eta"])
 
 
@@ -100,7 +101,7 @@ def curves(table: pd.DataFrame) -> pd.DataFrame:
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """One row a task and bonus; `last` is the mean return over the last tenth of a run's training episodes."""
-    last = curves(table).iloc[:, -PARTS // 10 :].mean(axis=1)
+    last = curves(table).iloc[:, -(PARTS // 10) :].mean(axis=1)
     rows = []
     for (env_id, bonus), group in table.groupby(["env_id", "bonus"], sort=False):
         values = last[group.index].to_numpy()

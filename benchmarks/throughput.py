@@ -315,13 +315,13 @@ def exploration(repeats: int, seconds: float) -> pd.DataFrame:
     from rlgen import exploration as presets
 
     env_id = "rlgen/SparseHalfCheetah-v0"
-    learner, bonus = presets.settings("trpo", env_id)
-    rows = {
-        name: whole_iterations(
-            env_id, learner, lambda envs, policy, make=make: presets.reward_model(envs, "cpu", make, bonus)
-        )
-        for name, make in presets.BONUSES.items()
-    }
+
+    def with_bonus(name: str) -> Measure:
+        learner, config = presets.settings("trpo", env_id, name)
+        make = presets.BONUSES[name]
+        return whole_iterations(env_id, learner, lambda envs, policy: presets.reward_model(envs, "cpu", make, config))
+
+    rows = {name: with_bonus(name) for name in presets.BONUSES}
     table = interleave(rows, "none", repeats).reset_index()
     for name, measure in rows.items():
         for part, value in measure.parts.items():  # type: ignore[attr-defined]

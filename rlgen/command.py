@@ -59,7 +59,7 @@ RunFlags = Annotated[RunArguments, tyro.conf.OmitArgPrefixes]
 
 @dataclass
 class Failure:
-    """The exit code of a command that failed: 2 usage, 3 data, 4 files."""
+    """The exit code of a command that failed: 2 usage, 3 data, 4 files, 5 numbers."""
 
     code: int = 0
 
@@ -77,6 +77,9 @@ def describe_failure() -> Iterator[Failure]:
         print(f"error: {error}", file=sys.stderr)
     except (OSError, CheckpointError) as error:
         failure.code = 4
+        print(f"error: {error}", file=sys.stderr)
+    except FloatingPointError as error:
+        failure.code = 5
         print(f"error: {error}", file=sys.stderr)
     except (UsageError, gym.error.Error) as error:
         failure.code = 2

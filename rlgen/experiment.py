@@ -24,7 +24,7 @@ from rlgen.errors import UsageError
 from rlgen.evaluate import Evaluation, evaluate, normalised_score
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.presets import Learner
-from rlgen.run_log import RunLog
+from rlgen.run_log import RunLog, short
 from rlgen.spaces import describe_space
 from rlgen.train import Iteration, keep_freed_memory, train
 from rlgen.types import RewardModel
@@ -237,12 +237,12 @@ def print_summary(summary: dict[str, Any]) -> None:
         print("interrupted before its evaluation ended")
         return
     print(
-        f"return of {summary['episodes']} episodes: deterministic {summary['return_mean']:.0f} +- "
-        f"{summary['return_std']:.0f}, stochastic {summary['stochastic_return_mean']:.0f} +- "
-        f"{summary['stochastic_return_std']:.0f}, random {summary['random_return_mean']:.0f}"
+        f"return of {summary['episodes']} episodes: deterministic {short(summary['return_mean'])} +- "
+        f"{short(summary['return_std'])}, stochastic {short(summary['stochastic_return_mean'])} +- "
+        f"{short(summary['stochastic_return_std'])}, random {short(summary['random_return_mean'])}"
     )
     if summary["normalised_score"] is not None:
         print(
-            f"expert {summary['expert_return_mean']:.0f}: normalised score {summary['normalised_score']:.3f} "
+            f"expert {short(summary['expert_return_mean'])}: normalised score {summary['normalised_score']:.3f} "
             f"deterministic, {summary['stochastic_normalised_score']:.3f} stochastic (0 random, 1 expert)"
         )

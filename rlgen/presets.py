@@ -35,7 +35,7 @@ class Learner:
         log_std_init: initial log standard deviation of a Gaussian policy.
 
     Raises:
-        UsageError: a count is not positive.
+        UsageError: a count is not positive, or gamma or gae_lambda outside [0, 1].
     """
 
     optimizer: TRPOConfig | PPOConfig
@@ -51,6 +51,9 @@ class Learner:
         for name in ("n_steps", "n_envs", "total_timesteps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be in [0, 1]; got {getattr(self, name)}")
 
     def override(self, n_envs: int | None, n_steps: int | None, total_timesteps: int | None) -> Learner:
         """The same with what a command line tells; None leaves a setting."""

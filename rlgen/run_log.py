@@ -100,7 +100,7 @@ class RunLog:
         speed = iteration.env_steps / iteration.wall_seconds
         left = max(self.total_timesteps - iteration.env_steps, 0) / speed
         recent = self.curve[-1][1] if self.curve else float("nan")
-        values = [f"{iteration.env_steps:,}", f"{speed:,.0f}", f"{recent:.0f}"]
+        values = [f"{iteration.env_steps:,}", f"{speed:,.0f}", short(recent)]
         values += [f"{row.get(name, float('nan')):.3g}" for name in self.columns]
         values.append(f"{left // 60:.0f}:{left % 60:02.0f}")
         line = "  ".join(f"{value:>9}" for value in values)
@@ -112,10 +112,17 @@ class RunLog:
 
 
 def _plain(value: Any) -> Any:
-    """A dataclass, path or collection as a JSON value."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    return json.loads(json.dumps(value, default=str))
+    """A dataclass, path or collection, nested as it may be, as a JSON value."""
+
+    def plain(x: Any) -> Any:
+        return dataclasses.asdict(x) if dataclasses.is_dataclass(x) and not isinstance(x, type) else str(x)
+
+    return json.loads(json.dumps(value, default=plain))
+
+
+def short(x: float) -> str:
+    """A return as people read it: 5,412 or 0.42."""
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
 
 
 def provenance() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,6 +89,9 @@ def train(
         gae_lambda: GAE's lambda.
         rng: for the actions.
         on_iteration: called after each iteration.
+
+    Raises:
+        FloatingPointError: a reward or a loss isn't finite.
     """
     scaler = ReturnScaler(collector.envs.num_envs, gamma).to(collector.device)
     per_iteration = collector.n_steps * collector.envs.num_envs
@@ -106,6 +110,12 @@ def train(
         clock.lap("policy")
         metrics = {"reward": rewards.mean(), **metrics, **reward_model.update(steps)}
         policy.normalizer.update(steps.obs)
+        found = {name: float(value) for name, value in metrics.items()}
+        for name in ("reward", "kl", "value_loss"):
+            if not math.isfinite(found.get(name, 0.0)):
+                raise FloatingPointError(
+                    f"iteration {number}: {name} is {found[name]}; training stops, the last checkpoint stands"
+                )
         clock.lap("reward model")
         on_iteration(
             Iteration(
@@ -113,7 +123,7 @@ def train(
                 number * per_iteration,
                 time.perf_counter() - started,
                 rollout.episode_returns,
-                {name: float(value) for name, value in metrics.items()},
+                found,
                 clock.seconds,
             )
         )

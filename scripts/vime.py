@@ -69,9 +69,12 @@ def main() -> int:
         if arguments.sparse and arguments.env is not None:
             raise UsageError(f"--sparse chooses the environment itself; leave out it or --env {arguments.env}")
         env_id = "rlgen/SparseHalfCheetah-v0" if arguments.sparse else arguments.env or "rlgen/SparseMountainCar-v0"
-        learner, bonus = exploration.settings(arguments.algo, env_id)
+        learner, bonus = exploration.settings(arguments.algo, env_id, arguments.bonus)
         learner = arguments.run.override(learner)
         told = {name: value for name, value in vars(arguments).items() if value is not None}
+        for flag, useless in (("eta", ("none",)), ("n_updates", ("none", "noise"))):
+            if flag in told and arguments.bonus in useless:
+                raise UsageError(f"--{flag.replace('_', '-')} has no effect with --bonus {arguments.bonus}")
         bonus = replace(bonus, **{name: told[name] for name in ("eta", "n_updates") if name in told})
         if "gae_lambda" in told:
             learner = replace(learner, gae_lambda=told["gae_lambda"])
@@ -102,7 +105,7 @@ def main() -> int:
         )
         print_summary(result.summary)
         steps = first_reward.facts["first_reward_steps"]
-        print("no reward was met in training" if steps is None else f"first reward within {steps:,} steps")
+        print("no positive reward was met in training" if steps is None else f"first reward within {steps:,} steps")
         return 128 + result.interrupted if result.interrupted else 0
     return failure.code
 

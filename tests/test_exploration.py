@@ -15,7 +15,7 @@ from rlgen.train import train
 @pytest.mark.parametrize(("algo", "env_id"), [("trpo", "rlgen/SparseCartPoleSwingup-v0"), ("ppo", "CartPole-v1")])
 @pytest.mark.parametrize("name", exploration.BONUSES)
 def test_every_bonus_trains(algo, env_id, name):
-    learner, bonus = exploration.settings(algo, env_id)
+    learner, bonus = exploration.settings(algo, env_id, name)
     envs = make_vec(env_id, 4, seed=0)
     policy, critic, optimizer = learner.build(envs)
     bonus = replace(bonus, eta=0.5, n_updates=3, pool_size=200)
@@ -44,7 +44,8 @@ def test_every_bonus_trains(algo, env_id, name):
 
 def test_the_reference_is_the_authors_setting():
     envs = make_vec("rlgen/SparseMountainCar-v0", 2)
-    scaled = exploration.vime_reference(envs, exploration.Bonus())
+    _, config = exploration.settings("trpo", "rlgen/SparseMountainCar-v0", "vime-reference")
+    scaled = exploration.vime_reference(envs, config)
     model, network = scaled.bonus, scaled.bonus.network
     assert not scaled.bounded
     assert (model.config.n_updates, model.config.batch_size, model.config.learning_rate) == (500, 10, 1e-4)

@@ -7,21 +7,19 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import nn
 
 from rlgen.types import Transitions
 
 
 class ReplayPool(nn.Module):
-    """The last `capacity` transitions, on the module's device; its content travels with the module's state.
+    """The last `capacity` transitions, on the module's device; its content is not part of the module's state.
 
     Args:
         capacity: rows; the oldest make room.
         observation_space: a Box.
         action_space: Box or Discrete.
     """
-
-    added: Tensor
 
     def __init__(self, capacity: int, observation_space: spaces.Box, action_space: spaces.Space[Any]) -> None:
         super().__init__()
@@ -32,22 +30,22 @@ class ReplayPool(nn.Module):
         flags = torch.zeros(capacity, dtype=torch.bool)
         empty = Transitions(obs, actions, obs.clone(), torch.zeros(capacity), flags, flags.clone())
         for field in dataclasses.fields(empty):
-            self.register_buffer(field.name, getattr(empty, field.name))
-        self.register_buffer("added", torch.zeros((), dtype=torch.int64))
+            self.register_buffer(field.name, getattr(empty, field.name), persistent=False)
+        self.added = 0
 
     def __len__(self) -> int:
-        return min(int(self.added), self.capacity)
+        return min(self.added, self.capacity)
 
     @torch.no_grad()
     def add(self, transitions: Transitions) -> None:
         """Put in rows of any leading dimensions, in their order."""
         flat = transitions.flatten()[-self.capacity :]
-        rows = (self.added + torch.arange(len(flat.rewards), device=self.added.device)) % self.capacity
+        rows = (self.added + torch.arange(len(flat.rewards), device=flat.rewards.device)) % self.capacity
         for field in dataclasses.fields(flat):
             getattr(self, field.name)[rows] = getattr(flat, field.name)
         self.added += len(rows)
 
     def sample(self, size: int) -> Transitions:
         """`size` rows drawn uniformly with replacement."""
-        rows = torch.randint(len(self), (size,), device=self.added.device)
+        rows = torch.randint(len(self), (size,), device=self.get_buffer("rewards").device)
         return Transitions(*(getattr(self, field.name)[rows] for field in dataclasses.fields(Transitions)))

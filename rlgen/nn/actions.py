@@ -33,8 +33,8 @@ class ActionCoder(nn.Module):
             self.size = self.n_actions
         elif isinstance(action_space, spaces.Box):
             self.size = int(np.prod(action_space.shape))
-            self.register_buffer("low", torch.tensor(action_space.low))
-            self.register_buffer("high", torch.tensor(action_space.high))
+            self.register_buffer("low", torch.tensor(action_space.low, dtype=torch.float32))
+            self.register_buffer("high", torch.tensor(action_space.high, dtype=torch.float32))
         else:
             raise UsageError(f"actions must be Box or Discrete; got {action_space}")
 

@@ -204,7 +204,8 @@ class BayesianNetwork(nn.Module):
             kl_weight: weight of the KL to the prior.
         """
         passes = self._forward(inputs, self.n_samples)
-        for layer, units, d_mean, d_variance in self._backward(passes, targets, 1 / (self.n_samples * len(inputs))):
+        weight = 1 / (len(passes[-1].activation) * len(inputs))
+        for layer, units, d_mean, d_variance in self._backward(passes, targets, weight):
             layer.add_gradient(units, d_mean, d_variance)
         for layer in self._posteriors():
             layer.add_kl_gradient(kl_weight)
@@ -220,8 +221,9 @@ class BayesianNetwork(nn.Module):
 
             KL(q_new || q) ~ 1/2 step_size^2 g^T H^-1 g
 
-        after a natural-gradient step of `step_size` on the row's negative log-likelihood (Houthooft et al. 2016,
-        https://arxiv.org/abs/1605.09674).
+        after a natural-gradient step of `step_size` on the row's negative log-likelihood; an idea of Houthooft et al.
+        (2016, https://arxiv.org/abs/1605.09674); the half follows from the KL's second order. Rows are scored in
+        blocks; with `shared_noise` each block has its own.
 
         Args:
             inputs: `[B, D]`.

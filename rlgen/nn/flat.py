@@ -26,6 +26,21 @@ def flatten_parameters(parameters: Sequence[nn.Parameter]) -> tuple[nn.Parameter
     return flat, gradients
 
 
+def check_views(flat: nn.Parameter, parameters: Sequence[nn.Parameter]) -> None:
+    """Make sure that the vector still is the parameters' storage.
+
+    Raises:
+        RuntimeError: they were moved, copied or replaced since, and learning would change a vector that nobody reads.
+    """
+    first = parameters[0]
+    ours, theirs = (flat.data, flat.grad), (first.data, first.grad)
+    if any(a is None or b is None or a.data_ptr() != b.data_ptr() for a, b in zip(ours, theirs, strict=True)):
+        raise RuntimeError(
+            "a network was moved, copied or had its gradients removed after its optimizer was made; "
+            "put it on its final device first"
+        )
+
+
 def clip_gradient(flat: nn.Parameter, max_norm: float) -> None:
     """Scale the gradient to `max_norm` if it is longer, as `torch.nn.utils.clip_grad_norm_` does in five operations."""
     assert flat.grad is not None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rlgen.functional import tanh_mlp
-from rlgen.nn.flat import clip_gradient, flatten_parameters
+from rlgen.nn.flat import check_views, clip_gradient, flatten_parameters
 from rlgen.nn.policy import Critic
 
 
@@ -37,6 +37,7 @@ class CriticRegression:
             n_epochs: passes over the batch.
             batch_size: rows a step.
         """
+        check_views(self.flat, self.weights)
         self.optimizer.param_groups[0]["lr"] = self.learning_rate
         inputs, targets = self.critic.normalizer(obs), returns.unsqueeze(-1)
         total = torch.zeros((), device=obs.device)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlgen.functional import tanh_mlp
-from rlgen.nn.flat import clip_gradient, flatten_parameters
+from rlgen.nn.flat import check_views, clip_gradient, flatten_parameters
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.advantages import standardize
 from rlgen.optim.critic import explained_variance
@@ -67,6 +67,8 @@ class PPO:
     def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
         """All passes over one batch."""
         config, policy = self.config, self.policy
+        for flat, weights in zip(self.flat, (self.actor_weights, self.critic_weights), strict=True):
+            check_views(flat, weights)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * max(progress_remaining, config.least_share)
         inputs = policy.normalizer(batch.obs)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from rlgen.errors import UsageError
 from rlgen.functional.distributions import Distribution
 from rlgen.functional.trust_region import conjugate_gradient, line_search, tanh_mlp_gauss_newton
 from rlgen.nn.policy import Critic, Policy
@@ -34,6 +35,9 @@ class TRPOConfig:
         n_critic_updates: passes over the batch for the critic.
         batch_size: the critic's minibatch.
         learning_rate: the critic's Adam step.
+
+    Raises:
+        UsageError: `target_kl` is not positive.
     """
 
     target_kl: float = 0.01
@@ -46,6 +50,10 @@ class TRPOConfig:
     n_critic_updates: int = 10
     batch_size: int = 1024
     learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not self.target_kl > 0:
+            raise UsageError(f"target_kl must be above 0; got {self.target_kl}")
 
 
 class TRPO:

@@ -44,9 +44,9 @@ class WeightedSum(nn.Module):
 class MedianScaled(nn.Module):
     """A bonus in units of what is usual: log(1 + b / s), s the mean over the last iterations of their median of b.
 
-    Before its first update it pays nothing, since its bonus knows nothing yet. Ratios of a well-calibrated bonus reach
-    1e6 medians; `bounded` takes the logarithm, without it the ratio itself is paid, as Houthooft et al. (2016,
-    https://arxiv.org/abs/1605.09674) do.
+    Before its first update it pays nothing, since its bonus knows nothing yet. Ratios of a well-calibrated bonus have a
+    heavy tail; `bounded` takes the logarithm, without it the ratio itself is paid, as in the code of Houthooft et al.
+    (2016, https://arxiv.org/abs/1605.09674).
 
     Args:
         bonus: a reward model that is not negative.

@@ -19,7 +19,7 @@ class Disagreement(PoolBonus):
     Args:
         networks: tanh MLPs (`rlgen.nn.mlp.mlp`) with `coder.n_inputs` inputs and `coder.n_targets` outputs.
         coder: what they are given and asked.
-        pool: what they learn from; a step gives each network another part of its minibatch.
+        pool: what they learn from; a step gives each network another part of its minibatch, drawn apart.
         config: how.
     """
 
@@ -28,11 +28,11 @@ class Disagreement(PoolBonus):
     def __init__(
         self, networks: Sequence[nn.Module], coder: DynamicsCoder, pool: ReplayPool, config: PoolConfig | None = None
     ) -> None:
-        super().__init__(nn.ModuleList(networks), coder, pool, config or PoolConfig(batch_size=200 * len(networks)))
+        super().__init__(nn.ModuleList(networks), coder, pool, config or PoolConfig())
 
     def predictions(self, inputs: Tensor) -> Tensor:
         """`[K, B, n_targets]`."""
-        return torch.stack([member(inputs) for member in self.network])
+        return torch.stack([tanh_mlp.forward(inputs, list(member.parameters()))[-1] for member in self.network])
 
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Variance over the networks, mean over the targets' dimensions, `[B]`."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.data.replay import ReplayPool
-from rlgen.nn.flat import flatten_parameters
+from rlgen.nn.flat import check_views, flatten_parameters
 from rlgen.types import Metrics, Transitions
 
 N_TESTED = 500
@@ -67,11 +67,12 @@ class PoolBonus(nn.Module, abc.ABC):
         self.coder = coder
         self.pool = pool
         self.config = config
-        learned = [p for p in network.parameters() if p.requires_grad]
+        self.learned = [p for p in network.parameters() if p.requires_grad]
         # The vector stays the optimizer's alone: it isn't part of the module's state.
-        flat, self.gradients = flatten_parameters(learned)
+        flat, self.gradients = flatten_parameters(self.learned)
         self.optimizer = torch.optim.Adam([flat], config.learning_rate, fused=True)
         self._scored: tuple[Transitions, Tensor] | None = None
+        self.register_load_state_dict_post_hook(lambda module, keys: module._forget())  # type: ignore[operator, union-attr]
 
     @abc.abstractmethod
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class PoolBonus(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def add_gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Add the loss's gradient to the parameters' `.grad`, which are zero; gives the loss, 0-d."""
+        """Put the loss's gradient into the parameters' `.grad`, which are zero; gives the loss, 0-d."""
 
     @abc.abstractmethod
     def test(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -88,18 +89,25 @@ class PoolBonus(nn.Module, abc.ABC):
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonuses `[*B]` by the network as it is."""
-        # What is paid for a rollout is asked for again when its size is noted.
+        # Kept, since what is paid for a rollout is asked for again when its size is noted.
         if self._scored is None or self._scored[0] is not transitions:
             rows = transitions.flatten()
-            scores = self.score(self.coder.inputs(rows), self.coder.targets(rows))
+            # Noise of its own, the same until the next update: a score is a function of the transitions and the state.
+            with torch.random.fork_rng([rows.rewards.device] if rows.rewards.is_cuda else []):
+                torch.manual_seed(self.pool.added)
+                scores = self.score(self.coder.inputs(rows), self.coder.targets(rows))
             self._scored = transitions, scores.view_as(transitions.rewards)
-        return self._scored[1]
+        return self._scored[1].clone()
+
+    def _forget(self) -> None:
+        self._scored = None
 
     @torch.no_grad()
     def update(self, transitions: Transitions) -> Metrics:
         """Test the network on the rollout, put it into the pool, and learn from the pool."""
         rows, size = transitions.flatten(), self.config.batch_size
-        self._scored = None
+        self._forget()
+        check_views(self.optimizer.param_groups[0]["params"][0], self.learned)
         tested = rows[torch.randint(len(rows.rewards), (N_TESTED,), device=rows.rewards.device)]
         metrics = self.test(self.coder.inputs(tested), self.coder.targets(tested)) | dict(self.coder.update(rows))
         self.pool.add(rows)

@@ -12,9 +12,9 @@ from rlgen.rewards.pool_bonus import Coder, PoolBonus, PoolConfig
 class PredictionError(PoolBonus):
     """Pays the mean squared error of a network's prediction of a transition.
 
-    With `rlgen.nn.dynamics.DynamicsCoder` this is the baseline that Houthooft et al. (2016,
-    https://arxiv.org/abs/1605.09674) call L2; with `rlgen.nn.random_features.RandomFeatures` it is Random Network
-    Distillation (Burda et al. 2018, https://arxiv.org/abs/1810.12894).
+    With `rlgen.nn.dynamics.DynamicsCoder` it is the error of the dynamics (L2); with
+    `rlgen.nn.random_features.RandomFeatures` it is Random Network Distillation (Burda et al. 2018,
+    https://arxiv.org/abs/1810.12894).
 
     Args:
         network: a tanh MLP (`rlgen.nn.mlp.mlp`) with `coder.n_inputs` inputs and `coder.n_targets` outputs.
@@ -29,7 +29,7 @@ class PredictionError(PoolBonus):
 
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean over the targets' dimensions, `[B]`."""
-        return (self.network(inputs) - targets).square().mean(-1)
+        return (tanh_mlp.forward(inputs, self.weights)[-1] - targets).square().mean(-1)
 
     def add_gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean squared error's; gives the error."""

@@ -12,6 +12,7 @@ VARIANTS = [
     {"net_arch": (6,)},
     {"net_arch": (6, 5)},
     {"net_arch": ()},
+    {"net_arch": (), "n_samples": 4},
     {"net_arch": (6,), "analytic_output": False},
     {"net_arch": (6, 5), "analytic_output": False, "shared_noise": True, "n_samples": 3},
     {"net_arch": (6,), "n_samples": 4, "learn_likelihood_std": False, "likelihood_std": 5.0},

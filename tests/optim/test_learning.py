@@ -54,3 +54,24 @@ def test_a_seed_gives_the_same_metrics_twice(learner):
     runs = [[i.metrics for i in fit(learner, "Hopper-v4", 4096, seed=4)[1]] for _ in range(2)]
     assert runs[0] == runs[1]
     assert runs[0] != [i.metrics for i in fit(learner, "Hopper-v4", 4096, seed=5)[1]]
+
+
+def test_a_reward_that_is_no_number_ends_training_at_once():
+    class Broken(EnvironmentReward):
+        def __call__(self, transitions):
+            return transitions.rewards * float("nan")
+
+    envs = make_vec("CartPole-v1", 2, 0)
+    policy, critic, optimizer = LEARNERS[0].build(envs)
+    with pytest.raises(FloatingPointError, match="iteration 1: reward is nan"):
+        train(
+            Collector(envs, 16),
+            policy,
+            critic,
+            optimizer,
+            Broken(),
+            total_timesteps=64,
+            gamma=0.99,
+            gae_lambda=0.95,
+            rng=np.random.default_rng(0),
+        )

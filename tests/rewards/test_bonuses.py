@@ -84,6 +84,43 @@ def test_learns_the_usual_and_pays_for_the_unusual(make, actions):
 
 
 @pytest.mark.parametrize("make", BONUSES)
+def test_a_score_is_a_function_of_transitions_and_state(make):
+    torch.manual_seed(0)
+    bonus, other = make(), make()
+    bonus.update(rollout())
+    steps = rollout(seed=1)
+    state = torch.get_rng_state()
+    first = bonus(steps)
+    assert torch.equal(torch.get_rng_state(), state)  # an extra call leaves the training that follows as it is
+    assert torch.equal(bonus(copy.deepcopy(steps)), first)
+    first.mul_(0)
+    assert (bonus(steps) > 0).all()  # what a caller does to its copy is its own affair
+    before = bonus(steps)
+    bonus.update(rollout(seed=2))
+    assert not torch.equal(bonus(steps), before)
+    seen = other(steps)
+    other.load_state_dict(bonus.state_dict())
+    assert not torch.equal(other(steps), seen)
+    assert torch.isfinite(other.update(rollout(seed=3))["error"])
+
+
+@pytest.mark.parametrize("make", BONUSES)
+@pytest.mark.parametrize("part", [copy.deepcopy, lambda bonus: bonus.double().float()])
+def test_a_network_parted_from_its_optimizer_is_told(make, part):
+    bonus = make()
+    bonus.update(rollout())
+    with pytest.raises(RuntimeError, match="put it on its final device first"):
+        part(bonus).update(rollout())
+
+
+def test_actions_of_double_precision_are_taken():
+    wide = spaces.Box(-1, 1, (2,), np.float64)
+    bonus = vime(wide)
+    bonus.update(rollout())
+    assert torch.isfinite(bonus(rollout(seed=1))).all()
+
+
+@pytest.mark.parametrize("make", BONUSES)
 def test_scoring_changes_nothing(make):
     bonus = make()
     bonus.update(rollout())
