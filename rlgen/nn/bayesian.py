@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from rlgen.functional.information_gain import averaged_information, factorised_information, gaussian_kl
 
-ROWS_PER_BLOCK = 1024
+ROWS_PER_BLOCK = 2500
 """Rows whose information gain is worked out at a time: what belongs to a block stays in the cache."""
 
 
@@ -112,9 +112,9 @@ class FactorisedGaussian(nn.Module):
         x, squared, weight_variance = units.saved
         if len(x) > 1:
             return averaged_information(x, d_mean, d_variance, weight_variance)
-        return factorised_information(
-            squared[0], units.variance[0], d_mean.mean(0), d_variance.mean(0), weight_variance
-        )
+        if len(d_mean) > 1:
+            d_mean, d_variance = d_mean.mean(0, keepdim=True), d_variance.mean(0, keepdim=True)
+        return factorised_information(squared[0], units.variance[0], d_mean[0], d_variance[0], weight_variance)
 
     def kl(self) -> Tensor:
         """sum log(prior_std / std) + (std^2 + mean^2) / (2 prior_std^2) - 1/2."""
