@@ -178,7 +178,9 @@ def settings(algo: str, env_id: str, bonus: str) -> tuple[Learner, BonusConfig]:
 
 
 def _of_vime(config: BonusConfig, n_data: float | None) -> VIMEConfig:
-    return VIMEConfig(config.learning_rate, config.n_updates, config.batch_size, n_data)
+    return VIMEConfig(
+        learning_rate=config.learning_rate, n_updates=config.n_updates, batch_size=config.batch_size, n_data=n_data
+    )
 
 
 def _pool(envs: gym.vector.VectorEnv, config: BonusConfig) -> ReplayPool:

@@ -25,7 +25,7 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
     """A vector environment with same-step autoreset, a stream of random numbers and a time limit per environment.
 
     `infos["final_obs"]` is a dense `[n_envs, D]` array, present in steps that end an episode. A subclass simulates: it
-    calls `_open` at the end of its constructor and implements `_simulate` and `_restart`.
+    implements `_build`, `_simulate` and `_restart`.
 
     Attributes:
         tasks: the subclass's tasks by id.
@@ -37,6 +37,7 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
     Args:
         env_id: one of `tasks`.
         n_envs: number of environments.
+        n_threads: of the simulation, where it has any; all processors available to the process unless told.
         max_episode_steps: time limit; the registered one unless told, -1 for none.
         task_arguments: constructor arguments of the task.
 
@@ -48,7 +49,12 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
     tasks: ClassVar[Mapping[str, Any]]
 
     def __init__(
-        self, env_id: str, n_envs: int, max_episode_steps: int | None, task_arguments: Mapping[str, Any]
+        self,
+        env_id: str,
+        n_envs: int,
+        n_threads: int | None = None,
+        max_episode_steps: int | None = None,
+        **task_arguments: Any,
     ) -> None:
         if env_id not in self.tasks:
             raise UsageError(f"no batched task {env_id}; there are {', '.join(self.tasks)}")
@@ -70,14 +76,16 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         self.generators = [seeding.np_random()[0] for _ in range(n_envs)]
         self.elapsed_steps = np.zeros(n_envs, np.int64)
         self._all = np.ones(n_envs, np.bool_)
-
-    def _open(self, action_space: spaces.Box) -> None:
-        """Start every environment, which shows the size of an observation, and set the spaces."""
-        self._obs = self._reset_rows(np.arange(self.num_envs, dtype=np.int32))
-        self.single_action_space = action_space
+        self.single_action_space = self._build(n_threads)
+        # The first observations show their size.
+        self._obs = self._reset_rows(np.arange(n_envs, dtype=np.int32))
         self.single_observation_space = spaces.Box(-np.inf, np.inf, self._obs.shape[1:], np.float64)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    @abstractmethod
+    def _build(self, n_threads: int | None) -> spaces.Box:
+        """Make the simulations of `task`; gives one environment's actions."""
 
     @abstractmethod
     def _simulate(self, actions: Array) -> tuple[Array, Outcome]:

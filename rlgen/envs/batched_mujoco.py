@@ -43,18 +43,10 @@ class BatchedMujocoEnv(BatchedEnv):
     tasks = TASKS | SPARSE_MUJOCO_TASKS
     task: Task
 
-    def __init__(
-        self,
-        env_id: str,
-        n_envs: int,
-        n_threads: int | None = None,
-        max_episode_steps: int | None = None,
-        **task_arguments: Any,
-    ) -> None:
-        super().__init__(env_id, n_envs, max_episode_steps, task_arguments)
+    def _build(self, n_threads: int | None) -> spaces.Box:
         model = _load_model(self.task)
-        n_threads = min(n_threads or available_processors(), n_envs)
-        self._batch: Any = (ContactForceBatch if self.task.contact_forces else Batch)(model, n_envs, n_threads)
+        n_threads = min(n_threads or available_processors(), self.num_envs)
+        self._batch: Any = (ContactForceBatch if self.task.contact_forces else Batch)(model, self.num_envs, n_threads)
         data = mujoco.MjData(model)
         names = [*self.task.derived, *(["cfrc_ext"] if self.task.contact_forces else [])]
         self.sim = Simulations(
@@ -75,7 +67,7 @@ class BatchedMujocoEnv(BatchedEnv):
         # which clears all derived fields before `forward` computes them.
         self._initial = None if self.task.contact_forces else self._batch.state[0].copy()
         low, high = model.actuator_ctrlrange.astype(np.float32).T
-        self._open(spaces.Box(low, high, dtype=np.float32))
+        return spaces.Box(low, high, dtype=np.float32)
 
     def _simulate(self, actions: Array) -> tuple[Array, Outcome]:
         task, sim = self.task, self.sim

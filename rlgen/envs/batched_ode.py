@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,17 +34,9 @@ class BatchedOdeEnv(BatchedEnv):
     tasks = SPARSE_ODE_TASKS
     task: OdeTask
 
-    def __init__(
-        self,
-        env_id: str,
-        n_envs: int,
-        n_threads: int | None = None,
-        max_episode_steps: int | None = None,
-        **task_arguments: Any,
-    ) -> None:
-        super().__init__(env_id, n_envs, max_episode_steps, task_arguments)
+    def _build(self, n_threads: int | None) -> spaces.Box:
         self.state = np.stack([self.task.draw(rng) for rng in self.generators], axis=1)
-        self._open(spaces.Box(-1, 1, (1,), np.float32))
+        return spaces.Box(-1, 1, (1,), np.float32)
 
     def _simulate(self, actions: Array) -> tuple[Array, Outcome]:
         force = self.task.force * np.clip(actions[:, 0].astype(np.float64), -1, 1)
