@@ -15,9 +15,10 @@ OBS = spaces.Box(-np.inf, np.inf, (4,), np.float64)
 ACTIONS = [spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(3)]
 
 
+@pytest.mark.parametrize("max_grad_norm", [0.5, 1e3])
 @pytest.mark.parametrize("ent_coef", [0.0, 0.01])
 @pytest.mark.parametrize("actions", ACTIONS)
-def test_an_update_is_what_autograd_clipping_and_adam_do(actions, ent_coef):
+def test_an_update_is_what_autograd_clipping_and_adam_do(actions, ent_coef, max_grad_norm):
     policy = Policy(OBS, actions, (8, 8), log_std_init=-0.5)
     policy.network[-1].weight.data.normal_()
     critic = Critic(policy.normalizer, (8, 8))
@@ -28,7 +29,7 @@ def test_an_update_is_what_autograd_clipping_and_adam_do(actions, ent_coef):
     with torch.no_grad():
         log_probs = policy(obs).log_prob(sampled) + 0.3 * torch.randn(rows)  # some ratios are clipped
     batch = PolicyBatch(obs, sampled, log_probs, torch.randn(rows), torch.randn(rows), 5 * torch.randn(rows))
-    config = PPOConfig(learning_rate=1e-2, n_epochs=4, batch_size=rows, ent_coef=ent_coef)
+    config = PPOConfig(learning_rate=1e-2, n_epochs=4, batch_size=rows, ent_coef=ent_coef, max_grad_norm=max_grad_norm)
     PPO(policy, critic, config).update(batch)
 
     weights = [list(their_policy.parameters()), list(their_critic.network.parameters())]
@@ -41,8 +42,12 @@ def test_an_update_is_what_autograd_clipping_and_adam_do(actions, ent_coef):
         adam.zero_grad()
         loss.backward()
         for group in weights:
-            torch.nn.utils.clip_grad_norm_(group, 0.5)
+            torch.nn.utils.clip_grad_norm_(group, max_grad_norm)
         adam.step()
     for ours, theirs in ((policy, their_policy), (critic, their_critic)):
         for name, tensor in ours.state_dict().items():
             torch.testing.assert_close(tensor, theirs.state_dict()[name], rtol=1e-4, atol=1e-5)
+    # Adam doesn't see a gradient's scale, so the last one is compared itself.
+    ours = [*policy.parameters(), *critic.network.parameters()]
+    for parameter, theirs in zip(ours, [p for group in weights for p in group], strict=True):
+        torch.testing.assert_close(parameter.grad, theirs.grad, rtol=1e-3, atol=1e-4)
