@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,3 +103,20 @@ def step_count(text: str | None) -> int | None:
     if not (1 <= steps < 1e15 and steps == int(steps)):
         raise UsageError(f"--total-timesteps must be a positive whole number such as 3000000, 3e6 or 3M; got {text!r}")
     return int(steps)
+
+
+def environment_id(text: str) -> str:
+    """The id in `Id` or `module:Id`, gymnasium's notation for a module that registers it, which is imported.
+
+    Only for what a person types: an id that stands in a file is never imported (`rlgen.make_vec` refuses it).
+
+    Raises:
+        UsageError: there is no such module.
+    """
+    module, _, env_id = text.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UsageError(f"--env {text}: cannot import {module}: {error}") from None
+    return env_id

@@ -13,7 +13,7 @@ from typing import Literal
 
 import tyro
 
-from rlgen.command import RunArguments, RunFlags, describe_failure
+from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def main() -> int:
     from rlgen.rewards.environment import EnvironmentReward
 
     with describe_failure() as failure:
-        folder = arguments.output / arguments.env
+        env_id = environment_id(arguments.env)
+        folder = arguments.output / env_id
         if arguments.n_episodes < 1:
             raise UsageError(f"--n-episodes must be at least 1; got {arguments.n_episodes}")
         if (folder / "manifest.json").exists() and not arguments.overwrite:
@@ -63,13 +64,13 @@ def main() -> int:
         if arguments.log_std_init is not None:
             learner = replace(learner, log_std_init=arguments.log_std_init)
         result = run(
-            env_id=arguments.env,
+            env_id=env_id,
             learner=learner,
             make_reward=lambda envs, policy: EnvironmentReward(),
             algorithm=arguments.algo,
             reward="environment",
             config={"arguments": arguments, "settings": learner},
-            run_dir=arguments.run.folder(arguments.env, arguments.algo),
+            run_dir=arguments.run.folder(env_id, arguments.algo),
             columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
             seed=arguments.run.seed,
             device=arguments.run.device,
@@ -79,12 +80,12 @@ def main() -> int:
         print_summary(result.summary)
         if result.interrupted:
             return 128 + result.interrupted
-        envs = make_vec(arguments.env, arguments.n_episodes)
+        envs = make_vec(env_id, arguments.n_episodes)
         actor = Actor(result.policy, np.random.default_rng(arguments.run.seed + 1))
         episodes = run_episodes(actor, envs, arguments.deterministic, seed=arguments.run.seed + 20_000)
         save_demonstrations(
             folder,
-            env_id=arguments.env,
+            env_id=env_id,
             observation_space=envs.single_observation_space,
             action_space=envs.single_action_space,
             episodes=episodes,

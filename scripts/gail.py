@@ -12,7 +12,7 @@ from typing import Literal
 
 import tyro
 
-from rlgen.command import RunArguments, RunFlags, describe_failure
+from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,17 @@ def main() -> int:
     from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
 
     with describe_failure() as failure:
+        env_id = environment_id(arguments.env)
         demonstrations = load_demonstrations(
             arguments.expert,
-            arguments.env,
+            env_id,
             arguments.n_trajectories,
             arguments.subsample,
             seed=arguments.run.seed,
             include_failed=arguments.include_failed,
         )
         print(demonstrations, flush=True)
-        preset = presets.imitation(arguments.preset, arguments.algo, arguments.env)
+        preset = presets.imitation(arguments.preset, arguments.algo, env_id)
         learner = arguments.run.override(preset.learner)
         told = {name: value for name, value in vars(arguments).items() if value is not None}
         of_gail = {name: told[name] for name in GAIL_FLAGS if name in told}
@@ -85,13 +86,13 @@ def main() -> int:
         rewards = {"softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit, "constant": None}
 
         result = run(
-            env_id=arguments.env,
+            env_id=env_id,
             learner=learner,
             make_reward=lambda envs, policy: settings.build(envs, policy, demonstrations, rewards[arguments.reward]),
             algorithm=f"gail-{arguments.algo}",
             reward=arguments.reward,
             config={"arguments": arguments, "settings": settings, "demonstrations": demonstrations.sha256},
-            run_dir=arguments.run.folder(arguments.env, f"gail-{arguments.algo}"),
+            run_dir=arguments.run.folder(env_id, f"gail-{arguments.algo}"),
             columns={
                 "discriminator_accuracy_policy": "D(policy)",
                 "discriminator_accuracy_expert": "D(expert)",

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import tyro
 
-from rlgen.command import RunArguments, RunFlags, describe_failure
-
-if TYPE_CHECKING:
-    from rlgen.train import Iteration
+from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,8 @@ class Arguments:
     """Train with the task's reward and an exploration bonus. The default is VIME with TRPO on sparse MountainCar."""
 
     env: str | None = None
-    """Gymnasium id, with its version; sparse MountainCar unless told."""
+    """Gymnasium id, with its version; sparse MountainCar unless told. As module:id the module is imported first, as in
+    gymnasium_robotics:PointMaze_UMaze-v3."""
     sparse: bool = False
     """The sparse HalfCheetah: a reward only beyond five metres. Short for --env rlgen/SparseHalfCheetah-v0."""
     bonus: Literal["vime", "vime-reference", "l2", "rnd", "disagreement", "noise", "none"] = "vime"
@@ -36,23 +34,11 @@ class Arguments:
     """Adam steps an iteration of the network behind the bonus."""
     target_kl: float | None = None
     """Bound of TRPO's KL in nats."""
+    gamma: float | None = None
+    """Discount; 1 / (1 - gamma) steps should span the way to the reward."""
     gae_lambda: float | None = None
     """GAE's lambda."""
     run: RunFlags = field(default_factory=RunArguments)
-
-
-class FirstReward:
-    """Notes when the task's reward was first met; `facts` goes into the summary."""
-
-    def __init__(self) -> None:
-        self.facts: dict[str, Any] = {"first_reward_steps": None, "first_reward_seconds": None}
-
-    def __call__(self, iteration: Iteration) -> None:
-        """Look at one iteration."""
-        if self.facts["first_reward_steps"] is None and iteration.metrics["env_reward_max"] > 0:
-            self.facts.update(
-                first_reward_steps=iteration.env_steps, first_reward_seconds=round(iteration.wall_seconds, 2)
-            )
 
 
 def main() -> int:
@@ -68,7 +54,8 @@ def main() -> int:
     with describe_failure() as failure:
         if arguments.sparse and arguments.env is not None:
             raise UsageError(f"--sparse chooses the environment itself; leave out it or --env {arguments.env}")
-        env_id = "rlgen/SparseHalfCheetah-v0" if arguments.sparse else arguments.env or "rlgen/SparseMountainCar-v0"
+        told_env = "rlgen/SparseHalfCheetah-v0" if arguments.sparse else arguments.env
+        env_id = environment_id(told_env or "rlgen/SparseMountainCar-v0")
         learner, bonus = exploration.settings(arguments.algo, env_id, arguments.bonus)
         learner = arguments.run.override(learner)
         told = {name: value for name, value in vars(arguments).items() if value is not None}
@@ -76,14 +63,13 @@ def main() -> int:
             if flag in told and arguments.bonus in useless:
                 raise UsageError(f"--{flag.replace('_', '-')} has no effect with --bonus {arguments.bonus}")
         bonus = replace(bonus, **{name: told[name] for name in ("eta", "n_updates") if name in told})
-        if "gae_lambda" in told:
-            learner = replace(learner, gae_lambda=told["gae_lambda"])
+        learner = replace(learner, **{name: told[name] for name in ("gamma", "gae_lambda") if name in told})
         if "target_kl" in told:
             if not isinstance(learner.optimizer, TRPOConfig):
                 raise UsageError("--target-kl is TRPO's; leave it out with --algo ppo")
             learner = replace(learner, optimizer=replace(learner.optimizer, target_kl=told["target_kl"]))
 
-        first_reward = FirstReward()
+        milestones = exploration.Milestones(env_id)
         name = f"{arguments.bonus}-{arguments.algo}"
         result = run(
             env_id=env_id,
@@ -100,11 +86,11 @@ def main() -> int:
             device=arguments.run.device,
             threads=arguments.run.threads,
             eval_episodes=arguments.run.eval_episodes,
-            facts=first_reward.facts,
-            on_iteration=first_reward,
+            facts=milestones.facts,
+            on_iteration=milestones,
         )
         print_summary(result.summary)
-        steps = first_reward.facts["first_reward_steps"]
+        steps = milestones.facts["first_reward_steps"]
         print("no positive reward was met in training" if steps is None else f"first reward within {steps:,} steps")
         return 128 + result.interrupted if result.interrupted else 0
     return failure.code

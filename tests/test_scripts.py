@@ -179,9 +179,18 @@ def test_vime_leaves_a_complete_folder(tmp_path):
     assert load_policy(tmp_path / "a").action_space.shape == (6,)
 
 
+def test_vime_takes_a_task_of_another_package(tmp_path):
+    done = run("vime.py", *SMALL, "--env", "gymnasium_robotics:PointMaze_UMaze-v3", "--bonus", "rnd",
+               "--total-timesteps", "512", "--run-dir", "a", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "a" / "summary.json").read_text())["env_id"] == "PointMaze_UMaze-v3"
+    assert load_policy(tmp_path / "a").normalizer.mean.shape == (8,)  # position and speed, and both goals
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--env", "no_such_module:Hopper-v4"], "cannot import no_such_module"),
         (["--sparse", "--env", "Hopper-v4"], "--sparse chooses the environment itself"),
         (["--algo", "ppo", "--target-kl", "0.1"], "--target-kl is TRPO's"),
         (["--env", "Nothing-v0"], "Nothing"),

@@ -8,13 +8,13 @@ from rlgen.envs.batched import BatchedEnv, SingleEnv
 from rlgen.envs.batched_mujoco import BatchedMujocoEnv
 from rlgen.envs.batched_ode import BatchedOdeEnv
 from rlgen.envs.make import make_vec
+from rlgen.envs.ode_tasks import ODE_TASKS
 from rlgen.envs.sparse_mujoco import SPARSE_MUJOCO_TASKS
-from rlgen.envs.sparse_ode import SPARSE_ODE_TASKS
 from rlgen.envs.tasks import TASKS
 
-__all__ = ["SPARSE_TASKS", "TASKS", "BatchedEnv", "BatchedMujocoEnv", "BatchedOdeEnv", "make_vec"]
+__all__ = ["EXPLORATION_TASKS", "TASKS", "BatchedEnv", "BatchedMujocoEnv", "BatchedOdeEnv", "make_vec"]
 
-SPARSE_TASKS = SPARSE_ODE_TASKS | SPARSE_MUJOCO_TASKS
+EXPLORATION_TASKS = ODE_TASKS | SPARSE_MUJOCO_TASKS
 
 
 def _vector(env_class: type[BatchedEnv], env_id: str) -> _Callable[..., BatchedEnv]:
@@ -35,11 +35,12 @@ for _env_id in TASKS:
     # gymnasium.make_vec("rlgen/HalfCheetah-v4", 64) for people who use none of our learners.
     _gymnasium.register(f"rlgen/{_env_id}", vector_entry_point=_vector(BatchedMujocoEnv, _env_id))
 
-for _env_class, _env_ids in ((BatchedOdeEnv, SPARSE_ODE_TASKS), (BatchedMujocoEnv, SPARSE_MUJOCO_TASKS)):
-    for _env_id in _env_ids:
-        _gymnasium.register(
-            _env_id,
-            entry_point=_single(_env_class, _env_id),
-            vector_entry_point=_vector(_env_class, _env_id),
-            max_episode_steps=500,
-        )
+for _env_id, _task in EXPLORATION_TASKS.items():
+    _env_class = BatchedOdeEnv if _env_id in ODE_TASKS else BatchedMujocoEnv
+    _gymnasium.register(
+        _env_id,
+        entry_point=_single(_env_class, _env_id),
+        vector_entry_point=_vector(_env_class, _env_id),
+        max_episode_steps=500,
+        reward_threshold=_task.reachable_return,
+    )

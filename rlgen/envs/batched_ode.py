@@ -9,7 +9,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from rlgen.envs.batched import BatchedEnv
-from rlgen.envs.sparse_ode import SPARSE_ODE_TASKS, OdeTask
+from rlgen.envs.ode_tasks import ODE_TASKS, OdeTask
 from rlgen.envs.tasks import Array, Outcome
 
 
@@ -31,7 +31,7 @@ class BatchedOdeEnv(BatchedEnv):
         UsageError: an argument that the task doesn't have.
     """
 
-    tasks = SPARSE_ODE_TASKS
+    tasks = ODE_TASKS
     task: OdeTask
 
     def _build(self, n_threads: int | None) -> spaces.Box:

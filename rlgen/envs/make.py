@@ -20,6 +20,8 @@ def make_vec(
 ) -> gym.vector.VectorEnv[Any, Any, Any]:
     """A vector environment with same-step autoreset: batched where the task is one of ours, else gymnasium's.
 
+    Observations that are not a Box, such as a maze's dict of position and goal, are flattened into one.
+
     Which it is stands in the logger "rlgen" and in the class: `BatchedMujocoEnv`, `BatchedOdeEnv` or
     `gymnasium.vector.SyncVectorEnv`.
 
@@ -44,7 +46,18 @@ def make_vec(
         envs = BatchedOdeEnv(env_id, n_envs, n_threads, **env_arguments)
     else:
         same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        envs = gym.make_vec(env_id, n_envs, "sync", vector_kwargs=same_step, **env_arguments)
+        envs = gym.make_vec(
+            env_id,
+            n_envs,
+            "sync",
+            vector_kwargs=same_step,
+            wrappers=[_boxed],  # type: ignore[list-item]
+            **env_arguments,
+        )
     _log.info("%s: %d environments by %s", env_id, n_envs, type(envs).__name__)
     envs.reset(seed=seed)
     return envs
+
+
+def _boxed(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    return env if isinstance(env.observation_space, gym.spaces.Box) else gym.wrappers.FlattenObservation(env)

@@ -47,8 +47,8 @@ class PoolConfig:
     """
 
     learning_rate: float = 1e-2
-    n_updates: int = 50
-    batch_size: int = 200
+    n_updates: int = 20
+    batch_size: int = 250
 
 
 class PoolBonus(nn.Module, abc.ABC):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from rlgen.envs import SPARSE_TASKS, BatchedMujocoEnv, BatchedOdeEnv, make_vec
+from rlgen.envs import EXPLORATION_TASKS, BatchedMujocoEnv, BatchedOdeEnv, make_vec
 from rlgen.envs.batched_ode import runge_kutta
-from rlgen.envs.sparse_ode import SparseCartPoleSwingup, SparseMountainCar
+from rlgen.envs.ode_tasks import SparseCartPoleSwingup, SparseMountainCar
 from rlgen.errors import UsageError
 
 CAR, SWINGUP, HARD = (f"rlgen/Sparse{name}-v0" for name in ("MountainCar", "CartPoleSwingup", "CartPoleSwingupHard"))
@@ -66,11 +66,25 @@ def test_bang_bang_climbs_the_hill():
     assert terminated.all()
     assert 65 <= lengths.mean() <= 80
     assert lengths.max() <= 85
+    assert gym.spec(CAR).reward_threshold == 1
+
+
+def test_the_dense_hill_pays_height():
+    sparse, dense = (make_vec(env_id, 20, seed=0) for env_id in (CAR, "rlgen/DenseMountainCar-v0"))
+    obs, _ = sparse.reset(seed=0)
+    dense.reset(seed=0)
+    for _ in range(60):
+        obs, _, goal, _, infos = sparse.step(np.where(obs[:, 1:] >= 0, 1, -1).astype(np.float32))
+        theirs, rewards, terminated, _, _ = dense.step(np.where(dense.state[1, :, None] >= 0, 1, -1).astype(np.float32))
+        after = np.where(goal, infos["final_obs"][:, 0] if goal.any() else 0, obs[:, 0])
+        np.testing.assert_allclose(rewards, -1 + (1 - np.cos(np.pi / 2 * after)))
+        np.testing.assert_array_equal(obs, theirs)
+        np.testing.assert_array_equal(goal, terminated)
 
 
 @pytest.mark.parametrize("env_id", [SWINGUP, HARD])
 def test_pumping_and_catching_swings_up_and_stays(env_id):
-    task = SPARSE_TASKS[env_id]()
+    task = EXPLORATION_TASKS[env_id]()
 
     def policy(obs, t):
         if env_id == HARD:
@@ -87,6 +101,7 @@ def test_pumping_and_catching_swings_up_and_stays(env_id):
     returns, _, terminated = first_episodes(env_id, 20, policy)
     assert not terminated.any()
     assert returns.min() > 400
+    assert returns.mean() == pytest.approx(gym.spec(env_id).reward_threshold, rel=0.02)
 
 
 def test_a_scripted_gait_runs_past_five_metres():
@@ -94,6 +109,7 @@ def test_a_scripted_gait_runs_past_five_metres():
     gait = [np.clip(offset + amplitude * np.sin(0.2 * t + np.array([1, 4, 2.5, 4, 4, 4])), -1, 1) for t in range(500)]
     returns, _, terminated = first_episodes(CHEETAH, 4, lambda obs, t: np.tile(gait[t], (4, 1)))
     assert returns.min() > 150
+    assert returns.mean() == pytest.approx(gym.spec(CHEETAH).reward_threshold, rel=0.05)
     assert not terminated.any()
 
 
@@ -280,7 +296,7 @@ def test_sensors_and_catches_beside_a_loop():
 # Gymnasium's rules.
 
 
-@pytest.mark.parametrize("env_id", SPARSE_TASKS)
+@pytest.mark.parametrize("env_id", EXPLORATION_TASKS)
 def test_gymnasiums_checker(env_id):
     check_env(gym.make(env_id, disable_env_checker=True).unwrapped)
 
@@ -339,7 +355,7 @@ def test_a_goal_reached_on_the_last_step_is_both_terminated_and_truncated():
     assert bang_bang(length - 1) == (length - 1, 0, False, True)
 
 
-@pytest.mark.parametrize("env_id", SPARSE_TASKS)
+@pytest.mark.parametrize("env_id", EXPLORATION_TASKS)
 def test_the_seed_fixes_everything(env_id):
     def rollout(seed):
         envs = make_vec(env_id, 3, seed=seed, max_episode_steps=8)
@@ -358,7 +374,7 @@ def test_made_in_every_way(caplog):
         assert isinstance(make_vec(GATHER, 2, seed=0, n_threads=1), BatchedMujocoEnv)
     assert f"{CAR}: 2 environments by BatchedOdeEnv" in caplog.text
     assert f"{GATHER}: 2 environments by BatchedMujocoEnv" in caplog.text
-    for env_id in SPARSE_TASKS:
+    for env_id in EXPLORATION_TASKS:
         envs = gym.make_vec(env_id, num_envs=2)
         assert type(envs) is type(make_vec(env_id, 2))
         assert envs.max_episode_steps == gym.spec(env_id).max_episode_steps == 500

@@ -1,8 +1,9 @@
-"""Sparse exploration tasks of classic control (Houthooft et al. 2016), as differential equations of many rows at once.
+"""Exploration tasks of classic control (Houthooft et al. 2016), as differential equations of many rows at once.
 
-The originals run on Box2D inside rllab; here the same bodies, forces and rewards are equations of motion. As there, an
-action in [-1, 1] is scaled to the force, gravity is 10 m/s^2 and a control step 0.05 s. States are component first,
-`[D, n]`, so that `x, v = state` reads as in the equations and each component is contiguous.
+All are sparse but `DenseMountainCar`. The originals run on Box2D inside rllab; here the same bodies, forces and rewards
+are equations of motion. As there, an action in [-1, 1] is scaled to the force, gravity is 10 m/s^2 and a control step
+0.05 s. States are component first, `[D, n]`, so that `x, v = state` reads as in the equations and each component is
+contiguous.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ class OdeTask:
     Attributes:
         force: newtons at action 1.
         dt: seconds of a control step, over which the force is constant.
+        reachable_return: of a sparse task: what a scripted policy gets in 500 steps.
     """
 
     force: float = 1.0
     dt: ClassVar[float] = 0.05
+    reachable_return: ClassVar[float | None] = None
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Array:
@@ -63,6 +66,7 @@ class SparseMountainCar(OdeTask):
             the reward.
     """
 
+    reachable_return: ClassVar[float | None] = 1.0
     mass: ClassVar[float] = 0.4  # kg
     damping: float = 0.65
 
@@ -91,6 +95,17 @@ class SparseMountainCar(OdeTask):
 
 
 @dataclass(frozen=True)
+class DenseMountainCar(SparseMountainCar):
+    """The same car, paid -1 + y a step, y = 1 - cos(pi x / 2) its height in m."""
+
+    reachable_return: ClassVar[float | None] = None
+
+    def outcome(self, state: Array) -> tuple[Array, Array]:
+        _, goal = super().outcome(state)
+        return -np.cos(np.pi / 2 * state[0]), goal
+
+
+@dataclass(frozen=True)
 class SparseCartPoleSwingup(OdeTask):
     """A pole to be swung up by its cart, paid 1 a step while cos(theta) > 0.8.
 
@@ -106,6 +121,7 @@ class SparseCartPoleSwingup(OdeTask):
     """
 
     force: float = 10.0
+    reachable_return: ClassVar[float | None] = 454.0
     cart_mass: ClassVar[float] = 1.0  # kg
     pole_mass: ClassVar[float] = 0.1  # kg
     to_centre: ClassVar[float] = 0.5  # m
@@ -143,6 +159,7 @@ class SparseCartPoleSwingupHard(SparseCartPoleSwingup):
     """
 
     force: float = 5.0
+    reachable_return: ClassVar[float | None] = 426.0
 
     def draw(self, rng: np.random.Generator) -> Array:
         return np.array([0, 0, np.pi + rng.uniform(-0.05, 0.05), 0])
@@ -152,8 +169,9 @@ class SparseCartPoleSwingupHard(SparseCartPoleSwingup):
         return np.array((x, velocity, np.cos(theta), np.sin(theta), spin)).T
 
 
-SPARSE_ODE_TASKS: dict[str, type[OdeTask]] = {
+ODE_TASKS: dict[str, type[OdeTask]] = {
     "rlgen/SparseMountainCar-v0": SparseMountainCar,
+    "rlgen/DenseMountainCar-v0": DenseMountainCar,
     "rlgen/SparseCartPoleSwingup-v0": SparseCartPoleSwingup,
     "rlgen/SparseCartPoleSwingupHard-v0": SparseCartPoleSwingupHard,
 }
