@@ -311,7 +311,7 @@ def scaling(repeats: int, seconds: float) -> pd.DataFrame:
 
 
 def exploration(repeats: int, seconds: float) -> pd.DataFrame:
-    """Whole training with each bonus on the sparse half-cheetah, 10 x 500 steps an iteration."""
+    """Whole training with each bonus on the sparse half-cheetah, 5,000 steps an iteration."""
     from rlgen import exploration as presets
 
     env_id = "rlgen/SparseHalfCheetah-v0"

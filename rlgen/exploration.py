@@ -198,7 +198,7 @@ _TASKS = {
 # By bonus: how the network learns. The reference is the authors' code; five members share a minibatch.
 _LEARNING = {
     "vime-reference": PoolConfig(learning_rate=1e-4, n_updates=500, batch_size=10),
-    "disagreement": PoolConfig(batch_size=1250),
+    "disagreement": PoolConfig(batch_size=2500),
 }
 
 

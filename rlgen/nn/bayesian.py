@@ -279,7 +279,7 @@ class BayesianNetwork(nn.Module):
         yield output.posterior, output.units, d_mean, d_variance
         for above, below in itertools.pairwise(reversed(passes)):
             d_mean = above.posterior.input_gradient(above.units, d_mean, d_variance)
-            d_mean = d_mean.mul_(below.activation > 0)
+            d_mean = torch.ops.aten.threshold_backward(d_mean, below.activation, 0)  # ReLU's, in one operation
             d_variance = below.d_variance(d_mean)
             yield below.posterior, below.units, d_mean, d_variance
 

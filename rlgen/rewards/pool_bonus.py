@@ -13,7 +13,7 @@ from rlgen.data.replay import ReplayPool
 from rlgen.nn.flat import check_views, flatten_parameters
 from rlgen.types import Metrics, Transitions
 
-N_TESTED = 500
+N_TESTED = 250
 """Transitions of a rollout that the network is tested on before it learns."""
 
 
@@ -47,8 +47,8 @@ class PoolConfig:
     """
 
     learning_rate: float = 1e-2
-    n_updates: int = 20
-    batch_size: int = 250
+    n_updates: int = 10
+    batch_size: int = 500
 
 
 class PoolBonus(nn.Module, abc.ABC):
