@@ -30,11 +30,15 @@ def factorised_information(
         squared_inputs: x^2, `[B, n]`.
         variance: v, `[B, m]`.
         d_mean: `[B, m]`.
-        d_variance: `[B, m]`.
+        d_variance: `[B, m]`; `[1, m]` where it is the same for all rows, and the product is one with a vector.
         weight_variance: sigma^2, `[m, n]`.
     """
+    of_mean = d_mean.square().mul_(variance)
+    if len(d_variance) == 1:
+        summed = d_variance.square() @ weight_variance.square()
+        return of_mean.sum(-1).addmv_(squared_inputs.square(), summed[0], alpha=2)
     fourth = squared_inputs.square() @ weight_variance.square().t()
-    return (d_mean.square() * variance).addcmul_(d_variance.square(), fourth, value=2).sum(-1)
+    return of_mean.addcmul_(d_variance.square(), fourth, value=2).sum(-1)
 
 
 def averaged_information(inputs: Tensor, d_mean: Tensor, d_variance: Tensor, weight_variance: Tensor) -> Tensor:
@@ -45,7 +49,7 @@ def averaged_information(inputs: Tensor, d_mean: Tensor, d_variance: Tensor, wei
     Args:
         inputs: x, `[S, B, n]`.
         d_mean: `[S, B, m]`.
-        d_variance: `[S, B, m]`.
+        d_variance: `[S, B, m]`, or `[S, 1, m]`.
         weight_variance: sigma^2, `[m, n]`.
     """
     n_samples = len(inputs)
@@ -54,7 +58,7 @@ def averaged_information(inputs: Tensor, d_mean: Tensor, d_variance: Tensor, wei
         return torch.einsum("sbm,sbn->bmn", outputs, inputs) / n_samples
 
     of_mean = gradient(d_mean, inputs).square() * weight_variance
-    of_variance = gradient(d_variance, inputs.square()).square() * weight_variance.square()
+    of_variance = gradient(d_variance.expand_as(d_mean), inputs.square()).square() * weight_variance.square()
     return (of_mean + 2 * of_variance).sum((-2, -1))
 
 

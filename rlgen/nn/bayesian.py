@@ -35,7 +35,8 @@ class WeightPosterior(Protocol):
     """The distribution of one layer's weights: what a network needs of it. Another posterior is another such class.
 
     Losses reach the weights through the pre-activations' mean and variance, so gradients come as `d_mean` and
-    `d_variance`, `[S, B, m]`, the derivatives of each row's loss in the two.
+    `d_variance`, `[S, B, m]`, the derivatives of each row's loss in the two. `d_variance` is `[S, 1, m]` where all rows
+    have the same, as at an output that is integrated out.
     """
 
     def units(self, inputs: Tensor) -> Units:
@@ -256,8 +257,7 @@ class BayesianNetwork(nn.Module):
                 passes.append(_Pass(layer, units, units.variance, units.mean))
                 break
             rows = 1 if self.shared_noise else len(inputs)
-            shape = (n_samples, rows, units.mean.shape[-1])
-            noise = torch.randn(shape, dtype=inputs.dtype, device=inputs.device)
+            noise = standard_noise(n_samples, rows, units.mean)
             std = units.variance.sqrt()
             activation = torch.addcmul(units.mean, std, noise)
             passes.append(_Pass(layer, units, noise / std, activation))
@@ -275,7 +275,7 @@ class BayesianNetwork(nn.Module):
         """Each layer with d_mean and d_variance of the weighted negative log-likelihoods, from the output down."""
         output, precision = passes[-1], weight / self.likelihood_variance
         d_mean = (output.activation - targets).mul_(precision)
-        d_variance = (0.5 * precision).expand_as(d_mean) if self.analytic_output else output.d_variance(d_mean)
+        d_variance = (0.5 * precision).expand(1, 1, -1) if self.analytic_output else output.d_variance(d_mean)
         yield output.posterior, output.units, d_mean, d_variance
         for above, below in itertools.pairwise(reversed(passes)):
             d_mean = above.posterior.input_gradient(above.units, d_mean, d_variance)
@@ -297,6 +297,15 @@ class _Pass(NamedTuple):
         return (d_activation * self.noise_over_std).mul_(0.5)
 
 
+def standard_noise(n_samples: int, n_rows: int, like: Tensor) -> Tensor:
+    """N(0, 1) for each unit, `[S, B, m]`; the second half of the rows has the first's with the other sign.
+
+    A row is scored by its own noise alone, and drawing it takes longer than a product of matrices.
+    """
+    half = torch.randn((n_samples, (n_rows + 1) // 2, like.shape[-1]), dtype=like.dtype, device=like.device)
+    return torch.cat((half, -half), 1)[:, :n_rows]
+
+
 def _gradient(parameter: nn.Parameter) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
@@ -304,7 +313,11 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
 
 
 def _sum_of_products(outputs: Tensor, inputs: Tensor) -> Tensor:
-    """sum_sb outputs_sbm inputs_sbn, `[m, n]`; inputs may be the same for all samples."""
+    """sum_sb outputs_sbm inputs_sbn, `[m, n]`; either may be the same for all samples, outputs for all rows too."""
+    if outputs.shape[1] < inputs.shape[1]:
+        inputs = inputs.sum(1, keepdim=True)
     if len(inputs) < len(outputs):
         outputs = outputs.sum(0, keepdim=True)
+    elif len(outputs) < len(inputs):
+        inputs = inputs.sum(0, keepdim=True)
     return outputs.flatten(0, 1).t() @ inputs.flatten(0, 1)

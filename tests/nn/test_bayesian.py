@@ -6,7 +6,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from rlgen.functional.information_gain import gaussian_kl
-from rlgen.nn.bayesian import BayesianNetwork, FactorisedGaussian
+from rlgen.nn.bayesian import BayesianNetwork, FactorisedGaussian, standard_noise
 
 VARIANTS = [
     {"net_arch": (6,)},
@@ -35,10 +35,20 @@ def rows(count=7):
 def noises(network, count):
     """The noise that the network draws next, layer by layer; the generator is put back."""
     state = torch.get_rng_state()
-    shapes = [(network.n_samples, 1 if network.shared_noise else count, len(layer.mean)) for layer in network.layers]
-    drawn = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
+    n_rows = 1 if network.shared_noise else count
+    drawn = [standard_noise(network.n_samples, n_rows, layer.mean.t()) for layer in network.layers]
     torch.set_rng_state(state)
     return drawn
+
+
+def test_noise_is_standard_and_its_second_half_mirrors_the_first():
+    torch.manual_seed(0)
+    noise = standard_noise(3, 20_001, torch.empty(2, dtype=torch.float64))
+    assert noise.shape == (3, 20_001, 2)
+    assert noise[:, :10_001].mean().abs() < 0.02
+    assert noise.var() == pytest.approx(1, abs=0.02)
+    torch.testing.assert_close(noise[:, 10_001:], -noise[:, :10_000])
+    assert abs(torch.corrcoef(noise[:, :10_001].reshape(-1, 2).t())[0, 1]) < 0.02
 
 
 def negative_log_likelihood(network, noise, x, y):
