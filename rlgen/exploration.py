@@ -141,7 +141,7 @@ def reward_model(
 class Milestones:
     """When training first met its task's reward, and half of the return that is known to be reachable.
 
-    That return is the environment's registered `reward_threshold`; without one the second milestone stays unmet.
+    That return is the environment's registered `reward_threshold`; without a positive one the second stays unmet.
 
     Attributes:
         facts: environment steps and seconds of each, by name; None where it isn't met.
@@ -149,7 +149,7 @@ class Milestones:
 
     def __init__(self, env_id: str) -> None:
         threshold = gym.spec(env_id).reward_threshold
-        self.half = math.inf if threshold is None else threshold / 2
+        self.half = threshold / 2 if threshold is not None and threshold > 0 else math.inf
         names = ("first_reward_steps", "first_reward_seconds", "half_return_steps", "half_return_seconds")
         self.facts: dict[str, float | None] = dict.fromkeys(names)
 

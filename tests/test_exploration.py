@@ -9,7 +9,7 @@ import torch
 from rlgen import exploration
 from rlgen.data.collect import Collector
 from rlgen.envs import make_vec
-from rlgen.train import train
+from rlgen.train import Iteration, train
 
 
 @pytest.mark.parametrize(("algo", "env_id"), [("trpo", "rlgen/SparseCartPoleSwingup-v0"), ("ppo", "CartPole-v1")])
@@ -40,6 +40,24 @@ def test_every_bonus_trains(algo, env_id, name):
         assert metrics["bonus_reward"] != 0
     if name not in ("none", "noise"):  # noise is drawn afresh when it is reported
         assert metrics["reward"] == pytest.approx(metrics["env_reward"] + metrics["bonus_reward"], rel=1e-4)
+
+
+def test_milestones_keep_the_first_of_each():
+    def iteration(number, best, returns):
+        return Iteration(number, 100 * number, 1.5 * number, returns, {"env_reward_max": best}, {})
+
+    milestones = exploration.Milestones("rlgen/SparseHalfCheetah-v0")
+    for number, (best, returns) in enumerate([(0, []), (1, [0.0, 9.0]), (1, [100.0, 150.0]), (1, [300.0])], 1):
+        milestones(iteration(number, best, returns))
+    assert milestones.facts == {
+        "first_reward_steps": 200,
+        "first_reward_seconds": 3.0,
+        "half_return_steps": 300,
+        "half_return_seconds": 4.5,
+    }
+    unknown = exploration.Milestones("MountainCar-v0")  # its threshold is negative
+    unknown(iteration(1, -1, [0.0]))
+    assert set(unknown.facts.values()) == {None}
 
 
 def test_the_reference_is_the_authors_setting():
