@@ -34,6 +34,8 @@ class Arguments:
     """Policy optimizer."""
     log_std_init: float | None = None
     """Initial log standard deviation of a Gaussian policy; the preset's unless told."""
+    learning_rate: float | None = None
+    """Adam's step at the start, TRPO's for the critic alone; the preset's unless told."""
     run: RunFlags = field(default_factory=RunArguments)
 
 
@@ -63,6 +65,8 @@ def main() -> int:
         learner = arguments.run.override(presets.EXPERT[arguments.algo])
         if arguments.log_std_init is not None:
             learner = replace(learner, log_std_init=arguments.log_std_init)
+        if arguments.learning_rate is not None:
+            learner = replace(learner, optimizer=replace(learner.optimizer, learning_rate=arguments.learning_rate))
         result = run(
             env_id=env_id,
             learner=learner,

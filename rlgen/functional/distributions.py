@@ -27,6 +27,22 @@ class Gaussian:
         z = (actions - self.mean) * torch.exp(-self.log_std)
         return -0.5 * (z.square().sum(-1) + self.mean.shape[-1] * math.log(2 * math.pi)) - self.log_std.sum()
 
+    def clipped_log_prob(self, actions: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Log-likelihood of what a sample becomes when clipped to [low, high], `[*B]`.
+
+        A density between the bounds, and on each bound the probability of all beyond it.
+
+        Args:
+            actions: `[*B, A]`, clipped.
+            low: `[A]`.
+            high: `[A]`.
+        """
+        inverse_std = torch.exp(-self.log_std)
+        inside = -0.5 * ((actions - self.mean) * inverse_std).square() - self.log_std - 0.5 * math.log(2 * math.pi)
+        below = torch.special.log_ndtr((low - self.mean) * inverse_std)
+        above = torch.special.log_ndtr((self.mean - high) * inverse_std)
+        return torch.where(actions <= low, below, torch.where(actions >= high, above, inside)).sum(-1)
+
     def entropy(self) -> Tensor:
         """Differential entropy in nats, `[*B]` (the same number in every state)."""
         value = self.log_std.sum() + 0.5 * self.mean.shape[-1] * (1 + math.log(2 * math.pi))

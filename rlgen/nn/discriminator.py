@@ -1,4 +1,4 @@
-"""The discriminator: tells an expert's state-action pairs from the policy's."""
+"""Discriminators: they tell an expert's state-action pairs from the policy's."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlgen.errors import UsageError
+from rlgen.functional.distributions import Gaussian
 from rlgen.nn.actions import ActionCoder
 from rlgen.nn.mlp import mlp
 from rlgen.nn.normalizer import RunningNormalizer
+from rlgen.nn.policy import Policy
 from rlgen.types import Transitions
 
 
@@ -53,12 +55,84 @@ class Discriminator(nn.Module):
                     torch.nn.utils.parametrizations.spectral_norm(layer)
         self.dropout = dropout
 
-    def features(self, transitions: Transitions) -> Tensor:
-        """Raw inputs `[*B, D + A]`."""
+    def inputs(self, transitions: Transitions) -> Tensor:
+        """Normalised (observation, executed action), `[*B, D + A]`."""
+        return self.normalizer(self._features(transitions))
+
+    def update_statistics(self, transitions: Transitions, weight: float | None = None) -> None:
+        """Let the inputs' statistics learn from transitions that count as `weight` rows; their number unless told."""
+        self.normalizer.update(self._features(transitions), weight)
+
+    def _features(self, transitions: Transitions) -> Tensor:
         return torch.cat((transitions.obs, self.actions(transitions.actions)), -1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits `[*B]` of normalised inputs `[*B, D + A]`."""
+        """Logits `[*B]` of `inputs`."""
         if self.dropout:
             inputs = F.dropout(inputs, self.dropout, self.training)
         return self.network(inputs).squeeze(-1)
+
+
+class ShapedDiscriminator(nn.Module):
+    """AIRL's discriminator D = e^f / (e^f + pi), as the logit f - log pi (Fu et al. 2018, eqs. 4 and 8).
+
+        f(s, a, s') = g(s, a) + gamma h(s') - h(s), with h = 0 once terminated
+
+    g tends to the reward and h to its potential. pi is the policy's likelihood of the action that was **executed**: the
+    density inside the bounds, the mass of the tail at one, so that a clipped expert isn't told by its actions' bounds.
+    https://arxiv.org/abs/1710.11248
+
+    Args:
+        policy: whose actions are told from the expert's; read, never changed.
+        net_arch: hidden layer sizes of g and h each.
+        gamma: the learner's discount.
+    """
+
+    def __init__(self, policy: Policy, net_arch: Sequence[int] = (100, 100), gamma: float = 0.99) -> None:
+        super().__init__()
+        # Held in a tuple: its weights are no part of this module.
+        self._policy = (policy,)
+        self.gamma = gamma
+        self.actions = ActionCoder(policy.action_space)
+        n_obs = policy.normalizer.mean.shape[0]
+        self.sizes = [n_obs, self.actions.size, n_obs, 1, 1]
+        self.of_obs = RunningNormalizer(n_obs, floor=1e-2)
+        self.of_actions = RunningNormalizer(self.actions.size, floor=1e-2)
+        self.network = nn.ModuleDict(
+            {
+                "g": mlp(n_obs + self.actions.size, net_arch, 1, output_gain=0.01),
+                "h": mlp(n_obs, net_arch, 1, output_gain=0.01),
+            }
+        )
+
+    def inputs(self, transitions: Transitions) -> Tensor:
+        """Normalised observation, action, next observation; whether it terminated; log pi: `[*B, 2 D + A + 2]`."""
+        (policy,) = self._policy
+        with torch.no_grad():
+            distribution = policy(transitions.obs)
+            if isinstance(distribution, Gaussian):
+                log_prob = distribution.clipped_log_prob(transitions.actions, self.actions.low, self.actions.high)
+            else:
+                log_prob = distribution.log_prob(transitions.actions)
+        return torch.cat(
+            (
+                self.of_obs(transitions.obs),
+                self.of_actions(self.actions(transitions.actions)),
+                self.of_obs(transitions.next_obs),
+                transitions.terminated.unsqueeze(-1).float(),
+                log_prob.unsqueeze(-1),
+            ),
+            -1,
+        )
+
+    def update_statistics(self, transitions: Transitions, weight: float | None = None) -> None:
+        """Let the inputs' statistics learn from transitions that count as `weight` rows; their number unless told."""
+        self.of_obs.update(transitions.obs, weight)
+        self.of_actions.update(self.actions(transitions.actions), weight)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits `[*B]` of `inputs`."""
+        obs, actions, next_obs, terminated, log_prob = inputs.split(self.sizes, -1)
+        reward = self.network["g"](torch.cat((obs, actions), -1))
+        shaping = self.gamma * (1 - terminated) * self.network["h"](next_obs) - self.network["h"](obs)
+        return (reward + shaping - log_prob).squeeze(-1)

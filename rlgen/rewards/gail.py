@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.functional.adversarial import discriminator_loss, gradient_penalty, reward_softplus
-from rlgen.nn.discriminator import Discriminator
+from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.types import Metrics, Transitions
 
 
@@ -48,18 +48,18 @@ class GAILConfig:
 class GAIL(nn.Module):
     """A reward model that pays for state-action pairs which a discriminator takes for the expert's.
 
+    With a `ShapedDiscriminator` and `reward_logit` it is AIRL.
+
     Args:
-        discriminator: its normaliser takes the expert's statistics here.
-        expert: pairs `[P]`.
+        discriminator: its inputs take the expert's statistics here.
+        expert: pairs `[P]`, on the discriminator's device.
         config: how it learns.
         reward: from logits to rewards; see `rlgen.functional.adversarial` for the survival bias of each.
     """
 
-    expert: Tensor
-
     def __init__(
         self,
-        discriminator: Discriminator,
+        discriminator: Discriminator | ShapedDiscriminator,
         expert: Transitions,
         config: GAILConfig | None = None,
         reward: Callable[[Tensor], Tensor] = reward_softplus,
@@ -68,26 +68,25 @@ class GAIL(nn.Module):
         self.discriminator = discriminator
         self.config = config or GAILConfig()
         self.reward = reward
-        self.register_buffer("expert", discriminator.features(expert), persistent=False)
-        discriminator.normalizer.update(self.expert)
+        self.expert = expert
+        discriminator.update_statistics(expert)
         self.optimizer = torch.optim.Adam(discriminator.network.parameters(), self.config.learning_rate, fused=True)
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
         """Rewards `[*B]` by the discriminator as it is."""
         self.eval()
-        inputs = self.discriminator.normalizer(self.discriminator.features(transitions))
-        return self.reward(self.discriminator(inputs)) - self.config.reward_offset
+        return self.reward(self.discriminator(self.discriminator.inputs(transitions))) - self.config.reward_offset
 
     def update(self, transitions: Transitions) -> Metrics:
         """Adam steps on rows of a rollout `[T, N]` against rows of the expert."""
         self.train()
         config, discriminator = self.config, self.discriminator
-        raw = discriminator.features(transitions).flatten(0, 1)
+        rows = transitions.flatten()
         if config.follow_policy:
-            discriminator.normalizer.update(raw)
-            discriminator.normalizer.update(self.expert, weight=float(len(raw)))
-        policy, expert = discriminator.normalizer(raw), discriminator.normalizer(self.expert)
+            discriminator.update_statistics(rows)
+            discriminator.update_statistics(self.expert, weight=float(len(rows.rewards)))
+        policy, expert = discriminator.inputs(rows), discriminator.inputs(self.expert)
         size = config.batch_size
         for _ in range(config.n_updates):
             policy_rows = policy if size is None else policy[_draw(policy, size)]

@@ -54,3 +54,14 @@ def test_gradients_equal_autograd(pairs):
         torch.testing.assert_close(p.detach().log_prob_gradient(actions, weights), list(expected))
         expected = torch.autograd.grad(p.entropy().mean(), parameters, materialize_grads=True)
         torch.testing.assert_close(p.detach().entropy_gradient(), list(expected))
+
+
+def test_likelihood_of_a_clipped_action_sums_to_one():
+    """Density inside plus both tails' mass: by quadrature over the inside."""
+    gaussian = Gaussian(torch.tensor([0.4], dtype=torch.float64), torch.tensor([0.2], dtype=torch.float64))
+    low, high = torch.tensor([-1.0]), torch.tensor([1.5])
+    inside = torch.linspace(-1, 1.5, 100_001, dtype=torch.float64)[1:-1, None]
+    mass = gaussian.clipped_log_prob(inside, low, high).exp().sum() * 2.5 / 100_000
+    ends = sum(gaussian.clipped_log_prob(end[None].double(), low, high).exp().sum() for end in (low, high))
+    assert float(mass + ends) == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(gaussian.clipped_log_prob(inside, low, high), gaussian.log_prob(inside))

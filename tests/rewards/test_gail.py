@@ -5,7 +5,9 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from rlgen.nn.discriminator import Discriminator
+from rlgen.functional.adversarial import reward_logit
+from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
+from rlgen.nn.policy import Policy
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
 from rlgen.types import Transitions
 
@@ -35,7 +37,7 @@ def test_the_logit_becomes_the_log_density_ratio():
     fresh = transitions(2000, mean=0.5, std=0.5)
     model.eval()
     with torch.no_grad():
-        logits = model.discriminator(model.discriminator.normalizer(model.discriminator.features(fresh)))
+        logits = model.discriminator(model.discriminator.inputs(fresh))
     exact = (fresh.obs - 0.5).sum(-1)
     assert torch.corrcoef(torch.stack((logits, exact)))[0, 1] > 0.97
     assert (logits - exact).abs().mean() < 0.35
@@ -114,11 +116,54 @@ def test_the_penalty_bounds_the_slope():
 
 def test_discrete_actions_are_one_hot():
     discriminator = Discriminator(3, spaces.Discrete(4))
-    features = discriminator.features(transitions(6, actions=torch.arange(6) % 4))
-    assert features.shape == (6, 7)
-    assert torch.equal(features[:, 3:].argmax(1), torch.arange(6) % 4)
+    inputs = discriminator.inputs(transitions(6, actions=torch.arange(6) % 4))
+    assert inputs.shape == (6, 7)
+    assert torch.equal(inputs[:, 3:].argmax(1), torch.arange(6) % 4)
 
 
 def test_the_constant_control_pays_for_survival_alone():
     rewards = ConstantDiscriminator()(transitions(5, 4))
     assert torch.allclose(rewards, torch.full((5, 4), float(np.log(2))))
+
+
+def test_airl_recovers_the_expert_s_log_likelihood_whatever_the_policy():
+    """Where states are the same on both sides, the best f(s, a, s') is log pi_E(a | s); the policy only samples."""
+    wide = spaces.Box(-20, 20, (1,), np.float32)
+    policy = Policy(spaces.Box(-np.inf, np.inf, (1,), np.float32), wide, log_std_init=0.5)
+    policy.normalizer.update(torch.randn(1000, 1))
+
+    def steps(*shape, expert):
+        obs, zeros = torch.randn(*shape, 1), torch.zeros(shape)
+        actions = (
+            0.5 * obs + 0.7 * torch.randn(*shape, 1)
+            if expert
+            else policy(obs).mean.detach() + np.exp(0.5) * torch.randn(*shape, 1)
+        )
+        return Transitions(obs, actions, torch.randn(*shape, 1), zeros, zeros.bool(), zeros.bool())
+
+    config = GAILConfig(gradient_penalty_coef=0.0, learning_rate=1e-2, n_updates=20)
+    model = GAIL(ShapedDiscriminator(policy, (32, 32)), steps(20_000, expert=True), config, reward_logit)
+    for rate in (1e-2, 1e-3, 3e-4):
+        model.optimizer.param_groups[0]["lr"] = rate
+        for _ in range(40):
+            model.update(steps(100, 100, expert=False))
+    fresh = steps(2000, expert=True)
+    log_prob = policy(fresh.obs).log_prob(fresh.actions).detach()
+    f = model(fresh) + log_prob
+    exact = -0.5 * ((fresh.actions - 0.5 * fresh.obs) / 0.7).square().squeeze(-1) - np.log(0.7 * (2 * np.pi) ** 0.5)
+    assert (f - exact).abs().mean() < 0.1
+    # The potential of the next state enters unless the episode ended.
+    ended = dataclasses.replace(fresh, terminated=~fresh.terminated)
+    h = model.discriminator.network["h"](model.discriminator.of_obs(fresh.next_obs)).squeeze(-1)
+    torch.testing.assert_close(model(fresh) - model(ended), 0.99 * h.detach(), atol=1e-5, rtol=0)
+
+
+def test_airl_weighs_a_clipped_action_by_the_tail_s_mass():
+    policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
+    model = GAIL(ShapedDiscriminator(policy), transitions(50), reward=reward_logit)
+    batch = transitions(4000)
+    sampled = policy(batch.obs).mean.detach() + torch.randn(4000, 2)
+    batch = dataclasses.replace(batch, actions=sampled.clamp(-1, 1))
+    likelihood = model.discriminator.inputs(batch)[:, -1].exp()
+    # E[1 / likelihood] under the policy is the measure of the square: its inside 4, its four edges 2 each, 4 corners.
+    assert (1 / likelihood).mean() == pytest.approx(4 + 8 + 4, rel=0.05)

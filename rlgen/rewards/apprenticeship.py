@@ -1,0 +1,88 @@
+"""Apprenticeship learning: rewards that are linear in fixed features, the baselines of Ho & Ermon (2016)."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from rlgen.nn.actions import ActionCoder
+from rlgen.nn.normalizer import RunningNormalizer
+from rlgen.types import Metrics, Transitions
+
+
+class LinearReward(nn.Module, abc.ABC):
+    """Pays w . phi(s, a) - b, where w is the reward of its class that best tells the expert from the last rollout.
+
+    Features: phi = [s, a, s^2, a^2], or one block [s, s^2, 1] an action where actions are Discrete, standardised by
+    the expert's statistics, so that the expert's own mean is 0. b is the lowest reward met so far, so that a step never
+    costs and an early end doesn't pay; where episodes end with success it is the highest.
+
+    Args:
+        expert: pairs `[P]`.
+        action_space: Box (clipped to its bounds) or Discrete.
+        ends_with_success: an early end is what the expert aims at, so that each step costs.
+    """
+
+    weights: Tensor
+    bound: Tensor
+
+    def __init__(self, expert: Transitions, action_space: spaces.Space[Any], ends_with_success: bool = False) -> None:
+        super().__init__()
+        self.actions = ActionCoder(action_space)
+        self.ends_with_success = ends_with_success
+        device = expert.obs.device
+        self.actions.to(device)
+        raw = self._raw_features(expert)
+        # The floor leaves constants, and what few demonstrations show as one, at zero.
+        self.normalizer = RunningNormalizer(raw.shape[-1], floor=1e-2).to(device)
+        self.normalizer.update(raw)
+        self.register_buffer("weights", torch.zeros(raw.shape[-1], device=device))
+        self.register_buffer("bound", torch.zeros((), device=device))
+
+    @abc.abstractmethod
+    def best_response(self, gap: Tensor) -> Tensor:
+        """The weights `[F]` of the class that maximise w . gap, the expert's mean features less the policy's."""
+
+    @torch.no_grad()
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Rewards `[*B]` by the weights as they are."""
+        return self.normalizer(self._raw_features(transitions)) @ self.weights - self.bound
+
+    @torch.no_grad()
+    def update(self, transitions: Transitions) -> Metrics:
+        """Answer a rollout `[T, N]` with the weights that tell it best from the expert."""
+        features = self.normalizer(self._raw_features(transitions.flatten()))
+        gap = -features.mean(0)
+        self.weights.copy_(self.best_response(gap))
+        rewards = features @ self.weights
+        worst = rewards.max() if self.ends_with_success else rewards.min()
+        self.bound.copy_(torch.maximum(self.bound, worst) if self.ends_with_success else self.bound.minimum(worst))
+        return {"feature_gap": gap.norm(), "reward_bound": self.bound.clone()}
+
+    def _raw_features(self, transitions: Transitions) -> Tensor:
+        obs, actions = transitions.obs, self.actions(transitions.actions)
+        if self.actions.n_actions is None:
+            return torch.cat((obs, actions, obs.square(), actions.square()), -1)
+        block = torch.cat((obs, obs.square(), torch.ones_like(obs[..., :1])), -1)
+        return (actions.unsqueeze(-1) * block.unsqueeze(-2)).flatten(-2)
+
+
+class FEM(LinearReward):
+    """Feature expectation matching (Abbeel & Ng 2004): rewards w . phi with |w| <= 1."""
+
+    def best_response(self, gap: Tensor) -> Tensor:
+        """The gap's direction."""
+        return gap / gap.norm().clamp_min(torch.finfo(gap.dtype).tiny)
+
+
+class GTAL(LinearReward):
+    """Game-theoretic apprenticeship learning (Syed & Schapire 2007): w in the simplex over phi and -phi."""
+
+    def best_response(self, gap: Tensor) -> Tensor:
+        """The one feature, or negative of a feature, with the largest gap."""
+        widest = gap.abs().argmax()
+        return torch.zeros_like(gap).index_fill(0, widest, 1.0) * gap[widest].sign()
