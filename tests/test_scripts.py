@@ -158,6 +158,19 @@ def test_expert_records_what_gail_reads(tmp_path):
     again = run("expert.py", "--env", "CartPole-v1", cwd=tmp_path)
     assert again.returncode == 4
     assert "CartPole-v1 holds a dataset; choose another --output, or --overwrite it" in again.stderr
+    # The weights record again, out of a dataset or a run; what trained them stays known.
+    (folder,) = (tmp_path / "runs").iterdir()
+    for number, source in enumerate(("expert_data", str(folder))):
+        more = ["--policy", source, "--n-episodes", "3", "--keep-every", "2", "--output", f"more{number}"]
+        done = run("expert.py", "--env", "CartPole-v1", *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        recorded = json.loads((tmp_path / f"more{number}" / "CartPole-v1" / "manifest.json").read_text())
+        assert recorded["training_command"] == manifest["command"]
+        assert recorded["algorithm"] == "ppo"
+        assert recorded["sha256"]["policy.safetensors"] == manifest["sha256"]["policy.safetensors"]
+    wrong = run("expert.py", "--env", "Acrobot-v1", "--policy", str(folder), cwd=tmp_path)
+    assert wrong.returncode == 4
+    assert "was trained in CartPole-v1, not Acrobot-v1" in wrong.stderr
     arguments = ["--env", "CartPole-v1", "--n-trajectories", "1", "--subsample", "2", "--total-timesteps", "256"]
     done = run("gail.py", *arguments, *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import itertools
 import json
 import math
 import warnings
@@ -37,7 +38,9 @@ from rlgen.spaces import describe_space, described_space
 from rlgen.types import Transitions
 
 FORMAT = "rlgen demonstrations 1"
-ARRAYS = ("obs", "final_obs", "actions", "rewards", "lengths", "terminated", "truncated")
+ARRAYS = ("obs", "actions", "rewards", "lengths", "terminated", "truncated")
+# A dataset of whole episodes has the first, one that keeps every k-th pair alone the others.
+WHOLE, THINNED = ("final_obs",), ("next_obs", "steps")
 FIELDS = ("env_id", "observation_space", "action_space", "n_episodes", "returns", "deterministic", "versions", "sha256")
 
 
@@ -117,6 +120,8 @@ def save_demonstrations(
     command: str,
     seed: int,
     policy: Policy | None = None,
+    training_command: str | None = None,
+    keep_every: int = 1,
 ) -> None:
     """Write a dataset, validated as it would be on loading; each file is whole or absent.
 
@@ -131,12 +136,17 @@ def save_demonstrations(
         command: what made the data.
         seed: of that command.
         policy: the expert; its weights go to `policy.safetensors`.
+        training_command: what trained the expert, where that was another command.
+        keep_every: store one state-action pair in this many, from a random offset in each episode, so that tasks with
+            many observations stay small. Rewards and lengths are whole all the same.
 
     Raises:
         DemonstrationError: an episode is not what the spaces say.
     """
     if not episodes:
         raise DemonstrationError(f"{folder}: no episodes to save")
+    if keep_every < 1:
+        raise DemonstrationError(f"{folder}: keep_every must be at least 1; got {keep_every}")
     returns = [episode.total_reward for episode in episodes]
     arrays = {
         "obs": np.concatenate([e.obs[:-1] for e in episodes]).astype(np.float32),
@@ -147,6 +157,8 @@ def save_demonstrations(
         "terminated": np.array([e.terminated for e in episodes]),
         "truncated": np.array([e.truncated for e in episodes]),
     }
+    if keep_every > 1:
+        arrays = _thin(arrays, episodes, keep_every, seed)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     manifest = {
@@ -160,8 +172,10 @@ def save_demonstrations(
         "return_std": float(np.std(returns)),
         "failed_episodes": failed_episodes(returns),
         "deterministic": deterministic,
+        "keep_every": keep_every,
         "algorithm": algorithm,
         "command": command,
+        "training_command": training_command or command,
         "seed": seed,
         "versions": versions(),
     }
@@ -195,7 +209,7 @@ def load_demonstrations(
         path: the folder that holds the datasets, or one dataset's folder.
         env_id: the environment, with its version.
         n_trajectories: how many episodes to draw without replacement; all that may be drawn unless told.
-        subsample: keep one pair in this many; 1 keeps all.
+        subsample: keep one pair in this many; 1 keeps all. Where the dataset stores one in k, a multiple of k.
         seed: of the draw.
         include_failed: draw from failed episodes too.
 
@@ -209,8 +223,12 @@ def load_demonstrations(
         warnings.warn(
             f"{folder} was recorded with MuJoCo {recorded}, this is {here}: replays will differ", stacklevel=2
         )
-    if subsample < 1:
-        raise DemonstrationError(f"subsample must be at least 1; got {subsample}")
+    keep_every = manifest.get("keep_every", 1)
+    if subsample < 1 or subsample % keep_every:
+        stored = (
+            f" a multiple of {keep_every}, since {folder} stores every {keep_every}th pair" if keep_every > 1 else ""
+        )
+        raise DemonstrationError(f"subsample must be at least 1{stored and ' and' + stored}; got {subsample}")
 
     returns = manifest["returns"]
     failed = set() if include_failed else set(failed_episodes(returns))
@@ -224,20 +242,26 @@ def load_demonstrations(
     rng = np.random.default_rng(seed)
     drawn = sorted(rng.choice(candidates, n_trajectories, replace=False).tolist())
     starts = np.concatenate(([0], np.cumsum(arrays["lengths"])))
-    rows, last = [], []
+    # Of each stored pair, its step in the whole dataset.
+    steps = arrays["steps"] if keep_every > 1 else np.arange(starts[-1])
+    kept_rows, stride = [], subsample // keep_every
     for i in drawn:
-        offset = int(rng.integers(min(subsample, arrays["lengths"][i])))
-        rows.append(np.arange(starts[i] + offset, starts[i + 1], subsample))
-        last.append(rows[-1] == starts[i + 1] - 1)
-    kept, is_last = np.concatenate(rows), np.concatenate(last)
-    episode = np.searchsorted(starts, kept, side="right") - 1
-    next_obs = arrays["obs"][np.minimum(kept + 1, len(arrays["obs"]) - 1)]
-    next_obs[is_last] = arrays["final_obs"][episode[is_last]]
+        first, end = np.searchsorted(steps, starts[i : i + 2])
+        offset = int(rng.integers(min(stride, end - first)))
+        kept_rows.append(np.arange(first + offset, end, stride))
+    kept = np.concatenate(kept_rows)
+    episode = np.searchsorted(starts, steps[kept], side="right") - 1
+    is_last = steps[kept] == starts[episode + 1] - 1
+    if keep_every > 1:
+        next_obs = arrays["next_obs"][kept]
+    else:
+        next_obs = arrays["obs"][np.minimum(kept + 1, len(arrays["obs"]) - 1)]
+        next_obs[is_last] = arrays["final_obs"][episode[is_last]]
     transitions = Transitions(
         obs=torch.from_numpy(arrays["obs"][kept]),
         actions=torch.from_numpy(arrays["actions"][kept]),
         next_obs=torch.from_numpy(next_obs),
-        rewards=torch.from_numpy(arrays["rewards"][kept]),
+        rewards=torch.from_numpy(arrays["rewards"][steps[kept]]),
         terminated=torch.from_numpy(is_last & arrays["terminated"][episode]),
         truncated=torch.from_numpy(is_last & arrays["truncated"][episode]),
     )
@@ -255,6 +279,25 @@ def load_demonstrations(
         described_space(manifest["action_space"]),
         manifest["sha256"],
     )
+
+
+def _thin(
+    arrays: Mapping[str, npt.NDArray[Any]], episodes: Sequence[Episode], keep_every: int, seed: int
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays with one pair in `keep_every`, each episode from an offset of its own."""
+    rng = np.random.default_rng(seed)
+    starts = np.cumsum([0, *arrays["lengths"]])
+    steps = np.concatenate(
+        [np.arange(a + rng.integers(min(keep_every, b - a)), b, keep_every) for a, b in itertools.pairwise(starts)]
+    )
+    next_obs = np.concatenate([e.obs[1:] for e in episodes]).astype(np.float32)
+    whole = {name: arrays[name] for name in ("rewards", "lengths", "terminated", "truncated")}
+    return whole | {
+        "obs": arrays["obs"][steps],
+        "actions": arrays["actions"][steps],
+        "next_obs": next_obs[steps],
+        "steps": steps,
+    }
 
 
 def load_expert(path: str | Path, env_id: str) -> Policy:
@@ -335,10 +378,11 @@ def _read_arrays(path: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArr
         if size > MAX_BYTES:
             raise DemonstrationError(f"{path}: unpacks to {size} bytes; at most {MAX_BYTES} are read")
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            missing = [name for name in ARRAYS if name not in file]
+            names = ARRAYS + (THINNED if manifest.get("keep_every", 1) > 1 else WHOLE)
+            missing = [name for name in names if name not in file]
             if missing:
                 raise DemonstrationError(f"{path}: field {missing[0]}: missing")
-            return {name: file[name] for name in ARRAYS}
+            return {name: file[name] for name in names}
     except DemonstrationError:
         raise
     except Exception as error:  # zip and npy readers raise many kinds on foreign bytes
@@ -356,26 +400,46 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
     if lengths.ndim != 1 or lengths.dtype != np.int64 or not len(lengths) or lengths.min() < 1:
         fail("lengths", "must be a list of at least one positive int64")
     n_episodes, n_steps = len(lengths), int(lengths.sum())
+    episode_of_step = np.repeat(np.arange(n_episodes), lengths)
     obs_space, action_space = manifest["observation_space"], manifest["action_space"]
     discrete = action_space["type"] == "Discrete"
+    thinned = manifest.get("keep_every", 1) > 1
+    n_pairs, episode_of_pair = n_steps, episode_of_step
+    if thinned:
+        steps = arrays["steps"]
+        ordered = steps.ndim == 1 and steps.dtype == np.int64 and (np.diff(steps) > 0).all()
+        if not ordered or not len(steps) or steps[0] < 0 or steps[-1] >= n_steps:
+            fail("steps", f"must be rising int64 from 0 to {n_steps - 1}")
+        n_pairs, episode_of_pair = len(steps), episode_of_step[steps]
+        if (without := np.setdiff1d(np.arange(n_episodes), episode_of_pair)).size:
+            fail("steps", "no pair is stored", int(without[0]))
     expected: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
-        "obs": ((n_steps, *obs_space["shape"]), np.float32),
-        "final_obs": ((n_episodes, *obs_space["shape"]), np.float32),
-        "actions": ((n_steps, *action_space["shape"]), np.int64 if discrete else np.float32),
+        "obs": ((n_pairs, *obs_space["shape"]), np.float32),
+        "actions": ((n_pairs, *action_space["shape"]), np.int64 if discrete else np.float32),
         "rewards": ((n_steps,), np.float32),
         "terminated": ((n_episodes,), np.bool_),
         "truncated": ((n_episodes,), np.bool_),
     }
+    if thinned:
+        expected["next_obs"] = expected["obs"]
+    else:
+        expected["final_obs"] = ((n_episodes, *obs_space["shape"]), np.float32)
     for field, (shape, dtype) in expected.items():
         if arrays[field].shape != shape:
             fail(field, f"shape {arrays[field].shape}; the spaces and lengths say {shape}")
         if arrays[field].dtype != dtype:
             fail(field, f"dtype {arrays[field].dtype}; must be {np.dtype(dtype)}")
-    episode_of_step = np.repeat(np.arange(n_episodes), lengths)
-    for field in ("obs", "actions", "rewards", "final_obs"):
+    episodes_of = {
+        "obs": episode_of_pair,
+        "actions": episode_of_pair,
+        "rewards": episode_of_step,
+        "next_obs": episode_of_pair,
+        "final_obs": np.arange(n_episodes),
+    }
+    for field in expected.keys() & episodes_of.keys():
         bad = np.flatnonzero(~np.isfinite(arrays[field].reshape(len(arrays[field]), -1)).all(1))
         if len(bad):
-            fail(field, "NaN or infinite", int(bad[0] if field == "final_obs" else episode_of_step[bad[0]]))
+            fail(field, "NaN or infinite", int(episodes_of[field][bad[0]]))
     if discrete:
         outside = (arrays["actions"] < 0) | (arrays["actions"] >= action_space["n"])
         bounds = f"0..{action_space['n'] - 1}"
@@ -384,7 +448,7 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
         outside = ((arrays["actions"] < low) | (arrays["actions"] > high)).any(1)
         bounds = f"[{action_space['low']}, {action_space['high']}]"
     if outside.any():
-        fail("actions", f"outside {bounds}", int(episode_of_step[np.flatnonzero(outside)[0]]))
+        fail("actions", f"outside {bounds}", int(episode_of_pair[np.flatnonzero(outside)[0]]))
     for i in range(n_episodes):
         if not (arrays["terminated"][i] or arrays["truncated"][i]):
             fail("terminated", "neither terminated nor truncated: the episode is incomplete", i)

@@ -37,7 +37,7 @@ def episode(length=60, seed=0, reward=1.0, terminated=False, action_space=BOX):
     return Episode(obs, actions, np.full(length, reward, np.float32), terminated, not terminated)
 
 
-def save(folder, episodes, action_space=BOX, env_id="Toy-v0", policy=None):
+def save(folder, episodes, action_space=BOX, env_id="Toy-v0", policy=None, keep_every=1):
     save_demonstrations(
         folder / env_id,
         env_id=env_id,
@@ -49,6 +49,7 @@ def save(folder, episodes, action_space=BOX, env_id="Toy-v0", policy=None):
         command="python scripts/expert.py",
         seed=0,
         policy=policy,
+        keep_every=keep_every,
     )
     return folder / env_id
 
@@ -104,6 +105,43 @@ def test_the_papers_protocol(tmp_path):
     other = load_demonstrations(tmp_path, "Toy-v0", 4, 20, seed=2)
     assert not torch.equal(other.transitions.obs, loaded.transitions.obs)
     assert "200 pairs of 4 Toy-v0 trajectories" in str(loaded)
+
+
+def test_a_thinned_dataset_holds_every_kth_pair_with_its_true_successor(tmp_path):
+    episodes = [episode(length=n, seed=n, terminated=n == 45) for n in (60, 45, 3)]
+    save(tmp_path, episodes, keep_every=5)
+    thin = load_demonstrations(tmp_path, "Toy-v0", subsample=5, include_failed=True)
+    assert thin.episode_returns == [60, 45, 3]
+    of_step = {e.obs[t].tobytes(): (e, t) for e in episodes for t in range(len(e.actions))}
+    steps = thin.transitions
+    found = [of_step[obs.numpy().tobytes()] for obs in steps.obs]
+    assert sorted({len(e.actions) for e, _ in found}) == [3, 45, 60]
+    for row, (e, t) in enumerate(found):
+        assert np.array_equal(steps.actions[row], e.actions[t])
+        assert np.array_equal(steps.next_obs[row], e.obs[t + 1])
+        assert steps.terminated[row] == (e.terminated and t == len(e.actions) - 1)
+    times = [t for e, t in found if e is episodes[0]]
+    assert np.diff(times).tolist() == [5] * 11
+    thinner = load_demonstrations(tmp_path, "Toy-v0", 1, subsample=15, seed=1)
+    assert len(thinner.transitions.rewards) in (3, 4)
+    with pytest.raises(DemonstrationError, match="a multiple of 5, since"):
+        load_demonstrations(tmp_path, "Toy-v0", subsample=7)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"steps": np.arange(12)[::-1]}, "field steps: must be rising int64 from 0 to 119"),
+        ({"steps": np.arange(12)}, "episode 1: field steps: no pair is stored"),
+        ({"next_obs": np.zeros((11, 3), np.float32)}, "field next_obs: shape"),
+        ({"obs": np.full((12, 3), np.nan, np.float32)}, "episode 0: field obs: NaN"),
+    ],
+)
+def test_wrong_arrays_of_a_thinned_dataset_are_named(tmp_path, arrays, message):
+    folder = save(tmp_path, [episode(seed=i) for i in range(2)], keep_every=10)
+    rewrite(folder, **arrays)
+    with pytest.raises(DemonstrationError, match=message):
+        load_demonstrations(tmp_path, "Toy-v0", subsample=10)
 
 
 def test_failed_episodes_are_kept_and_not_drawn(tmp_path):
