@@ -103,9 +103,10 @@ class Demonstrations:
 
 
 def failed_episodes(returns: Sequence[float]) -> list[int]:
-    """Indices of episodes whose return is lower than the median by more than half of the median's size."""
+    """Indices of episodes that are worse than the median by a factor of two: half its return, or twice its cost."""
     median = float(np.median(returns))
-    return [i for i, value in enumerate(returns) if value < median - abs(median) / 2]
+    worst = median / 2 if median > 0 else 2 * median
+    return [i for i, value in enumerate(returns) if value < worst]
 
 
 def save_demonstrations(
@@ -201,7 +202,7 @@ def load_demonstrations(
 ) -> Demonstrations:
     """Draw trajectories by the protocol of Ho & Ermon (2016): every `subsample`-th pair from a random offset each.
 
-    The draw leaves out failed episodes (return below half of the median's; the manifest lists them) unless told
+    The draw leaves out failed episodes (worse than the median by a factor of two; the manifest lists them) unless told
     otherwise: in a pilot one failure among four trajectories held GAIL at half of the expert's return, because the
     agent was asked to match the failure too. Data and expert's mean keep them.
 

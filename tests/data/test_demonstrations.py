@@ -152,7 +152,8 @@ def test_failed_episodes_are_kept_and_not_drawn(tmp_path):
     assert everything.dataset_return_mean == pytest.approx((4 * 60 + 12) / 5)
     with pytest.raises(DemonstrationError, match=r"4 trajectories to draw from \(1 failed ones left out\)"):
         load_demonstrations(tmp_path, "Toy-v0", 5)
-    assert failed_episodes([-4.0, -5.0, -4.5, -90.0]) == [3]
+    assert failed_episodes([-4.0, -7.0, -4.5, -90.0]) == [3]
+    assert failed_episodes([4.0, 7.0, 4.5, 2.1, 2.0]) == [4]
 
 
 @pytest.mark.parametrize(
