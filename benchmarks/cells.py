@@ -1,4 +1,4 @@
-"""Run experiment cells on several processes, one CSV row each, and resume where a stopped run left off.
+"""Run experiment cells on several processes or machines, one CSV row each, and resume where a stopped run left off.
 
 A cell is a dict of JSON values that determines its result (environment, algorithm, seed, settings). Its key is
 the SHA-256 of that dict, so a changed setting reruns only its own cells.
@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -60,52 +60,95 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_bytes(path, text.getvalue().encode())
 
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
 def _one_thread_each() -> None:
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    os.environ.update(ONE_THREAD)
 
 
-def run_cells(cells: Sequence[Cell], run: Callable[[Cell], Row], path: Path, jobs: int) -> list[dict[str, str]]:
-    """Run the cells that `path` has no row for, `jobs` at a time; give the rows of all of them.
+def run_cells(
+    cells: Sequence[Cell], run: Callable[[Cell], Row], path: Path, jobs: int, ray_address: str | None = None
+) -> list[dict[str, str]]:
+    """Run the cells that `path` has no row for; give the rows of all of them.
 
-    A cell that fails is told and leaves the others alone; a stopped run loses only the cells under way.
+    A cell that fails is told and leaves the others alone; a stopped run loses only the cells under way. The rows of
+    these cells stand in their order, after whatever else the file holds.
 
     Args:
         cells: what to run; each dict is the complete configuration of one result.
         run: a top-level function from a cell to its measured values.
         path: the CSV, rewritten whole after each cell.
-        jobs: processes, one BLAS thread each.
+        jobs: processes at a time, one BLAS thread each.
+        ray_address: hand the cells to this Ray cluster rather than to processes here; `local` starts one with `jobs`
+            workers. A cell takes one processor, or as many as its `threads` says.
 
     Raises:
         RuntimeError: cells failed.
     """
-    rows: list[Mapping[str, Any]] = list(read_rows(path))
-    keys = {cell_key(cell) for cell in cells}
-    done = {row["key"] for row in rows}
-    todo = [cell for cell in cells if cell_key(cell) not in done]
+    order = {cell_key(cell): i for i, cell in enumerate(cells)}
+    rows: dict[str, Mapping[str, Any]] = {row["key"]: row for row in read_rows(path)}
+    todo = [cell for cell in cells if cell_key(cell) not in rows]
     print(f"{len(cells) - len(todo)} of {len(cells)} cells are in {path}; running {len(todo)}", flush=True)
     started = time.monotonic()
     failed = 0
+    outcomes = _on_processes(todo, run, jobs) if ray_address is None else _on_ray(todo, run, jobs, ray_address)
+    for finished, (cell, outcome) in enumerate(outcomes, 1):
+        left = (time.monotonic() - started) / finished * (len(todo) - finished)
+        progress = f"[{finished}/{len(todo)}, {left / 60:.0f} min left]"
+        if isinstance(outcome, Exception):
+            failed += 1
+            print(f"{progress} FAILED {json.dumps(cell)}: {type(outcome).__name__}: {outcome}", flush=True)
+            continue
+        key = cell_key(cell)
+        rows[key] = {"key": key} | cell | outcome
+        write_rows(path, sorted(rows.values(), key=lambda row: order.get(row["key"], -1)))
+        print(f"{progress} {json.dumps(rows[key])}", flush=True)
+    if failed:
+        raise RuntimeError(f"{failed} cells failed; the same command tries them again")
+    return [row for row in read_rows(path) if row["key"] in order]
+
+
+Outcomes = Iterator[tuple[Cell, Row | Exception]]
+
+
+def _on_processes(cells: Sequence[Cell], run: Callable[[Cell], Row], jobs: int) -> Outcomes:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=_one_thread_each, max_tasks_per_child=1) as pool:
-        futures = {pool.submit(run, cell): cell for cell in todo}
+        futures = {pool.submit(_measured, run, cell): cell for cell in cells}
         try:
-            for finished, future in enumerate(as_completed(futures), 1):
-                cell = futures[future]
-                left = (time.monotonic() - started) / finished * (len(todo) - finished)
-                progress = f"[{finished}/{len(todo)}, {left / 60:.0f} min left]"
-                try:
-                    values = future.result()
-                except Exception as error:
-                    failed += 1
-                    print(f"{progress} FAILED {json.dumps(cell)}: {type(error).__name__}: {error}", flush=True)
-                    continue
-                row = {"key": cell_key(cell)} | cell | values | {"hardware": hardware(), "versions": versions()}
-                rows.append(row)
-                write_rows(path, rows)
-                print(f"{progress} {json.dumps(row)}", flush=True)
+            for future in as_completed(futures):
+                error = future.exception()
+                yield futures[future], error if isinstance(error, Exception) else future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    if failed:
-        raise RuntimeError(f"{failed} cells failed; the same command tries them again")
-    return [row for row in read_rows(path) if row["key"] in keys]
+
+
+def _on_ray(cells: Sequence[Cell], run: Callable[[Cell], Row], jobs: int, address: str) -> Outcomes:
+    import ray
+
+    # Workers must find this folder's modules, and the benchmark itself, under the names that they have here.
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = {"env_vars": ONE_THREAD | {"PYTHONPATH": paths}}
+    here = {"num_cpus": jobs} if address == "local" else {"address": address}
+    ray.init(**here, runtime_env=environment, log_to_driver=False, include_dashboard=False, logging_level="warning")
+    try:
+        task = ray.remote(max_retries=0)(_measured)
+        pending = {task.options(num_cpus=cell.get("threads", 1)).remote(run, cell): cell for cell in cells}
+        while pending:
+            (done,), _ = ray.wait(list(pending))
+            cell = pending.pop(done)
+            try:
+                yield cell, ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                yield cell, error.cause
+            except ray.exceptions.RayError as error:  # the worker died
+                yield cell, error
+    finally:
+        ray.shutdown()
+
+
+def _measured(run: Callable[[Cell], Row], cell: Cell) -> Row:
+    """What a cell gave, and where: hardware and versions are the worker's."""
+    return run(cell) | {"hardware": hardware(), "versions": versions()}

@@ -1,7 +1,12 @@
-"""GAIL beside behaviour cloning and a constant discriminator, from the same pairs; one CSV row a run.
+"""The table of Ho & Ermon (2016): environments x dataset sizes x algorithms x seeds, one CSV row a run.
 
 python benchmarks/imitation.py --jobs 2
-python benchmarks/imitation.py --envs HalfCheetah-v4 --trajectories 4 --jobs 1 --threads 2
+python benchmarks/imitation.py --envs Hopper-v4 --trajectories 4 --algorithms GAIL BC --seeds 0 1
+python benchmarks/imitation.py --ray auto
+python benchmarks/imitation_report.py
+
+A stopped run goes on with the same command, and a changed preset reruns its own cells alone. A row holds the curve too:
+the normalised score of the deterministic policy, eight episodes, after each of twenty equal parts of the run.
 """
 
 from __future__ import annotations
@@ -9,73 +14,146 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-from dataclasses import asdict, replace
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from cells import Cell, Row, run_cells
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from rlgen.nn.policy import Policy
+    from rlgen.types import RewardModel
 
 RESULTS = Path(__file__).parent / "results" / "imitation.csv"
 ROOT = Path(__file__).parents[1]
-COLUMNS = ["return_mean", "stochastic_return_mean", "normalised_score", "stochastic_normalised_score", "wall_seconds"]
+PARTS = 20
+CURVE_EPISODES = 8
+
+
+@dataclass(frozen=True)
+class Task:
+    """The paper's protocol for an environment: numbers of trajectories, and one pair in how many is kept."""
+
+    trajectories: tuple[int, ...]
+    subsample: int
+
+
+TASKS = {
+    "CartPole-v1": Task((1, 4, 10), 10),
+    "Acrobot-v1": Task((1, 4, 10), 5),
+    "MountainCar-v0": Task((1, 4, 10), 5),
+    "Reacher-v4": Task((4, 11, 18), 1),
+    "HalfCheetah-v4": Task((4, 11, 25), 20),
+    "Hopper-v4": Task((4, 11, 25), 20),
+    "Walker2d-v4": Task((4, 11, 25), 20),
+    "Ant-v4": Task((4, 11, 25), 20),
+    "Humanoid-v4": Task((80,), 20),
+}
+# By the name in the table: what imitates, of `rlgen.imitation.IMITATORS`.
+ADVERSARIAL = {"GAIL": "gail", "FEM": "fem", "GTAL": "gtal", "AIRL": "airl", "constant": "constant"}
+# Behaviour cloning: the weight decay.
+CLONING = {"BC": 0.0, "BC+L2": 0.01}
+ALGORITHMS = [*CLONING, *ADVERSARIAL]
 
 
 def run(cell: Cell) -> Row:
     """Train one cell and evaluate its last policy over 50 deterministic and 50 stochastic episodes."""
     import torch
 
-    from rlgen import presets
     from rlgen.data.demonstrations import load_demonstrations
-    from rlgen.experiment import run as run_experiment
-    from rlgen.functional.adversarial import reward_softplus
 
+    torch.set_num_threads(cell["threads"])
     demonstrations = load_demonstrations(
         ROOT / "expert_data", cell["env_id"], cell["n_trajectories"], cell["subsample"], seed=cell["seed"]
     )
-    if cell["algorithm"] == "behaviour cloning":
-        return clone(cell, demonstrations)
-    preset = presets.imitation("default", cell["algo"], cell["env_id"])
-    reward = None if cell["algorithm"] == "constant" else reward_softplus
-    torch.set_num_threads(cell["threads"])
-    with tempfile.TemporaryDirectory() as folder:
-        summary = run_experiment(
-            env_id=cell["env_id"],
-            learner=replace(preset.learner, total_timesteps=cell["total_timesteps"]),
-            make_reward=lambda envs, policy: preset.build(envs, policy, demonstrations, reward),
-            algorithm=cell["algorithm"],
-            reward="softplus",
-            config={"settings": preset},
-            run_dir=Path(folder) / "run",
-            columns={},
-            seed=cell["seed"],
-            device="cpu",
-            threads=cell["threads"],
-            expert_return=demonstrations.dataset_return_mean,
-        ).summary
-    if summary["interrupted"]:
-        raise RuntimeError("interrupted: a shorter run is another cell")
-    return {name: summary[name] for name in [*COLUMNS, "env_steps", "expert_return_mean", "random_return_mean"]} | {
-        "worst_demonstration": min(demonstrations.episode_returns)
+    train = clone if cell["algorithm"] in CLONING else imitate
+    return train(cell, demonstrations) | {
+        "expert_return_mean": demonstrations.dataset_return_mean,
+        "worst_demonstration": min(demonstrations.episode_returns),
     }
 
 
-def clone(cell: Cell, demonstrations) -> Row:  # type: ignore[no-untyped-def]
-    """Behaviour cloning on the same pairs."""
-    import time
+def imitate(cell: Cell, demonstrations: Any) -> Row:
+    """TRPO or PPO on the reward of an imitator."""
+    from rlgen import imitation
+    from rlgen.evaluate import evaluate
+    from rlgen.experiment import run as run_experiment
+    from rlgen.nn.policy import Actor
+    from rlgen.train import Iteration
 
+    settings = settings_of(cell)
+    total, env_id, seed = cell["total_timesteps"], cell["env_id"], cell["seed"]
+    learning: list[Policy] = []
+    curve: list[float] = []
+    seconds = 0.0
+
+    def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
+        learning.append(policy)
+        expert = settings.expert(envs, policy, demonstrations)
+        return imitation.IMITATORS[ADVERSARIAL[cell["algorithm"]]](settings, policy, expert, None)
+
+    def test(iteration: Iteration) -> None:
+        nonlocal seconds
+        started = time.perf_counter()
+        while iteration.env_steps >= total * (len(curve) + 1) / PARTS:
+            actor = Actor(learning[0])
+            curve.append(evaluate(actor, env_id, CURVE_EPISODES, seed + 30_000, n_threads=cell["threads"]).mean)
+        seconds += time.perf_counter() - started
+
+    with tempfile.TemporaryDirectory() as folder:
+        summary = run_experiment(
+            env_id=env_id,
+            learner=settings.learner,
+            make_reward=make_reward,
+            algorithm=cell["algorithm"],
+            reward="imitation",
+            config={"settings": settings},
+            run_dir=Path(folder) / "run",
+            columns={},
+            seed=seed,
+            device="cpu",
+            threads=cell["threads"],
+            expert_return=demonstrations.dataset_return_mean,
+            on_iteration=test,
+        ).summary
+    if summary["interrupted"]:
+        raise RuntimeError("interrupted: a shorter run is another cell")
+    zero, one = summary["random_return_mean"], summary["expert_return_mean"]
+    return {name: summary[name] for name in COLUMNS} | {
+        "wall_seconds": round(summary["wall_seconds"] - seconds, 2),
+        "curve": " ".join(f"{(value - zero) / (one - zero):.4f}" for value in curve),
+    }
+
+
+COLUMNS = (
+    "return_mean",
+    "stochastic_return_mean",
+    "normalised_score",
+    "stochastic_normalised_score",
+    "wall_seconds",
+    "env_steps",
+    "random_return_mean",
+)
+
+
+def clone(cell: Cell, demonstrations: Any) -> Row:
+    """Behaviour cloning on the same pairs."""
     import numpy as np
     import torch
 
     from rlgen.envs import make_vec
     from rlgen.evaluate import evaluate, normalised_score, random_return
     from rlgen.nn.policy import Actor, Policy
-    from rlgen.optim.behaviour_cloning import clone_behaviour
+    from rlgen.optim.behaviour_cloning import BehaviourCloningConfig, clone_behaviour
 
     torch.manual_seed(cell["seed"])
     envs = make_vec(cell["env_id"], 1)
     policy = Policy(envs.single_observation_space, envs.single_action_space, (100, 100))
     started = time.perf_counter()
-    clone_behaviour(policy, demonstrations.transitions)
+    clone_behaviour(policy, demonstrations.transitions, BehaviourCloningConfig(weight_decay=CLONING[cell["algorithm"]]))
     seconds = time.perf_counter() - started
     actor, seed = Actor(policy, np.random.default_rng(0)), cell["seed"] + 10_000
     deterministic = evaluate(actor, cell["env_id"], seed=seed).mean
@@ -86,65 +164,64 @@ def clone(cell: Cell, demonstrations) -> Row:  # type: ignore[no-untyped-def]
         "stochastic_return_mean": stochastic,
         "normalised_score": normalised_score(deterministic, zero, one),
         "stochastic_normalised_score": normalised_score(stochastic, zero, one),
-        "wall_seconds": seconds,
+        "wall_seconds": round(seconds, 2),
         "env_steps": 0,
-        "expert_return_mean": one,
         "random_return_mean": zero,
-        "worst_demonstration": min(demonstrations.episode_returns),
+        "curve": "",
     }
+
+
+def settings_of(cell: Cell) -> Any:
+    """The settings of an adversarial cell."""
+    from rlgen import imitation
+
+    settings = imitation.settings("default", cell["algo"], cell["env_id"])
+    return replace(settings, learner=replace(settings.learner, total_timesteps=cell["total_timesteps"]))
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
     """One cell a run; its settings are part of it, so that a changed preset reruns its cells alone."""
-    from rlgen import presets
+    from rlgen import imitation
 
     cells: list[Cell] = []
-    for env_id, n, seed, algorithm in itertools.product(
-        options.envs, options.trajectories, options.seeds, options.algorithms
-    ):
-        preset = presets.imitation("default", options.algo, env_id)
-        cloning = algorithm == "behaviour cloning"
-        cells.append(
-            {
+    for env_id, seed, algorithm in itertools.product(options.envs, options.seeds, options.algorithms):
+        for n in options.trajectories or TASKS[env_id].trajectories:
+            cell: Cell = {
                 "env_id": env_id,
                 "algorithm": algorithm,
-                "algo": "" if cloning else options.algo,
+                "algo": options.algo,
                 "n_trajectories": n,
-                "subsample": 20,
+                "subsample": options.subsample or TASKS[env_id].subsample,
                 "seed": seed,
-                "total_timesteps": 0 if cloning else int(options.total_timesteps or preset.learner.total_timesteps),
+                "total_timesteps": 0,
                 "threads": options.threads,
-                "settings": "" if cloning else str(asdict(preset)),
             }
-        )
+            if algorithm in CLONING:
+                cell |= {"algo": "", "settings": str(CLONING[algorithm])}
+            else:
+                preset = imitation.settings("default", options.algo, env_id)
+                cell["total_timesteps"] = int(options.total_timesteps or preset.learner.total_timesteps)
+                cell["settings"] = str(asdict(settings_of(cell)))
+            cells.append(cell)
     return cells
 
 
 def main() -> None:
-    """Run what is missing, then print the table."""
+    """Run what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--envs", nargs="+", default=["HalfCheetah-v4", "Hopper-v4", "Walker2d-v4"])
-    parser.add_argument("--trajectories", nargs="+", type=int, default=[4, 11])
-    parser.add_argument("--algorithms", nargs="+", default=["GAIL", "behaviour cloning", "constant"])
-    parser.add_argument("--algo", default="trpo", help="policy optimizer: trpo or ppo")
+    parser.add_argument("--envs", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--trajectories", nargs="+", type=int, help="the paper's unless told")
+    parser.add_argument("--subsample", type=int, help="keep one pair in this many; the paper's unless told")
+    parser.add_argument("--algorithms", nargs="+", default=["GAIL", "BC", "BC+L2", "FEM", "GTAL"], choices=ALGORITHMS)
+    parser.add_argument("--algo", default="trpo", choices=["trpo", "ppo"], help="policy optimizer")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--total-timesteps", type=float, help="the preset's unless told")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--ray", metavar="ADDRESS", help="hand the runs to this Ray cluster; local starts one here")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
-    table = pd.DataFrame(run_cells(cells_of(options), run, options.output, options.jobs))
-    table[COLUMNS] = table[COLUMNS].astype(float)
-    groups = table.groupby(["env_id", "n_trajectories", "algorithm", "algo", "total_timesteps"])
-    summary = groups.agg(
-        seeds=("seed", "count"),
-        score_mean=("normalised_score", "mean"),
-        score_min=("normalised_score", "min"),
-        stochastic_score_mean=("stochastic_normalised_score", "mean"),
-        return_mean=("return_mean", "mean"),
-        wall_seconds_mean=("wall_seconds", "mean"),
-    )
-    print(summary.round(3).to_string())
+    run_cells(cells_of(options), run, options.output, options.jobs, options.ray)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ https://arxiv.org/abs/2108.13264
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,6 +32,34 @@ def interval_of_difference(values: Values, others: Values, draws: int = 10_000, 
     rng = np.random.default_rng(seed)
     difference = _resampled(values, draws, rng) - _resampled(others, draws, rng)
     low, high = np.quantile(difference, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def optimality_gap(scores: Values, one: float = 1.0) -> Values:
+    """How much scores fall short of `one` on average along the last axis; what lies above counts as there."""
+    return (one - scores).clip(min=0).mean(-1)
+
+
+def probability_of_improvement(values: Values, others: Values) -> float:
+    """The chance that a run of the first does better than one of the second, ties counting half (Mann & Whitney)."""
+    left, right = values[:, None], others[None, :]
+    return float(((left > right) + 0.5 * (left == right)).mean())
+
+
+def stratified_interval(
+    groups: Sequence[Values], statistic: Callable[[Values], Values], draws: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """The 95% interval of a statistic of all runs, the seeds of each task resampled among themselves.
+
+    Args:
+        groups: the runs of each task, `[n_seeds]`.
+        statistic: of runs `[draws, n_runs]` along the last axis.
+        draws: resamplings.
+        seed: of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [group[rng.integers(len(group), size=(draws, len(group)))] for group in groups]
+    low, high = np.quantile(statistic(np.concatenate(drawn, axis=1)), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -29,8 +29,9 @@ from cells import hardware, versions
 if TYPE_CHECKING:
     import gymnasium as gym
 
+    from rlgen.imitation import Imitation
     from rlgen.nn.policy import Policy
-    from rlgen.presets import Imitation, Learner
+    from rlgen.presets import Learner
     from rlgen.train import Iteration
     from rlgen.types import RewardModel
 
@@ -192,6 +193,7 @@ def whole_iterations(
 def ours(settings: Learner | Imitation, threads: int | None = None) -> Measure:
     """A learner on HalfCheetah-v4, with the task's reward or GAIL's."""
     from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.imitation import gail
     from rlgen.presets import Learner
     from rlgen.rewards.environment import EnvironmentReward
 
@@ -199,8 +201,11 @@ def ours(settings: Learner | Imitation, threads: int | None = None) -> Measure:
     if isinstance(settings, Learner):
         return whole_iterations(env_id, settings, lambda envs, policy: EnvironmentReward(), threads)
     demonstrations = load_demonstrations(ROOT / "expert_data", env_id, 4)
-    build = settings.build
-    return whole_iterations(env_id, settings.learner, lambda envs, policy: build(envs, policy, demonstrations), threads)
+
+    def make_reward(envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
+        return gail(settings, policy, settings.expert(envs, policy, demonstrations))
+
+    return whole_iterations(env_id, settings.learner, make_reward, threads)
 
 
 def sb3(learner: type, n_envs: int, n_steps: int, **settings: object) -> Measure:
@@ -246,13 +251,13 @@ def training(repeats: int, seconds: float) -> pd.DataFrame:
     from sb3_contrib import TRPO
     from stable_baselines3 import PPO
 
-    from rlgen import presets
+    from rlgen import imitation, presets
     from rlgen.optim.ppo import PPOConfig
     from rlgen.optim.trpo import TRPOConfig
     from rlgen.rewards.gail import GAILConfig
 
     env_id = "HalfCheetah-v4"
-    paper = presets.imitation("paper", "trpo", env_id)
+    paper = imitation.settings("paper", "trpo", env_id)
     sb3_ppo = PPOConfig(learning_rate=3e-4, least_share=1.0, n_epochs=10, batch_size=64)
     contrib_trpo = TRPOConfig(cg_max_steps=15, n_critic_updates=10, batch_size=128)
     # The peer's: SB3's optimizers, and 16 discriminator steps of 1,024 + 1,024 rows without penalty.
@@ -267,8 +272,8 @@ def training(repeats: int, seconds: float) -> pd.DataFrame:
         "rlgen GAIL-TRPO, paper preset (2x100, batch 50,048)": ours(paper),
         "rlgen GAIL-TRPO, imitation's settings (2x100, batch 50,048)": as_peer(contrib_trpo),
         "rlgen GAIL-PPO, imitation's settings (2x100, batch 50,048)": as_peer(sb3_ppo),
-        "rlgen GAIL-TRPO, default": ours(presets.imitation("default", "trpo", env_id)),
-        "rlgen GAIL-PPO, default": ours(presets.imitation("default", "ppo", env_id)),
+        "rlgen GAIL-TRPO, default": ours(imitation.settings("default", "trpo", env_id)),
+        "rlgen GAIL-PPO, default": ours(imitation.settings("default", "ppo", env_id)),
         "rlgen TRPO": ours(presets.LEARNERS["trpo"]),
         "rlgen PPO": ours(presets.LEARNERS["ppo"]),
         "rlgen PPO, SB3's settings (8 x 2048, 64, 10)": ours(
@@ -288,12 +293,12 @@ def training(repeats: int, seconds: float) -> pd.DataFrame:
 
 def scaling(repeats: int, seconds: float) -> pd.DataFrame:
     """Growth with environments, batch and threads."""
-    from rlgen import presets
+    from rlgen import imitation, presets
     from rlgen.envs import make_vec
 
     raw = f"raw mj_step, {CORES} threads"
     rows: dict[str, Measure] = {raw: raw_limit("HalfCheetah-v4", CORES, seconds)}
-    paper = presets.imitation("paper", "trpo", "HalfCheetah-v4")
+    paper = imitation.settings("paper", "trpo", "HalfCheetah-v4")
     for threads in dict.fromkeys((1, CORES)):
         for n in (4, 16, 64, 256, 1024):
             envs = make_vec("HalfCheetah-v4", n, n_threads=threads)
@@ -396,8 +401,8 @@ def information_gain(repeats: int, seconds: float) -> pd.DataFrame:
 def memory(repeats: int, seconds: float) -> pd.DataFrame:
     """Peak resident memory of GAIL-TRPO with 64 environments and a batch of 50,048, in a fresh process."""
     code = (
-        "import throughput as t; from rlgen import presets;"
-        "t.ours(presets.imitation('paper', 'trpo', 'HalfCheetah-v4'))(); print(t.peak_memory())"
+        "import throughput as t; from rlgen import imitation;"
+        "t.ours(imitation.settings('paper', 'trpo', 'HalfCheetah-v4'))(); print(t.peak_memory())"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)

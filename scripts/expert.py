@@ -115,7 +115,8 @@ def main() -> int:
         if (folder / "manifest.json").exists() and not arguments.overwrite:
             raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
         folder.mkdir(parents=True, exist_ok=True)
-        algorithm, training_command = arguments.algo, None
+        algorithm: str = arguments.algo
+        training_command = None
         if arguments.policy is None:
             result = train(arguments, env_id)
             if result.interrupted:

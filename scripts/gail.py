@@ -8,11 +8,17 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from rlgen.nn.policy import Policy
+    from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,12 @@ class Arguments:
     """Policy optimizer."""
     preset: Literal["default", "paper"] = "default"
     """Our settings, or those of Ho & Ermon (2016): 25M steps in batches of 50,000."""
-    reward: Literal["softplus", "log-d", "logit", "constant"] = "softplus"
-    """-log(1-D) pays for survival, log D for ending early, the logit for neither; constant is the control without a
-    discriminator."""
+    reward_model: Literal["gail", "airl", "fem", "gtal", "constant"] = "gail"
+    """What imitates: a discriminator, one shaped as in AIRL, linear rewards by expectations or by a game; or the
+    control, which pays the same for each step."""
+    reward: Literal["softplus", "log-d", "logit"] | None = None
+    """Of a discriminator: -log(1-D) pays for survival, log D for ending early, the logit for neither; the task's unless
+    told."""
     gradient_penalty_coef: float | None = None
     """Weight of the discriminator's gradient penalty; the preset's unless told, as for those below."""
     entropy_coef: float | None = None
@@ -61,7 +70,7 @@ def main() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
 
     # After parsing, so that --help doesn't wait for torch.
-    from rlgen import presets
+    from rlgen import imitation
     from rlgen.data.demonstrations import load_demonstrations
     from rlgen.experiment import print_summary, run
     from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
@@ -77,22 +86,27 @@ def main() -> int:
             include_failed=arguments.include_failed,
         )
         print(demonstrations, flush=True)
-        preset = presets.imitation(arguments.preset, arguments.algo, env_id)
+        preset = imitation.settings(arguments.preset, arguments.algo, env_id)
         learner = arguments.run.override(preset.learner)
         told = {name: value for name, value in vars(arguments).items() if value is not None}
         of_gail = {name: told[name] for name in GAIL_FLAGS if name in told}
         of_network = {name: told[name] for name in ("dropout", "spectral_norm") if name in told}
         settings = replace(preset, learner=learner, gail=replace(preset.gail, **of_gail), **of_network)
-        rewards = {"softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit, "constant": None}
+        rewards = {None: None, "softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit}
+        make, reward = imitation.IMITATORS[arguments.reward_model], rewards[arguments.reward]
+        algorithm = f"{arguments.reward_model}-{arguments.algo}"
+
+        def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
+            return make(settings, policy, settings.expert(envs, policy, demonstrations), reward)
 
         result = run(
             env_id=env_id,
             learner=learner,
-            make_reward=lambda envs, policy: settings.build(envs, policy, demonstrations, rewards[arguments.reward]),
-            algorithm=f"gail-{arguments.algo}",
-            reward=arguments.reward,
+            make_reward=make_reward,
+            algorithm=algorithm,
+            reward=arguments.reward or "the task's",
             config={"arguments": arguments, "settings": settings, "demonstrations": demonstrations.sha256},
-            run_dir=arguments.run.folder(env_id, f"gail-{arguments.algo}"),
+            run_dir=arguments.run.folder(env_id, algorithm),
             columns={
                 "discriminator_accuracy_policy": "D(policy)",
                 "discriminator_accuracy_expert": "D(expert)",

@@ -71,12 +71,16 @@ def test_gail_leaves_a_complete_folder_and_a_seed_repeats(tmp_path, algo):
     assert metrics(folder) == metrics(tmp_path / "b")
 
 
-@pytest.mark.parametrize("arguments", [["--preset", "paper"], ["--reward", "log-d"], ["--reward", "constant"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--preset", "paper"], ["--reward", "log-d"]]
+    + [["--reward-model", name] for name in ("airl", "fem", "gtal", "constant")],
+)
 def test_other_settings_run(tmp_path, arguments):
     done = gail(tmp_path, *arguments, "--total-timesteps", "512", "--run-dir", "a")
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
-    assert arguments[1] in (summary["preset"], summary["reward"])
+    assert arguments[1] in (summary["preset"], summary["reward"], summary["algorithm"].removesuffix("-trpo"))
 
 
 def test_the_discriminators_flags_reach_it(tmp_path):

@@ -13,7 +13,17 @@ from rlgen.evaluate import evaluate
 from rlgen.nn.policy import Actor
 
 DATA = Path(__file__).parents[1] / "expert_data"
-LEAST = {"HalfCheetah-v4": 4463, "Hopper-v4": 3000, "Walker2d-v4": 4000, "CartPole-v1": 500}
+LEAST = {
+    "CartPole-v1": 500,
+    "Acrobot-v1": -100,
+    "MountainCar-v0": -110,
+    "Reacher-v4": -5,
+    "HalfCheetah-v4": 4463,
+    "Hopper-v4": 3000,
+    "Walker2d-v4": 4000,
+    "Ant-v4": 4000,
+    "Humanoid-v4": 5000,
+}
 
 
 @pytest.mark.parametrize("env_id", LEAST)
@@ -21,7 +31,7 @@ def test_dataset_is_an_expert_and_complete(env_id):
     demonstrations = load_demonstrations(DATA, env_id, 4)
     assert demonstrations.dataset_return_mean >= LEAST[env_id]
     manifest = json.loads((DATA / env_id / "manifest.json").read_text())
-    assert 25 <= manifest["n_episodes"] <= 50
+    assert manifest["n_episodes"] >= (80 if env_id == "Humanoid-v4" else 25)
     assert sum(p.stat().st_size for p in (DATA / env_id).iterdir()) < 8 << 20
 
 
@@ -30,7 +40,7 @@ def test_weights_act_as_the_dataset_does(env_id):
     policy = load_expert(DATA, env_id)
     demonstrations = load_demonstrations(DATA, env_id)
     found = evaluate(Actor(policy, np.random.default_rng(0)), env_id, 10, deterministic=demonstrations.deterministic)
-    spread = max(demonstrations.dataset_return_std, 0.02 * demonstrations.dataset_return_mean)
+    spread = max(demonstrations.dataset_return_std, 0.02 * abs(demonstrations.dataset_return_mean))
     assert abs(found.mean - demonstrations.dataset_return_mean) < 2 * spread
 
 

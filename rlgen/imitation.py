@@ -1,0 +1,177 @@
+"""Learning from an expert: the reward models to choose from, and the settings that suit a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import gymnasium as gym
+from torch import Tensor
+
+from rlgen.data.demonstrations import Demonstrations
+from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
+from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
+from rlgen.nn.policy import Policy
+from rlgen.optim.ppo import PPOConfig
+from rlgen.optim.trpo import TRPOConfig
+from rlgen.presets import LONG_PPO_LEARNER, TRPO_LEARNER, Learner
+from rlgen.rewards.apprenticeship import FEM, GTAL
+from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
+from rlgen.types import RewardModel, Transitions
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """A learner beside what it imitates by.
+
+    Attributes:
+        learner: the policy's side.
+        gail: how a discriminator learns.
+        net_arch: its hidden layers.
+        spectral_norm: see `rlgen.nn.discriminator.Discriminator`.
+        dropout: likewise.
+        expert_weight: how many observations the expert's pairs count as in the policy's statistics, before any of its
+            own; it makes the first normalisation the expert's.
+        ends_with_success: an early end is the aim, so that a step is to cost: log D rather than -log(1-D).
+    """
+
+    learner: Learner
+    gail: GAILConfig
+    net_arch: tuple[int, ...] = (100, 100)
+    spectral_norm: bool = False
+    dropout: float = 0.0
+    expert_weight: float = 2000.0
+    ends_with_success: bool = False
+
+    def expert(self, envs: gym.vector.VectorEnv, policy: Policy, demonstrations: Demonstrations) -> Transitions:
+        """The expert's pairs on the policy's device, whose statistics start with them.
+
+        Args:
+            envs: what will be acted in.
+            policy: fresh.
+            demonstrations: the expert's pairs.
+
+        Raises:
+            DemonstrationError: the pairs were recorded in other spaces than those of `envs`.
+        """
+        demonstrations.check(envs)
+        device = policy.normalizer.mean.device
+        expert = demonstrations.transitions.apply(lambda x: x.to(device))
+        policy.normalizer.update(expert.obs, weight=self.expert_weight)
+        return expert
+
+
+Reward = Callable[[Tensor], Tensor]
+"""From logits to rewards, see `rlgen.functional.adversarial`."""
+
+MakeImitator = Callable[[Imitation, Policy, Transitions, Reward | None], RewardModel]
+"""From settings, a policy and the expert's pairs on one device; the reward where told rather than the settings'."""
+
+
+def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
+    """A discriminator of pairs (Ho & Ermon 2016)."""
+    discriminator = Discriminator(
+        expert.obs.shape[-1], policy.action_space, settings.net_arch, settings.spectral_norm, settings.dropout
+    )
+    usual = reward_log_d if settings.ends_with_success else reward_softplus
+    return GAIL(discriminator.to(expert.obs.device), expert, settings.gail, reward or usual)
+
+
+def airl(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
+    """A discriminator whose logit is a reward, shaped, less the policy's log-likelihood (Fu et al. 2018)."""
+    discriminator = ShapedDiscriminator(policy, settings.net_arch, settings.learner.gamma).to(expert.obs.device)
+    return GAIL(discriminator, expert, settings.gail, reward or reward_logit)
+
+
+def fem(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
+    """Feature expectation matching (Abbeel & Ng 2004)."""
+    return FEM(expert, policy.action_space, settings.ends_with_success)
+
+
+def gtal(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
+    """Game-theoretic apprenticeship learning (Syed & Schapire 2007)."""
+    return GTAL(expert, policy.action_space, settings.ends_with_success)
+
+
+def constant(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
+    """The control: D = 1/2 everywhere."""
+    return ConstantDiscriminator()
+
+
+IMITATORS: Mapping[str, MakeImitator] = {"gail": gail, "airl": airl, "fem": fem, "gtal": gtal, "constant": constant}
+
+# Noise starts near the expert's: from a standard deviation of 1 the discriminator tells Ant's pairs by the size of their
+# actions. The offset is a little more than standing still earns, which else pays where an episode ends with a fall.
+_TRPO_LEARNER = replace(
+    TRPO_LEARNER,
+    optimizer=TRPOConfig(target_kl=0.02, sub_sampling_factor=4, n_critic_updates=5),
+    log_std_init=-1.0,
+)
+_DEFAULT_GAIL = GAILConfig(reward_offset=0.25)
+
+# Ho & Ermon's settings, as their published code has them: 2 x 100 tanh networks, 50,000 pairs an iteration, one
+# full-batch discriminator step of 0.01, no penalty. What stays ours in all presets: the critic is a regression without
+# the time, rewards are scaled, a time limit bootstraps, weights start orthogonal, actions are clipped.
+_PAPER_LEARNER = Learner(
+    TRPOConfig(
+        target_kl=0.01,
+        cg_max_steps=10,
+        cg_damping=0.1,
+        line_search_shrinking_factor=0.5,
+        sub_sampling_factor=10,
+        n_critic_updates=2,
+    ),
+    n_steps=782,
+    total_timesteps=25_000_000,
+    gamma=0.995,
+    gae_lambda=0.97,
+    net_arch=(100, 100),
+)
+_PAPER_GAIL = GAILConfig(
+    learning_rate=0.01,
+    n_updates=1,
+    batch_size=None,
+    gradient_penalty_coef=0.0,
+    entropy_coef=0.001,
+    follow_policy=True,
+)
+
+_SETTINGS = {
+    "default": {"trpo": Imitation(_TRPO_LEARNER, _DEFAULT_GAIL), "ppo": Imitation(LONG_PPO_LEARNER, _DEFAULT_GAIL)},
+    "paper": {
+        "trpo": Imitation(_PAPER_LEARNER, _PAPER_GAIL),
+        "ppo": Imitation(replace(_PAPER_LEARNER, optimizer=PPOConfig()), _PAPER_GAIL),
+    },
+}
+
+# Environment steps after which a task's result was measured (benchmarks/NOTES.md); all else is the same for all tasks.
+_STEPS = {
+    "CartPole": 300_000,
+    "Acrobot": 500_000,
+    "MountainCar": 500_000,
+    "Reacher": 1_500_000,
+    "HalfCheetah": 2_250_000,
+    "Hopper": 1_500_000,
+    "Walker2d": 1_500_000,
+    "Ant": 1_500_000,
+}
+
+# Tasks whose goal ends the episode.
+_ENDS_WITH_SUCCESS = ("MountainCar", "MountainCarContinuous", "Acrobot")
+
+
+def settings(preset: str, algo: str, env_id: str) -> Imitation:
+    """The settings for an environment.
+
+    Args:
+        preset: `default` or `paper`.
+        algo: `trpo` or `ppo`.
+        env_id: with its version.
+    """
+    task = env_id.split("-")[0]
+    found = _SETTINGS[preset][algo]
+    if preset == "default" and task in _STEPS:
+        found = replace(found, learner=replace(found.learner, total_timesteps=_STEPS[task]))
+    if task in _ENDS_WITH_SUCCESS:
+        found = replace(found, ends_with_success=True, gail=replace(found.gail, reward_offset=0.0))
+    return found
