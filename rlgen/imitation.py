@@ -100,7 +100,7 @@ def constant(settings: Imitation, policy: Policy, expert: Transitions, reward: R
 
 IMITATORS: Mapping[str, MakeImitator] = {"gail": gail, "airl": airl, "fem": fem, "gtal": gtal, "constant": constant}
 
-# Noise starts near the expert's: from a standard deviation of 1 the discriminator tells Ant's pairs by the size of their
+# Noise starts near the expert's: from a deviation of 1 the discriminator tells Ant's pairs by the size of their
 # actions. The offset is a little more than standing still earns, which else pays where an episode ends with a fall.
 _TRPO_LEARNER = replace(
     TRPO_LEARNER,
