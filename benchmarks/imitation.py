@@ -17,13 +17,15 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cells import Cell, Row, run_cells
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
+    from rlgen.data.demonstrations import Demonstrations
+    from rlgen.imitation import Imitation, Reward
     from rlgen.nn.policy import Policy
     from rlgen.types import RewardModel
 
@@ -69,39 +71,39 @@ def run(cell: Cell) -> Row:
     demonstrations = load_demonstrations(
         ROOT / "expert_data", cell["env_id"], cell["n_trajectories"], cell["subsample"], seed=cell["seed"]
     )
-    train = clone if cell["algorithm"] in CLONING else imitate
-    return train(cell, demonstrations) | {
+    cloning = cell["algorithm"] in CLONING
+    row = clone(cell, demonstrations) if cloning else imitate(cell, demonstrations, settings_of(cell))
+    return row | {
         "expert_return_mean": demonstrations.dataset_return_mean,
         "worst_demonstration": min(demonstrations.episode_returns),
     }
 
 
-def imitate(cell: Cell, demonstrations: Any) -> Row:
-    """TRPO or PPO on the reward of an imitator."""
+def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation, reward: Reward | None = None) -> Row:
+    """TRPO or PPO on the reward of an imitator; `reward` of the logits where it is not the settings'."""
     from rlgen import imitation
     from rlgen.evaluate import evaluate
     from rlgen.experiment import run as run_experiment
     from rlgen.nn.policy import Actor
     from rlgen.train import Iteration
 
-    settings = settings_of(cell)
     total, env_id, seed = cell["total_timesteps"], cell["env_id"], cell["seed"]
     learning: list[Policy] = []
     curve: list[float] = []
-    seconds = 0.0
+    tested = trained = 0.0
 
     def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
         learning.append(policy)
         expert = settings.expert(envs, policy, demonstrations)
-        return imitation.IMITATORS[ADVERSARIAL[cell["algorithm"]]](settings, policy, expert, None)
+        return imitation.IMITATORS[ADVERSARIAL[cell["algorithm"]]](settings, policy, expert, reward)
 
     def test(iteration: Iteration) -> None:
-        nonlocal seconds
-        started = time.perf_counter()
+        nonlocal tested, trained
+        trained, started = iteration.wall_seconds - tested, time.perf_counter()
         while iteration.env_steps >= total * (len(curve) + 1) / PARTS:
             actor = Actor(learning[0])
             curve.append(evaluate(actor, env_id, CURVE_EPISODES, seed + 30_000, n_threads=cell["threads"]).mean)
-        seconds += time.perf_counter() - started
+        tested += time.perf_counter() - started
 
     with tempfile.TemporaryDirectory() as folder:
         summary = run_experiment(
@@ -123,7 +125,7 @@ def imitate(cell: Cell, demonstrations: Any) -> Row:
         raise RuntimeError("interrupted: a shorter run is another cell")
     zero, one = summary["random_return_mean"], summary["expert_return_mean"]
     return {name: summary[name] for name in COLUMNS} | {
-        "wall_seconds": round(summary["wall_seconds"] - seconds, 2),
+        "wall_seconds": round(trained, 2),
         "curve": " ".join(f"{(value - zero) / (one - zero):.4f}" for value in curve),
     }
 
@@ -139,7 +141,7 @@ COLUMNS = (
 )
 
 
-def clone(cell: Cell, demonstrations: Any) -> Row:
+def clone(cell: Cell, demonstrations: Demonstrations) -> Row:
     """Behaviour cloning on the same pairs."""
     import numpy as np
     import torch
@@ -171,7 +173,7 @@ def clone(cell: Cell, demonstrations: Any) -> Row:
     }
 
 
-def settings_of(cell: Cell) -> Any:
+def settings_of(cell: Cell) -> Imitation:
     """The settings of an adversarial cell."""
     from rlgen import imitation
 

@@ -1,0 +1,119 @@
+"""What the discriminator's regularisers and rewards are worth: GAIL with one thing changed; one CSV row a run.
+
+python benchmarks/ablation.py --jobs 2
+
+A row holds the curve, as in imitation.py. "spread" is the standard deviation of the score over the last fifth of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from cells import Cell, Row, run_cells
+from imitation import PARTS, ROOT, TASKS, imitate
+from statistics_of_seeds import interquartile_mean, interval, interval_of_difference
+
+if TYPE_CHECKING:
+    from rlgen.imitation import Imitation
+
+RESULTS = Path(__file__).parent / "results" / "ablation.csv"
+# Environment steps of a run: a task where an episode can't end early, and a larger one where it can.
+STEPS = {"HalfCheetah-v4": 1_500_000, "Ant-v4": 1_000_000}
+NONE: dict[str, Any] = {"gradient_penalty_coef": 0.0}
+# By name: what replaces the preset's values, which have the gradient penalty.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "gradient penalty": {},
+    "none": NONE,
+    "spectral norm": NONE | {"spectral_norm": True},
+    "label smoothing": NONE | {"expert_label": 0.9},
+    "entropy bonus": NONE | {"entropy_coef": 0.1},
+    "input noise": NONE | {"input_noise": 0.5},
+    "dropout": NONE | {"dropout": 0.3},
+    "reward log D": {"reward": "log_d"},
+    "reward logit": {"reward": "logit"},
+}
+
+
+def settings_of(cell: Cell) -> Imitation:
+    """The preset with a variant's changes."""
+    from rlgen import imitation
+
+    settings = imitation.settings("default", "trpo", cell["env_id"])
+    changes = {name: value for name, value in VARIANTS[cell["variant"]].items() if name != "reward"}
+    of_network = {name: changes.pop(name) for name in ("spectral_norm", "dropout") if name in changes}
+    learner = replace(settings.learner, total_timesteps=cell["total_timesteps"])
+    return replace(settings, learner=learner, gail=replace(settings.gail, **changes), **of_network)
+
+
+def run(cell: Cell) -> Row:
+    """Train one cell."""
+    import torch
+
+    from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.functional.adversarial import reward_log_d, reward_logit
+
+    torch.set_num_threads(1)
+    demonstrations = load_demonstrations(ROOT / "expert_data", cell["env_id"], 4, cell["subsample"], seed=cell["seed"])
+    reward = {None: None, "log_d": reward_log_d, "logit": reward_logit}[VARIANTS[cell["variant"]].get("reward")]
+    return imitate(cell, demonstrations, settings_of(cell), reward)
+
+
+def cells_of(options: argparse.Namespace) -> list[Cell]:
+    """One cell a run, its settings part of it."""
+    cells: list[Cell] = []
+    for env_id, seed, variant in itertools.product(options.envs, options.seeds, options.variants):
+        cell: Cell = {
+            "env_id": env_id,
+            "algorithm": "GAIL",
+            "variant": variant,
+            "seed": seed,
+            "subsample": TASKS[env_id].subsample,
+            "total_timesteps": int(options.total_timesteps or STEPS[env_id]),
+            "threads": 1,
+        }
+        reward = VARIANTS[variant].get("reward", "softplus")
+        cells.append(cell | {"settings": str({"imitation": asdict(settings_of(cell)), "reward": reward})})
+    return cells
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a task and variant; `over` is the interval of the difference to the preset's interquartile mean."""
+    scores = table["normalised_score"].astype(float)
+    last = table["curve"].map(lambda curve: np.std(np.array(curve.split()[-PARTS // 5 :], np.float64)))
+    rows = []
+    for (env_id, variant), group in table.groupby(["env_id", "variant"], sort=False):
+        values = scores[group.index].to_numpy()
+        low, high = interval(values)
+        preset = scores[(table["env_id"] == env_id) & (table["variant"] == "gradient penalty")].to_numpy()
+        compared = len(preset) > 0 and variant != "gradient penalty"
+        over = interval_of_difference(values, preset) if compared else (np.nan, np.nan)
+        row = {"env_id": env_id, "variant": variant, "seeds": len(values), "score": interquartile_mean(values)}
+        row |= {"low": low, "high": high, "worst": values.min(), "spread": last[group.index].mean()}
+        rows.append(row | {"over_low": over[0], "over_high": over[1]})
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--envs", nargs="+", default=list(STEPS), choices=TASKS)
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--total-timesteps", type=float, help="the task's unless told")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--ray", metavar="ADDRESS", help="hand the runs to this Ray cluster; local starts one here")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    table = pd.DataFrame(run_cells(cells_of(options), run, options.output, options.jobs, options.ray))
+    pd.options.display.width, pd.options.display.max_columns = 200, 20
+    print(summarise(table).round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
