@@ -40,43 +40,30 @@ def run(cell: Cell) -> Row:
     import torch
 
     from rlgen import exploration
-    from rlgen.data.collect import Collector
     from rlgen.envs import make_vec
     from rlgen.evaluate import evaluate
     from rlgen.nn.policy import Actor
-    from rlgen.train import Iteration, train
 
     torch.set_num_threads(1)
     torch.manual_seed(cell["seed"])
     learner, bonus = settings_of(cell)
     envs = make_vec(cell["env_id"], learner.n_envs, cell["seed"], n_threads=1)
-    policy, critic, optimizer = learner.build(envs)
-    reward = exploration.reward_model(envs, "cpu", exploration.BONUSES[cell["bonus"]], bonus)
+    make = exploration.BONUSES[cell["bonus"]]
+    training = learner.training(
+        envs, lambda envs, policy: exploration.reward_model(envs, "cpu", make, bonus), cell["seed"]
+    )
     total = cell["total_timesteps"]
     returns: list[list[float]] = [[] for _ in range(PARTS)]
     milestones = exploration.Milestones(cell["env_id"])
     row: dict[str, Any] = {}
 
-    def note(iteration: Iteration) -> None:
+    for iteration in training:
         returns[min(PARTS * (iteration.env_steps - 1) // total, PARTS - 1)] += iteration.episode_returns
         milestones(iteration)
         row["wall_seconds"] = round(iteration.wall_seconds, 1)
         row.update({name: float(f"{iteration.metrics[name]:.4g}") for name in KEPT if name in iteration.metrics})
-
-    train(
-        Collector(envs, learner.n_steps),
-        policy,
-        critic,
-        optimizer,
-        reward,
-        total_timesteps=total,
-        gamma=learner.gamma,
-        gae_lambda=learner.gae_lambda,
-        rng=np.random.default_rng(cell["seed"]),
-        on_iteration=note,
-    )
     row |= milestones.facts
-    actor = Actor(policy, np.random.default_rng(0))
+    actor = Actor(training.policy, np.random.default_rng(0))
     for name, deterministic in (("deterministic", True), ("stochastic", False)):
         row[f"{name}_return"] = evaluate(actor, cell["env_id"], 20, 10_000, deterministic, n_threads=1).mean
     row["curve"] = " ".join(f"{np.mean(part):.4g}" if part else "nan" for part in returns)

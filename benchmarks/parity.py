@@ -61,31 +61,21 @@ def _run_rlgen(cell: Cell) -> Row:
     import numpy as np
     import torch
 
-    from rlgen.data.collect import Collector
     from rlgen.envs import make_vec
     from rlgen.evaluate import evaluate
     from rlgen.nn.policy import Actor
     from rlgen.rewards.environment import EnvironmentReward
-    from rlgen.train import train
 
     torch.manual_seed(cell["seed"])
     learner = learner_of(cell["env_id"], cell["algorithm"])
     envs = make_vec(cell["env_id"], learner.n_envs, cell["seed"], n_threads=1)
-    policy, critic, optimizer = learner.build(envs)
+    learner = replace(learner, total_timesteps=cell["total_timesteps"])
+    training = learner.training(envs, lambda envs, policy: EnvironmentReward(), cell["seed"])
     started = time.monotonic()
-    train(
-        Collector(envs, learner.n_steps),
-        policy,
-        critic,
-        optimizer,
-        EnvironmentReward(),
-        total_timesteps=cell["total_timesteps"],
-        gamma=learner.gamma,
-        gae_lambda=learner.gae_lambda,
-        rng=np.random.default_rng(cell["seed"]),
-    )
+    for _ in training:
+        pass
     row: Row = {"wall_seconds": round(time.monotonic() - started, 1)}
-    actor = Actor(policy, np.random.default_rng(0))
+    actor = Actor(training.policy, np.random.default_rng(0))
     for name, deterministic in (("deterministic", True), ("stochastic", False)):
         found = evaluate(actor, cell["env_id"], EPISODES, seed=10_000, deterministic=deterministic)
         row |= {f"{name}_return": round(found.mean, 1), f"{name}_std": round(found.std, 1)}

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from rlgen.imitation import Imitation
     from rlgen.nn.policy import Policy
     from rlgen.presets import Learner
-    from rlgen.train import Iteration
     from rlgen.types import RewardModel
 
 RESULTS = Path(__file__).parent / "results"
@@ -157,33 +156,18 @@ def whole_iterations(
     """Whole iterations (collect, reward, update) of one of our learners."""
     import torch
 
-    from rlgen.data.collect import Collector
     from rlgen.envs import make_vec
-    from rlgen.train import keep_freed_memory, train
+    from rlgen.train import keep_freed_memory
 
     keep_freed_memory()
     envs = make_vec(env_id, learner.n_envs, 0, n_threads=threads)
-    policy, critic, optimizer = learner.build(envs)
-    reward_model = make_reward(envs, policy)
-    collector = Collector(envs, learner.n_steps)
-    per_iteration = learner.n_envs * learner.n_steps
+    training = learner.training(envs, make_reward)
+    training.n_iterations = max(2, -(-30_000 // training.steps_per_iteration))
 
     def measure() -> float:
         torch.set_num_threads(threads or CORES)
-        iterations: list[Iteration] = []
-        total = max(2 * per_iteration, 30_000)
-        train(
-            collector,
-            policy,
-            critic,
-            optimizer,
-            reward_model,
-            total_timesteps=total,
-            gamma=learner.gamma,
-            gae_lambda=learner.gae_lambda,
-            rng=np.random.default_rng(0),
-            on_iteration=iterations.append,
-        )
+        training.done, training.wall_seconds = 0, 0.0
+        iterations = list(training)
         measure.parts = iterations[-1].seconds  # type: ignore[attr-defined]
         return iterations[-1].env_steps / iterations[-1].wall_seconds
 

@@ -9,6 +9,7 @@ end about where VIME meets its first reward.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from rlgen.data.collect import Collector
 from rlgen.envs import make_vec
 from rlgen.files import write_atomically
 from rlgen.nn.policy import Actor
-from rlgen.train import train
 from rlgen.types import Rollout
 
 ENV_ID = "rlgen/SparseMountainCar-v0"
@@ -48,19 +48,12 @@ def visit(bonus: str, seed: int, total_timesteps: int) -> npt.NDArray[np.float32
     torch.manual_seed(seed)
     learner, config = exploration.settings("trpo", ENV_ID, bonus)
     envs = make_vec(ENV_ID, learner.n_envs, seed)
-    policy, critic, optimizer = learner.build(envs)
-    collector = RecordingCollector(envs, learner.n_steps)
-    train(
-        collector,
-        policy,
-        critic,
-        optimizer,
-        exploration.reward_model(envs, "cpu", exploration.BONUSES[bonus], config),
-        total_timesteps=total_timesteps,
-        gamma=learner.gamma,
-        gae_lambda=learner.gae_lambda,
-        rng=np.random.default_rng(seed),
-    )
+    learner = replace(learner, total_timesteps=total_timesteps)
+    make = exploration.BONUSES[bonus]
+    training = learner.training(envs, lambda envs, policy: exploration.reward_model(envs, "cpu", make, config), seed)
+    training.collector = collector = RecordingCollector(envs, learner.n_steps)
+    for _ in training:
+        pass
     return np.concatenate(collector.visited)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
+import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
@@ -39,6 +41,10 @@ class RunArguments:
     """Episodes of the final evaluation, deterministic and stochastic each."""
     run_dir: Path | None = None
     """The run's folder; a new one under runs/ unless told."""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints; what came after the last one is lost if the run is killed."""
+    resume: Path | None = None
+    """Go on with the run in this folder, from its last checkpoint; nothing else is to be told."""
 
     def override(self, learner: Learner) -> Learner:
         """A preset with what the command line tells.
@@ -56,6 +62,35 @@ class RunArguments:
 
 # As a field of a script's own arguments: `run: RunFlags = RunArguments()` adds --seed, --device and so on.
 RunFlags = Annotated[RunArguments, tyro.conf.OmitArgPrefixes]
+
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], description: str | None) -> T:
+    """A script's arguments, which have a field `run`; with --resume those that the run was started with.
+
+    It exits if more than --resume was told, the folder holds no run, or one of another script.
+    """
+    arguments: Any = tyro.cli(kind, description=description)
+    if arguments.run.resume is None:
+        return arguments
+    with describe_failure() as failure:
+        return _arguments_of_run(kind, arguments.run.resume)
+    sys.exit(failure.code)
+
+
+def _arguments_of_run(kind: type[T], folder: Path) -> T:
+    if len(sys.argv) > 3 or (len(sys.argv) == 3 and "=" in sys.argv[1]):
+        raise UsageError("--resume goes on with the run's own arguments; tell nothing else")
+    try:
+        _, script, *told = shlex.split(json.loads((folder / "config.json").read_text())["command"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: holds no run to resume ({type(error).__name__}: {error})") from None
+    if Path(script).name != Path(sys.argv[0]).name:
+        raise UsageError(f"{folder} is a run of {Path(script).name}; resume it with that")
+    before: Any = tyro.cli(kind, args=told)
+    return replace(before, run=replace(before.run, run_dir=folder, resume=folder))
 
 
 @dataclass

@@ -14,19 +14,18 @@ from typing import Any, Self
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import nn
 
-from rlgen.checkpoint import save_checkpoint
-from rlgen.data.collect import Collector
+from rlgen.checkpoint import load_checkpoint, save_checkpoint
 from rlgen.data.episodes import Predictor, RandomActor
-from rlgen.envs import make_vec
-from rlgen.errors import UsageError
+from rlgen.envs import BatchedEnv, make_vec
+from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluate import Evaluation, evaluate, normalised_score
+from rlgen.files import versions
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.presets import Learner
 from rlgen.run_log import RunLog, short
 from rlgen.spaces import describe_space
-from rlgen.train import Iteration, keep_freed_memory, train
+from rlgen.train import Iteration, keep_freed_memory
 from rlgen.types import RewardModel
 
 MakeReward = Callable[[gym.vector.VectorEnv, Policy], RewardModel]
@@ -104,14 +103,16 @@ def run(
     threads: int | None = None,
     eval_episodes: int = 50,
     expert_return: float | None = None,
-    facts: Mapping[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
     on_iteration: Callable[[Iteration], None] = lambda iteration: None,
+    checkpoint_seconds: float = 60.0,
+    resume: bool = False,
 ) -> Result:
     """Train, then evaluate the last policy, in a folder that tells the whole story.
 
     The true return is reported and decides nothing: the last policy is the result. SIGINT or SIGTERM ends training
     after the iteration in progress, with checkpoint and summary as usual; a second one leaves the evaluation out. The
-    checkpoint is renewed each minute.
+    checkpoint is renewed each minute unless told.
 
     Args:
         env_id: gymnasium id.
@@ -127,50 +128,52 @@ def run(
         threads: of torch and of the environments; all processors unless told.
         eval_episodes: episodes of the final evaluation.
         expert_return: the one of a normalised score; no score without.
-        facts: added to the summary, as they are when training has ended.
+        facts: added to the summary, as they are when training has ended; kept in checkpoints and put back from them.
         on_iteration: called after each iteration, once it is logged.
+        checkpoint_seconds: time between checkpoints.
+        resume: go on from the checkpoint in `run_dir`, which the same arguments must have written; with our own
+            environments and on one machine the result is then the same to the last bit.
 
     Raises:
         UsageError: an argument can't be used; nothing is written then.
-        FileExistsError: `run_dir` holds a run.
+        FileExistsError: `run_dir` holds a run, and it isn't to be resumed.
+        CheckpointError: there is none to go on from, or it is of another environment, version or setting.
     """
     started = time.perf_counter()
     for name, count in (("threads", threads), ("eval_episodes", eval_episodes)):
         if count is not None and count < 1:
             raise UsageError(f"{name} must be at least 1; got {count}")
+    facts = {} if facts is None else facts
+    checkpoint = _checkpoint_to_resume(run_dir, env_id) if resume else None
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     place = choose_device(device)
     envs = make_vec(env_id, learner.n_envs, seed, n_threads=threads)
-    policy, critic, optimizer = learner.build(envs, place)
-    reward_model = make_reward(envs, policy)
-    collector = Collector(envs, learner.n_steps, place)
+    training = learner.training(envs, make_reward, seed, place)
+    policy = training.policy
+    if checkpoint is not None:
+        kept, state = checkpoint
+        training.load_state_dict(state)
+        facts.update(kept["run"])
     print(f"{env_id}: {learner.n_envs} x {type(envs).__name__}, networks on {place}, run folder {run_dir}", flush=True)
+    if training.done:
+        exact = "" if isinstance(envs, BatchedEnv) else "; these environments begin new episodes"
+        print(f"goes on after {training.done * training.steps_per_iteration:,} steps{exact}", flush=True)
 
-    log = RunLog(run_dir, config, learner.total_timesteps, columns)
-    modules: dict[str, nn.Module] = {"policy": policy, "critic": critic}
-    if isinstance(reward_model, nn.Module):
-        modules["reward_model"] = reward_model
+    log = RunLog(run_dir, config, learner.total_timesteps, columns, training.done if resume else None)
     spaces = {
         "observation_space": describe_space(envs.single_observation_space),
         "action_space": describe_space(envs.single_action_space),
     }
-    progress = {"env_steps": 0, "seconds": 0.0, "saved": 0.0}
+    saved = training.wall_seconds
 
     def save() -> None:
-        save_checkpoint(run_dir, modules, {"env_id": env_id, "env_steps": progress["env_steps"], **spaces})
-        progress["saved"] = progress["seconds"]
-
-    def after_iteration(iteration: Iteration) -> None:
-        log(iteration)
-        on_iteration(iteration)
-        progress.update(env_steps=iteration.env_steps, seconds=iteration.wall_seconds)
-        if signals.received:
-            raise _Interrupted
-        if progress["seconds"] > progress["saved"] + 60:
-            save()
+        nonlocal saved
+        steps = training.done * training.steps_per_iteration
+        save_checkpoint(run_dir, training.state_dict(), {"env_id": env_id, "env_steps": steps, "run": facts, **spaces})
+        saved = training.wall_seconds
 
     def returns(actor: Predictor, deterministic: bool) -> Evaluation:
         return evaluate(actor, env_id, eval_episodes, seed + 10_000, deterministic, threads)
@@ -179,32 +182,28 @@ def run(
     with _Signals() as signals:
         try:
             with log, contextlib.suppress(_Interrupted):
-                train(
-                    collector,
-                    policy,
-                    critic,
-                    optimizer,
-                    reward_model,
-                    total_timesteps=learner.total_timesteps,
-                    gamma=learner.gamma,
-                    gae_lambda=learner.gae_lambda,
-                    rng=np.random.default_rng(seed),
-                    on_iteration=after_iteration,
-                )
+                for iteration in training:
+                    log(iteration)
+                    on_iteration(iteration)
+                    if signals.received:
+                        raise _Interrupted
+                    if training.wall_seconds > saved + checkpoint_seconds:
+                        save()
             save()
             deterministic = returns(Actor(policy), True)
             stochastic = returns(Actor(policy, np.random.default_rng(seed)), False)
             zero = returns(RandomActor(envs.single_action_space, seed), False)
         except KeyboardInterrupt:
             save()
+    steps = training.done * training.steps_per_iteration
     summary: dict[str, Any] = {
         "env_id": env_id,
         "algorithm": algorithm,
         "reward": reward,
         "seed": seed,
-        "env_steps": progress["env_steps"],
-        "wall_seconds": round(progress["seconds"], 2),
-        "steps_per_second": round(progress["env_steps"] / progress["seconds"]) if progress["seconds"] else 0,
+        "env_steps": steps,
+        "wall_seconds": round(training.wall_seconds, 2),
+        "steps_per_second": round(steps / training.wall_seconds) if training.wall_seconds else 0,
         "return_mean": deterministic and deterministic.mean,
         "return_std": deterministic and deterministic.std,
         "episodes": eval_episodes,
@@ -218,14 +217,29 @@ def run(
         "interrupted": bool(signals.received),
         "device": str(place),
         "total_seconds": round(time.perf_counter() - started, 2),
-        **(facts or {}),
+        **facts,
     }
     if expert_return is not None and deterministic and stochastic and zero:
         summary["normalised_score"] = normalised_score(deterministic.mean, zero.mean, expert_return)
         summary["stochastic_normalised_score"] = normalised_score(stochastic.mean, zero.mean, expert_return)
     log.save_summary(summary)
     envs.close()
-    return Result(policy, critic, summary, signals.received[0] if signals.received else None)
+    return Result(policy, training.critic, summary, signals.received[0] if signals.received else None)
+
+
+def _checkpoint_to_resume(run_dir: Path, env_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Facts and state of the checkpoint in a run's folder, if it goes on exactly with this environment and version."""
+    facts, state = load_checkpoint(run_dir)
+    if facts["env_id"] != env_id:
+        raise CheckpointError(f"{run_dir}: its checkpoint is of {facts['env_id']}, not {env_id}")
+    recorded, here = facts["versions"], versions()
+    if changed := [
+        f"{name} {recorded.get(name)}, here {here[name]}" for name in here if recorded.get(name) != here[name]
+    ]:
+        raise CheckpointError(
+            f"{run_dir}: its checkpoint was written with {'; '.join(changed)}; it would not go on exactly"
+        )
+    return facts, state
 
 
 def print_summary(summary: dict[str, Any]) -> None:

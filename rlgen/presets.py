@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import gymnasium as gym
+import numpy as np
 import torch
 
+from rlgen.data.collect import Collector
 from rlgen.errors import UsageError
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.ppo import PPO, PPOConfig
 from rlgen.optim.trpo import TRPO, TRPOConfig
-from rlgen.types import PolicyOptimizer
+from rlgen.train import Training
+from rlgen.types import PolicyOptimizer, RewardModel
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,35 @@ class Learner:
                 return policy, critic, TRPO(policy, critic, self.optimizer)
             case PPOConfig():
                 return policy, critic, PPO(policy, critic, self.optimizer)
+
+    def training(
+        self,
+        envs: gym.vector.VectorEnv,
+        make_reward: Callable[[gym.vector.VectorEnv, Policy], RewardModel],
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> Training:
+        """Training of fresh networks in `envs`; iterate it.
+
+        Args:
+            envs: same-step autoreset.
+            make_reward: from environments and policy (on its device) to the reward model.
+            seed: of the actions; networks and minibatches draw from torch's global random numbers.
+            device: of the networks.
+        """
+        policy, critic, optimizer = self.build(envs, device)
+        reward_model = make_reward(envs, policy)
+        return Training(
+            Collector(envs, self.n_steps, device),
+            policy,
+            critic,
+            optimizer,
+            reward_model,
+            total_timesteps=self.total_timesteps,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            rng=np.random.default_rng(seed),
+        )
 
 
 TRPO_LEARNER = Learner(TRPOConfig(), n_steps=64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import shlex
 import subprocess
@@ -16,7 +17,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from rlgen.files import versions, write_atomically, write_json
+from rlgen.errors import CheckpointError
+from rlgen.files import versions, write_atomically, write_bytes, write_json
 from rlgen.train import Iteration
 
 
@@ -28,28 +30,47 @@ class RunLog:
         config: what was told and what it came to, by name: dataclasses and JSON values.
         total_timesteps: for the time left.
         columns: the metrics shown in the display, by their short titles.
+        resume_after: go on with the run in the folder after this iteration; what it logged of later ones is dropped.
 
     Raises:
-        FileExistsError: the folder holds a run.
+        FileExistsError: the folder holds a run, and it isn't to be resumed.
+        CheckpointError: what is told differs from the run that is to be resumed.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], total_timesteps: int, columns: dict[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        total_timesteps: int,
+        columns: dict[str, str],
+        resume_after: int | None = None,
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            # Exclusive: of two runs given one folder, the second is refused.
-            (folder / "config.json").open("x").close()
-        except FileExistsError:
-            raise FileExistsError(f"{folder} holds a run already; choose another --run-dir") from None
-        write_json(folder / "config.json", provenance() | {name: _plain(value) for name, value in config.items()})
+        plain = {name: _plain(value) for name, value in config.items()}
+        rows: list[dict[str, str]] = []
+        if resume_after is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                # Exclusive: of two runs given one folder, the second is refused.
+                (folder / "config.json").open("x").close()
+            except FileExistsError:
+                raise FileExistsError(f"{folder} holds a run already; choose another --run-dir") from None
+            write_json(folder / "config.json", provenance() | plain)
+        else:
+            before = json.loads((folder / "config.json").read_text())
+            if changed := [name for name in plain if name != "arguments" and plain[name] != before.get(name)]:
+                raise CheckpointError(f"{folder}/config.json: field {changed[0]}: the run had others; it can't go on")
+            rows = _logged(folder / "metrics.csv", resume_after)
         self.folder = folder
         self.total_timesteps = total_timesteps
         self.columns = columns
-        self.curve: list[tuple[int, float]] = []
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
-        self._file = (folder / "metrics.csv").open("w", newline="")
-        self._csv: csv.DictWriter[str] | None = None
+        self.curve = [(int(row["env_steps"]), float(row["return_mean"])) for row in rows if row["return_mean"] != "nan"]
+        self._writer = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=int(rows[-1]["env_steps"]) + 1 if rows else None
+        )
+        self._file = (folder / "metrics.csv").open("a" if rows else "w", newline="")
+        self._csv = csv.DictWriter(self._file, list(rows[0])) if rows else None
         self._shown = 0.0
 
     def __enter__(self) -> Self:
@@ -109,6 +130,19 @@ class RunLog:
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`."""
         write_json(self.folder / "summary.json", summary)
+
+
+def _logged(path: Path, until: int) -> list[dict[str, str]]:
+    """The rows of a run's metrics up to an iteration; later ones, and one cut short, are taken out of the file."""
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values() and int(row["iteration"]) <= until]
+    text = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+    return rows
 
 
 def _plain(value: Any) -> Any:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import ctypes
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import nn
 
 from rlgen.data.collect import Collector
 from rlgen.nn.normalizer import ReturnScaler
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.optim.advantages import policy_batch
-from rlgen.types import PolicyOptimizer, RewardModel
+from rlgen.types import PolicyOptimizer, RewardModel, State
 
 
 @dataclass(frozen=True)
@@ -61,22 +63,12 @@ def keep_freed_memory() -> None:
         mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
-def train(
-    collector: Collector,
-    policy: Policy,
-    critic: Critic,
-    optimizer: PolicyOptimizer,
-    reward_model: RewardModel,
-    *,
-    total_timesteps: int,
-    gamma: float,
-    gae_lambda: float,
-    rng: np.random.Generator,
-    on_iteration: Callable[[Iteration], None] = lambda iteration: None,
-) -> None:
-    """Train policy, critic and reward model in place until `total_timesteps` environment steps are done.
+class Training:
+    """Policy, critic and reward model being trained in place; iterating it trains, one `Iteration` at a time.
 
     Observation statistics change only between iterations, so that the policy that is improved is the one that acted.
+    `state_dict` holds all that the following iterations depend on, the global random numbers of torch included: on one
+    machine, training that goes on from it is the same to the last bit.
 
     Args:
         collector: steps the environments.
@@ -84,46 +76,104 @@ def train(
         critic: shares the policy's normaliser.
         optimizer: improves both.
         reward_model: scores each rollout with what it knew before it, then learns from it.
-        total_timesteps: rounded up to whole rollouts.
+        total_timesteps: environment steps in all, rounded up to whole rollouts.
         gamma: discount.
         gae_lambda: GAE's lambda.
         rng: for the actions.
-        on_iteration: called after each iteration.
-
-    Raises:
-        FloatingPointError: a reward or a loss isn't finite.
     """
-    scaler = ReturnScaler(collector.envs.num_envs, gamma).to(collector.device)
-    per_iteration = collector.n_steps * collector.envs.num_envs
-    n_iterations = -(-total_timesteps // per_iteration)
-    started = time.perf_counter()
-    for number in range(1, n_iterations + 1):
+
+    def __init__(
+        self,
+        collector: Collector,
+        policy: Policy,
+        critic: Critic,
+        optimizer: PolicyOptimizer,
+        reward_model: RewardModel,
+        *,
+        total_timesteps: int,
+        gamma: float,
+        gae_lambda: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self.collector = collector
+        self.policy = policy
+        self.critic = critic
+        self.optimizer = optimizer
+        self.reward_model = reward_model
+        self.gamma = gamma
+        self.gae_lambda = gae_lambda
+        self.rng = rng
+        self.scaler = ReturnScaler(collector.envs.num_envs, gamma).to(collector.device)
+        self.steps_per_iteration = collector.n_steps * collector.envs.num_envs
+        self.n_iterations = -(-total_timesteps // self.steps_per_iteration)
+        self.done = 0
+        self.wall_seconds = 0.0
+
+    def __iter__(self) -> Iterator[Iteration]:
+        """Train until `total_timesteps` are done.
+
+        Raises:
+            FloatingPointError: a reward or a loss isn't finite.
+        """
+        before = self.wall_seconds
+        started = time.perf_counter()
+        while self.done < self.n_iterations:
+            found, returns, seconds = self._iterate()
+            self.done += 1
+            self.wall_seconds = before + time.perf_counter() - started
+            yield Iteration(self.done, self.done * self.steps_per_iteration, self.wall_seconds, returns, found, seconds)
+
+    def _iterate(self) -> tuple[dict[str, float], list[float], dict[str, float]]:
         clock = _Clock()
-        rollout = collector.collect(Actor(policy, rng))
+        rollout = self.collector.collect(Actor(self.policy, self.rng))
         clock.lap("collect")
         steps = rollout.transitions
-        rewards = reward_model(steps)
-        scaled = scaler(rewards, steps.terminated | steps.truncated)
+        rewards = self.reward_model(steps)
+        scaled = self.scaler(rewards, steps.terminated | steps.truncated)
         clock.lap("reward")
-        batch = policy_batch(policy, critic, rollout, scaled, gamma, gae_lambda)
-        metrics = optimizer.update(batch, progress_remaining=1 - (number - 1) / n_iterations)
+        batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda)
+        metrics = self.optimizer.update(batch, progress_remaining=1 - self.done / self.n_iterations)
         clock.lap("policy")
-        metrics = {"reward": rewards.mean(), **metrics, **reward_model.update(steps)}
-        policy.normalizer.update(steps.obs)
+        metrics = {"reward": rewards.mean(), **metrics, **self.reward_model.update(steps)}
+        self.policy.normalizer.update(steps.obs)
         found = {name: float(value) for name, value in metrics.items()}
         for name in ("reward", "kl", "value_loss"):
             if not math.isfinite(found.get(name, 0.0)):
                 raise FloatingPointError(
-                    f"iteration {number}: {name} is {found[name]}; training stops, the last checkpoint stands"
+                    f"iteration {self.done + 1}: {name} is {found[name]}; training stops, the last checkpoint stands"
                 )
         clock.lap("reward model")
-        on_iteration(
-            Iteration(
-                number,
-                number * per_iteration,
-                time.perf_counter() - started,
-                rollout.episode_returns,
-                found,
-                clock.seconds,
-            )
-        )
+        return found, rollout.episode_returns, clock.seconds
+
+    def state_dict(self) -> State:
+        """Everything that the next iteration depends on, by part."""
+        model = self.reward_model
+        return {
+            "policy": self.policy.state_dict(),
+            "critic": self.critic.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "reward_model": model.state_dict() if isinstance(model, nn.Module) else {},
+            "scaler": self.scaler.state_dict(),
+            "collector": self.collector.state_dict(),
+            "random": {
+                "actions": self.rng.bit_generator.state,
+                "torch": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state() if self.collector.device.type == "cuda" else None,
+            },
+            "progress": {"done": self.done, "wall_seconds": self.wall_seconds},
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state of the same settings and environments."""
+        self.policy.load_state_dict(state["policy"])
+        self.critic.load_state_dict(state["critic"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if isinstance(self.reward_model, nn.Module):
+            self.reward_model.load_state_dict(state["reward_model"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.collector.load_state_dict(state["collector"])
+        self.rng.bit_generator.state = state["random"]["actions"]
+        torch.set_rng_state(state["random"]["torch"])
+        if state["random"]["cuda"] is not None:
+            torch.cuda.set_rng_state(state["random"]["cuda"])
+        self.done, self.wall_seconds = state["progress"]["done"], state["progress"]["wall_seconds"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from torch import Tensor
 
 Metrics = Mapping[str, Tensor]
 """Named 0-d tensors on the learner's device; moved to the host once an iteration."""
+
+
+State = Mapping[str, Any]
+"""What a part of a training must keep to go on exactly: tensors, arrays and JSON values, nested by name."""
 
 
 class _Tensors:
@@ -105,4 +109,12 @@ class PolicyOptimizer(Protocol):
 
     def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
         """One iteration's update of policy and critic; `progress_remaining` falls from 1 to 0 over the training."""
+        ...
+
+    def state_dict(self) -> State:
+        """Its own state; the networks have theirs."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state."""
         ...

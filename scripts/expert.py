@@ -12,9 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import tyro
-
-from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id
+from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
 
 if TYPE_CHECKING:
     from rlgen.experiment import Result
@@ -72,6 +70,8 @@ def train(arguments: Arguments, env_id: str) -> Result:
         device=arguments.run.device,
         threads=arguments.run.threads,
         eval_episodes=arguments.run.eval_episodes,
+        checkpoint_seconds=arguments.run.checkpoint_seconds,
+        resume=arguments.run.resume is not None,
     )
     print_summary(result.summary)
     return result
@@ -97,7 +97,7 @@ def load(folder: Path, env_id: str) -> tuple[Policy, str, str]:
 
 def main() -> int:
     """Parse, compose, run, record."""
-    arguments = tyro.cli(Arguments, description=__doc__)
+    arguments = parse(Arguments, __doc__)
 
     import numpy as np
 

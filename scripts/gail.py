@@ -10,9 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import tyro
-
-from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id
+from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -67,7 +65,7 @@ GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_no
 
 def main() -> int:
     """Parse, compose, run."""
-    arguments = tyro.cli(Arguments, description=__doc__)
+    arguments = parse(Arguments, __doc__)
 
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import imitation
@@ -116,6 +114,8 @@ def main() -> int:
             device=arguments.run.device,
             threads=arguments.run.threads,
             eval_episodes=arguments.run.eval_episodes,
+            checkpoint_seconds=arguments.run.checkpoint_seconds,
+            resume=arguments.run.resume is not None,
             expert_return=demonstrations.dataset_return_mean,
             facts={
                 "preset": arguments.preset,

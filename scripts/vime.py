@@ -9,9 +9,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import tyro
-
-from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id
+from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Arguments:
 
 def main() -> int:
     """Parse, compose, run."""
-    arguments = tyro.cli(Arguments, description=__doc__)
+    arguments = parse(Arguments, __doc__)
 
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import exploration
@@ -86,6 +84,8 @@ def main() -> int:
             device=arguments.run.device,
             threads=arguments.run.threads,
             eval_episodes=arguments.run.eval_episodes,
+            checkpoint_seconds=arguments.run.checkpoint_seconds,
+            resume=arguments.run.resume is not None,
             facts=milestones.facts,
             on_iteration=milestones,
         )

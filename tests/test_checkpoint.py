@@ -15,7 +15,8 @@ def save(folder, action_space):
     policy = Policy(OBS, action_space, (7, 5), log_std_init=-0.7)
     policy.normalizer.update(torch.randn(50, 3))
     facts = {"observation_space": describe_space(OBS), "action_space": describe_space(action_space), "env_steps": 3}
-    save_checkpoint(folder, {"policy": policy, "critic": Critic(policy.normalizer)}, facts)
+    state = {"policy": policy.state_dict(), "critic": Critic(policy.normalizer).state_dict()}
+    save_checkpoint(folder, state, facts)
     return policy
 
 
@@ -26,9 +27,9 @@ def test_a_policy_comes_back_as_it_was(tmp_path, space):
     obs = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
     np.testing.assert_array_equal(Actor(loaded).output(obs), Actor(policy).output(obs))
     assert loaded.action_space == space
-    facts, modules = load_checkpoint(tmp_path)
+    facts, state = load_checkpoint(tmp_path)
     assert facts["env_steps"] == 3
-    assert set(modules) == {"policy", "critic"}
+    assert set(state) == {"policy", "critic"}
 
 
 def test_no_flipped_byte_or_cut_loads(tmp_path):

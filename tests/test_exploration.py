@@ -2,14 +2,12 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from rlgen import exploration
-from rlgen.data.collect import Collector
 from rlgen.envs import make_vec
-from rlgen.train import Iteration, train
+from rlgen.train import Iteration
 
 
 @pytest.mark.parametrize(("algo", "env_id"), [("trpo", "rlgen/SparseCartPoleSwingup-v0"), ("ppo", "CartPole-v1")])
@@ -17,22 +15,12 @@ from rlgen.train import Iteration, train
 def test_every_bonus_trains(algo, env_id, name):
     learner, bonus = exploration.settings(algo, env_id, name)
     envs = make_vec(env_id, 4, seed=0)
-    policy, critic, optimizer = learner.build(envs)
     bonus = replace(bonus, eta=0.5, n_updates=3, pool_size=200)
-    reward = exploration.reward_model(envs, "cpu", exploration.BONUSES[name], bonus)
-    seen = []
-    train(
-        Collector(envs, 32),
-        policy,
-        critic,
-        optimizer,
-        reward,
-        total_timesteps=384,
-        gamma=learner.gamma,
-        gae_lambda=learner.gae_lambda,
-        rng=np.random.default_rng(0),
-        on_iteration=seen.append,
+    learner = replace(learner, n_envs=4, n_steps=32, total_timesteps=384)
+    training = learner.training(
+        envs, lambda envs, policy: exploration.reward_model(envs, "cpu", exploration.BONUSES[name], bonus)
     )
+    seen = list(training)
     metrics = seen[-1].metrics
     if name == "none":
         assert metrics["reward"] == pytest.approx(metrics["env_reward"])

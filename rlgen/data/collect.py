@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from rlgen.envs import BatchedEnv
 from rlgen.nn.policy import Actor
-from rlgen.types import Rollout, Transitions
+from rlgen.types import Rollout, State, Transitions
 
 
 class Collector:
@@ -39,6 +39,19 @@ class Collector:
             envs.elapsed_steps[:] = np.arange(n_envs) * envs.max_episode_steps // n_envs
             self._cut_short[:] = envs.elapsed_steps > 0
         self._returns = np.zeros(n_envs)
+
+    def state_dict(self) -> State:
+        """Where the episodes under way stand; of environments that are not ours, their state is left out."""
+        kept = {"obs": self.obs.copy(), "cut_short": self._cut_short.copy(), "returns": self._returns.copy()}
+        return kept | ({"envs": self.envs.state_dict()} if isinstance(self.envs, BatchedEnv) else {})
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state; environments that are not ours begin new episodes, for theirs is not to be had."""
+        if isinstance(self.envs, BatchedEnv):
+            self.envs.load_state_dict(state["envs"])
+            self.obs = np.array(state["obs"])
+            self._cut_short[:] = state["cut_short"]
+            self._returns[:] = state["returns"]
 
     def collect(self, actor: Actor) -> Rollout:
         """Step every environment `n_steps` times; the next call goes on where this one stopped."""

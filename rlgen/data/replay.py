@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from rlgen.types import Transitions
 
 
 class ReplayPool(nn.Module):
-    """The last `capacity` transitions, on the module's device; its content is not part of the module's state.
+    """The last `capacity` transitions, on the module's device; the rows that are filled are part of its state.
 
     Args:
         capacity: rows; the oldest make room.
@@ -32,6 +33,17 @@ class ReplayPool(nn.Module):
         for field in dataclasses.fields(empty):
             self.register_buffer(field.name, getattr(empty, field.name), persistent=False)
         self.added = 0
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The rows so far, and how many were ever added."""
+        rows = {field.name: getattr(self, field.name)[: len(self)] for field in dataclasses.fields(Transitions)}
+        return {"added": self.added, "rows": rows}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.added = state["added"]
+        for name, rows in state["rows"].items():
+            getattr(self, name)[: len(self)] = rows
 
     def __len__(self) -> int:
         return min(self.added, self.capacity)

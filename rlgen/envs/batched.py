@@ -83,6 +83,31 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the environments need to go on exactly: arrays and JSON values."""
+        return {
+            "generators": [rng.bit_generator.state for rng in self.generators],
+            "elapsed_steps": self.elapsed_steps.copy(),
+            "obs": self._obs.copy(),
+            "simulations": self._simulation_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of as many environments of the same task."""
+        for rng, kept in zip(self.generators, state["generators"], strict=True):
+            rng.bit_generator.state = kept
+        self.elapsed_steps[:] = state["elapsed_steps"]
+        self._obs = np.array(state["obs"])
+        self._load_simulation_state(state["simulations"])
+
+    @abstractmethod
+    def _simulation_state(self) -> dict[str, Array]:
+        """Arrays that the simulations go on from."""
+
+    @abstractmethod
+    def _load_simulation_state(self, state: Mapping[str, Array]) -> None:
+        """Go on from such arrays."""
+
     @abstractmethod
     def _build(self, n_threads: int | None) -> spaces.Box:
         """Make the simulations of `task`; gives one environment's actions."""

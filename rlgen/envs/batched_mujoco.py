@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import mujoco
@@ -89,6 +91,20 @@ class BatchedMujocoEnv(BatchedEnv):
             if diverged.any():
                 outcome = self._end_diverged(diverged, obs, outcome)
         return obs, outcome
+
+    def _simulation_state(self) -> dict[str, Array]:
+        # Derived fields lag a substep behind the state, as gymnasium's do, so that they can't be computed from it.
+        return {"state": self._batch.state.copy()} | {name: x.copy() for name, x in self.sim.derived.items()}
+
+    def _load_simulation_state(self, state: Mapping[str, Array]) -> None:
+        self._batch.state[:] = state["state"]
+        for name, output in self.sim.derived.items():
+            if output.flags.writeable:
+                output[:] = state[name]
+            else:  # an output of the engine's, whole in memory; what we put there is what it last wrote
+                kept = np.ascontiguousarray(state[name], output.dtype)
+                ctypes.memmove(output.ctypes.data, kept.ctypes.data, output.nbytes)
+        self._warnings[:] = self._warning_counts
 
     def _restart(self, ids: npt.NDArray[np.int32]) -> Array:
         if self._initial is None:

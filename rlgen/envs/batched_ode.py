@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,12 @@ class BatchedOdeEnv(BatchedEnv):
     def _build(self, n_threads: int | None) -> spaces.Box:
         self.state = np.stack([self.task.draw(rng) for rng in self.generators], axis=1)
         return spaces.Box(-1, 1, (1,), np.float32)
+
+    def _simulation_state(self) -> dict[str, Array]:
+        return {"state": self.state.copy()}
+
+    def _load_simulation_state(self, state: Mapping[str, Array]) -> None:
+        self.state = np.array(state["state"])
 
     def _simulate(self, actions: Array) -> tuple[Array, Outcome]:
         force = self.task.force * np.clip(actions[:, 0].astype(np.float64), -1, 1)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from rlgen.functional import tanh_mlp
-from rlgen.nn.flat import check_views, clip_gradient, flatten_parameters
+from rlgen.nn.flat import adam_state, check_views, clip_gradient, flatten_parameters, load_adam_state
 from rlgen.nn.policy import Critic
+from rlgen.types import State
 
 
 class CriticRegression:
@@ -26,6 +27,14 @@ class CriticRegression:
         self.weights = list(critic.network.parameters())
         self.flat, self.gradients = flatten_parameters(self.weights)
         self.optimizer = torch.optim.Adam([self.flat], learning_rate, fused=True)
+
+    def state_dict(self) -> State:
+        """Adam's."""
+        return adam_state(self.optimizer)
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state."""
+        load_adam_state(self.optimizer, state)
 
     @torch.no_grad()
     def fit(self, obs: Tensor, returns: Tensor, n_epochs: int, batch_size: int) -> Tensor:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from rlgen.functional import tanh_mlp
-from rlgen.nn.flat import check_views, clip_gradient, flatten_parameters
+from rlgen.nn.flat import adam_state, check_views, clip_gradient, flatten_parameters, load_adam_state
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.advantages import standardize
 from rlgen.optim.critic import explained_variance
-from rlgen.types import Metrics, PolicyBatch
+from rlgen.types import Metrics, PolicyBatch, State
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,14 @@ class PPO:
             "value_loss": error.square().mean(),
             "entropy": distribution.entropy().mean(),
         }
+
+    def state_dict(self) -> State:
+        """Both Adams'."""
+        return {"adam": adam_state(self.optimizer)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state."""
+        load_adam_state(self.optimizer, state["adam"])
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip_range: float) -> Tensor:

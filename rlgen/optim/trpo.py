@@ -15,7 +15,7 @@ from rlgen.functional.trust_region import conjugate_gradient, line_search, tanh_
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.advantages import standardize
 from rlgen.optim.critic import CriticRegression, explained_variance
-from rlgen.types import Metrics, PolicyBatch
+from rlgen.types import Metrics, PolicyBatch, State
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,14 @@ class TRPO:
             batch.obs, batch.returns, config.n_critic_updates, config.batch_size
         )
         return metrics
+
+    def state_dict(self) -> State:
+        """The critic's optimizer; a trust-region step remembers nothing."""
+        return {"critic": self.critic_regression.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state."""
+        self.critic_regression.load_state_dict(state["critic"])
 
     def _step(self, batch: PolicyBatch, target_kl: float) -> Metrics:
         policy, config = self.policy, self.config

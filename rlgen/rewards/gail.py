@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rlgen.functional.adversarial import discriminator_loss, gradient_penalty, reward_softplus
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
+from rlgen.nn.flat import adam_state, load_adam_state
 from rlgen.types import Metrics, Transitions
 
 
@@ -77,6 +79,14 @@ class GAIL(nn.Module):
         """Rewards `[*B]` by the discriminator as it is."""
         self.eval()
         return self.reward(self.discriminator(self.discriminator.inputs(transitions))) - self.config.reward_offset
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Adam's, beside the discriminator's."""
+        return {"adam": adam_state(self.optimizer)}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        load_adam_state(self.optimizer, state["adam"])
 
     def update(self, transitions: Transitions) -> Metrics:
         """Adam steps on rows of a rollout `[T, N]` against rows of the expert."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from rlgen.data.replay import ReplayPool
-from rlgen.nn.flat import check_views, flatten_parameters
+from rlgen.nn.flat import adam_state, check_views, flatten_parameters, load_adam_state
 from rlgen.types import Metrics, Transitions
 
 N_TESTED = 250
@@ -98,6 +99,14 @@ class PoolBonus(nn.Module, abc.ABC):
                 scores = self.score(self.coder.inputs(rows), self.coder.targets(rows))
             self._scored = transitions, scores.view_as(transitions.rewards)
         return self._scored[1].clone()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Adam's, beside the network's, the coder's and the pool's."""
+        return {"adam": adam_state(self.optimizer)}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        load_adam_state(self.optimizer, state["adam"])
 
     def _forget(self) -> None:
         self._scored = None

@@ -1,10 +1,10 @@
 """Tasks with a known answer."""
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 import torch
 
-from rlgen.data.collect import Collector
 from rlgen.envs import make_vec
 from rlgen.evaluate import evaluate
 from rlgen.nn.policy import Actor
@@ -12,7 +12,6 @@ from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import Learner
 from rlgen.rewards.environment import EnvironmentReward
-from rlgen.train import train
 
 LEARNERS = [
     Learner(TRPOConfig(target_kl=0.02, final_share=0.1, batch_size=256), n_steps=128, n_envs=8),
@@ -23,21 +22,10 @@ LEARNERS = [
 def fit(learner, env_id, total_timesteps, seed=0):
     torch.manual_seed(seed)
     envs = make_vec(env_id, learner.n_envs, seed)
-    policy, critic, optimizer = learner.build(envs)
-    history = []
-    train(
-        Collector(envs, learner.n_steps),
-        policy,
-        critic,
-        optimizer,
-        EnvironmentReward(),
-        total_timesteps=total_timesteps,
-        gamma=0.99,
-        gae_lambda=0.95,
-        rng=np.random.default_rng(seed),
-        on_iteration=history.append,
-    )
-    return policy, history
+    learner = replace(learner, total_timesteps=total_timesteps)
+    training = learner.training(envs, lambda envs, policy: EnvironmentReward(), seed)
+    history = list(training)
+    return training.policy, history
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -62,16 +50,6 @@ def test_a_reward_that_is_no_number_ends_training_at_once():
             return transitions.rewards * float("nan")
 
     envs = make_vec("CartPole-v1", 2, 0)
-    policy, critic, optimizer = LEARNERS[0].build(envs)
+    learner = replace(LEARNERS[0], n_steps=16, total_timesteps=64)
     with pytest.raises(FloatingPointError, match="iteration 1: reward is nan"):
-        train(
-            Collector(envs, 16),
-            policy,
-            critic,
-            optimizer,
-            Broken(),
-            total_timesteps=64,
-            gamma=0.99,
-            gae_lambda=0.95,
-            rng=np.random.default_rng(0),
-        )
+        next(iter(learner.training(envs, lambda envs, policy: Broken())))
