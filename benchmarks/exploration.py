@@ -41,7 +41,7 @@ def run(cell: Cell) -> Row:
 
     from rlgen import exploration
     from rlgen.envs import make_vec
-    from rlgen.evaluate import evaluate
+    from rlgen.evaluation import evaluate
     from rlgen.nn.policy import Actor
 
     torch.set_num_threads(1)

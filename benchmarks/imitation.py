@@ -82,7 +82,7 @@ def run(cell: Cell) -> Row:
 def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation, reward: Reward | None = None) -> Row:
     """TRPO or PPO on the reward of an imitator; `reward` of the logits where it is not the settings'."""
     from rlgen import imitation
-    from rlgen.evaluate import evaluate
+    from rlgen.evaluation import evaluate
     from rlgen.experiment import run as run_experiment
     from rlgen.nn.policy import Actor
     from rlgen.train import Iteration
@@ -147,7 +147,7 @@ def clone(cell: Cell, demonstrations: Demonstrations) -> Row:
     import torch
 
     from rlgen.envs import make_vec
-    from rlgen.evaluate import evaluate, normalised_score, random_return
+    from rlgen.evaluation import evaluate, normalised_score, random_return
     from rlgen.nn.policy import Actor, Policy
     from rlgen.optim.behaviour_cloning import BehaviourCloningConfig, clone_behaviour
 

@@ -62,7 +62,7 @@ def _run_rlgen(cell: Cell) -> Row:
     import torch
 
     from rlgen.envs import make_vec
-    from rlgen.evaluate import evaluate
+    from rlgen.evaluation import evaluate
     from rlgen.nn.policy import Actor
     from rlgen.rewards.environment import EnvironmentReward
 

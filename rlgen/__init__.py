@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rlgen.checkpoint import load_policy
     from rlgen.data.demonstrations import load_demonstrations, load_expert
     from rlgen.envs import make_vec
-    from rlgen.evaluate import evaluate
+    from rlgen.evaluation import evaluate
     from rlgen.nn.policy import Actor
 
 __all__ = ["Actor", "evaluate", "load_demonstrations", "load_expert", "load_policy", "make_vec"]
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Actor": "rlgen.nn.policy",
-    "evaluate": "rlgen.evaluate",
+    "evaluate": "rlgen.evaluation",
     "load_demonstrations": "rlgen.data.demonstrations",
     "load_expert": "rlgen.data.demonstrations",
     "load_policy": "rlgen.checkpoint",

@@ -19,7 +19,7 @@ from rlgen.checkpoint import load_checkpoint, save_checkpoint
 from rlgen.data.episodes import Predictor, RandomActor
 from rlgen.envs import BatchedEnv, make_vec
 from rlgen.errors import CheckpointError, UsageError
-from rlgen.evaluate import Evaluation, evaluate, normalised_score
+from rlgen.evaluation import Evaluation, evaluate, normalised_score
 from rlgen.files import versions
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.presets import Learner

@@ -1,4 +1,4 @@
-"""Our vector environments for Stable-Baselines3's learners."""
+"""For Stable-Baselines3's learners: our vector environments, and our reward models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvStepReturn
+
+from rlgen.errors import UsageError
+from rlgen.types import RewardModel, Transitions
 
 
 class SB3VecEnv(VecEnv):
@@ -86,3 +92,68 @@ class SB3VecEnv(VecEnv):
         from stable_baselines3.common.monitor import Monitor
 
         return [wrapper_class is Monitor] * len(list(self._get_indices(indices)))
+
+
+class RewardModelCallback(BaseCallback):
+    """Pays an unmodified on-policy learner of SB3 or sb3-contrib by a reward model, which learns from each rollout.
+
+        model = PPO("MlpPolicy", SB3VecEnv(rlgen.make_vec("HalfCheetah-v4", 8)))
+        model.learn(1_000_000, callback=RewardModelCallback(reward_model))
+
+    At a rollout's end the buffer's rewards become the reward model's, each with what SB3 added for the value behind a
+    time limit; returns and advantages are computed again, then the reward model learns. Transitions hold executed
+    (clipped) actions and true successors. Episode returns that SB3 logs stay the environment's.
+
+    Args:
+        reward_model: on `device`.
+        device: where transitions are put.
+
+    Raises:
+        UsageError: when training starts, the learner is not an on-policy one, or observations are not a Box.
+    """
+
+    model: OnPolicyAlgorithm
+
+    def __init__(self, reward_model: RewardModel, device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self.reward_model = reward_model
+        self.device = device
+        self._steps: list[tuple[npt.NDArray[Any], ...]] = []
+
+    def _on_training_start(self) -> None:
+        if not isinstance(self.model, OnPolicyAlgorithm):
+            raise UsageError(f"a reward model needs an on-policy learner; {type(self.model).__name__} is none")
+        if not isinstance(self.model.observation_space, gym.spaces.Box):
+            raise UsageError(f"observations must be a Box; got {self.model.observation_space}")
+
+    def _on_rollout_start(self) -> None:
+        self._steps = []
+
+    def _on_step(self) -> bool:
+        found = self.locals
+        done, infos = np.asarray(found["dones"], np.bool_), found["infos"]
+        next_obs = np.array(found["new_obs"], np.float32)
+        truncated = np.zeros_like(done)
+        for i in np.flatnonzero(done).tolist():
+            next_obs[i] = infos[i]["terminal_observation"]
+            truncated[i] = infos[i].get("TimeLimit.truncated", False)
+        obs = np.array(self.model._last_obs, np.float32)
+        actions = np.array(found["clipped_actions"])
+        # Copied: SB3 adds the value behind a time limit to this very array.
+        rewards = np.array(found["rewards"], np.float32)
+        self._steps.append((obs, actions, next_obs, rewards, done & ~truncated, truncated))
+        return True
+
+    def _on_rollout_end(self) -> None:
+        transitions = Transitions(
+            *(torch.from_numpy(np.stack(x)).to(self.device) for x in zip(*self._steps, strict=True))
+        )
+        buffer = self.model.rollout_buffer
+        raw = transitions.rewards.cpu().double().numpy()
+        rewards = self.reward_model(transitions).cpu().double().numpy()
+        # In float64 the difference is exact, and so is its sum with a reward that is the environment's own.
+        buffer.rewards[:] = rewards + (buffer.rewards.astype(np.float64) - raw)
+        buffer.compute_returns_and_advantage(self.locals["values"], self.locals["dones"])
+        for name, value in self.reward_model.update(transitions).items():
+            self.logger.record(f"reward_model/{name}", float(value))
+        self.logger.record("reward_model/reward", float(rewards.mean()))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rlgen.checkpoint import load_checkpoint, load_policy
-from rlgen.evaluate import evaluate
+from rlgen.evaluation import evaluate
 from rlgen.nn.policy import Actor
 
 ROOT = Path(__file__).parents[1]

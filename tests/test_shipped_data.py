@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rlgen.data.demonstrations import load_demonstrations, load_expert
-from rlgen.evaluate import evaluate
+from rlgen.evaluation import evaluate
 from rlgen.nn.policy import Actor
 
 DATA = Path(__file__).parents[1] / "expert_data"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlgen.envs import make_vec
-from rlgen.evaluate import evaluate
+from rlgen.evaluation import evaluate
 from rlgen.nn.policy import Actor
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
