@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes.util
 import importlib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -91,6 +93,19 @@ def _arguments_of_run(kind: type[T], folder: Path) -> T:
         raise UsageError(f"{folder} is a run of {Path(script).name}; resume it with that")
     before: Any = tyro.cli(kind, args=told)
     return replace(before, run=replace(before.run, run_dir=folder, resume=folder))
+
+
+def render_without_a_screen() -> None:
+    """Have MuJoCo render by EGL where there is no screen; before mujoco is imported, which chooses then.
+
+    Raises:
+        UsageError: there is no EGL either.
+    """
+    if os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY") or sys.platform != "linux":
+        return
+    if ctypes.util.find_library("EGL") is None:
+        raise UsageError("--video needs a screen or EGL, and there is neither (Debian: apt install libegl1)")
+    os.environ["MUJOCO_GL"] = "egl"
 
 
 @dataclass

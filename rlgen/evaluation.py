@@ -27,6 +27,13 @@ class Evaluation:
         """Standard deviation over episodes."""
         return float(np.std(self.returns))
 
+    def interval(self, draws: int = 10_000) -> tuple[float, float]:
+        """The 95% interval of the mean return, by a seeded bootstrap over episodes."""
+        values, rng = np.array(self.returns), np.random.default_rng(0)
+        means = values[rng.integers(len(values), size=(draws, len(values)))].mean(1)
+        low, high = np.quantile(means, [0.025, 0.975])
+        return float(low), float(high)
+
 
 def evaluate(
     actor: Predictor,

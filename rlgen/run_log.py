@@ -132,6 +132,12 @@ class RunLog:
         write_json(self.folder / "summary.json", summary)
 
 
+def read_summary(folder: Path) -> dict[str, Any]:
+    """A run's `summary.json`; empty where training hasn't ended."""
+    path = folder / "summary.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def _logged(path: Path, until: int) -> list[dict[str, str]]:
     """The rows of a run's metrics up to an iteration; later ones, and one cut short, are taken out of the file."""
     with path.open(newline="") as file:

@@ -46,7 +46,7 @@ class BatchedMujocoEnv(BatchedEnv):
     task: Task
 
     def _build(self, n_threads: int | None) -> spaces.Box:
-        model = _load_model(self.task)
+        model = load_model(self.task)
         n_threads = min(n_threads or available_processors(), self.num_envs)
         self._batch: Any = (ContactForceBatch if self.task.contact_forces else Batch)(model, self.num_envs, n_threads)
         data = mujoco.MjData(model)
@@ -135,7 +135,7 @@ def available_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _load_model(task: Task) -> mujoco.MjModel:
+def load_model(task: Task) -> mujoco.MjModel:
     """Compile a task's model without the engine's notes on gymnasium's older XML."""
     mujoco.set_mju_user_warning(lambda message: None)
     try:

@@ -1,0 +1,115 @@
+"""Films of a policy: MuJoCo's headless renderer, an MP4 and a contact sheet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from rlgen.data.episodes import Predictor
+from rlgen.envs import BatchedMujocoEnv, make_vec
+from rlgen.envs.batched_mujoco import load_model
+from rlgen.errors import UsageError
+from rlgen.files import write_atomically
+
+Frame = npt.NDArray[np.uint8]
+
+
+def film(
+    actor: Predictor, env_id: str, seed: int = 0, deterministic: bool = True, width: int = 480, height: int = 360
+) -> tuple[list[Frame], float, float]:
+    """The frames `[height, width, 3]` of one episode, how many there are a second, and its return.
+
+    Shadows, reflections and multisampling are off: without a GPU they take ten times as long as the rest.
+
+    Raises:
+        UsageError: the environment is no MuJoCo task of ours, or this machine can't render without a screen.
+    """
+    envs = make_vec(env_id, 1, seed)
+    if not isinstance(envs, BatchedMujocoEnv):
+        raise UsageError(f"{env_id}: only MuJoCo tasks are filmed; leave out --video")
+    poses, total = _act(actor, envs, deterministic)
+    frames = list(_render(envs, poses, width, height))
+    return frames, 1 / envs.sim.dt, total
+
+
+def _act(actor: Predictor, envs: BatchedMujocoEnv, deterministic: bool) -> tuple[list[npt.NDArray[np.float64]], float]:
+    obs, _ = envs.reset()
+    poses, total, done = [envs.sim.qpos[0].copy()], 0.0, False
+    while not done:
+        actions, _ = actor.predict(obs.astype(np.float32), deterministic=deterministic)
+        obs, rewards, terminated, truncated, _ = envs.advance(actions)
+        total += float(rewards[0])
+        done = bool(terminated[0] or truncated[0])
+        poses.append(envs.sim.qpos[0].copy())
+    return poses, total
+
+
+def _render(
+    envs: BatchedMujocoEnv, poses: Sequence[npt.NDArray[np.float64]], width: int, height: int
+) -> Iterator[Frame]:
+    model = load_model(envs.task)
+    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+    model.vis.quality.offsamples = 0
+    data = mujoco.MjData(model)
+    try:
+        renderer = mujoco.Renderer(model, height, width)
+    except Exception as error:  # each GL back end raises errors of its own
+        raise UsageError(
+            f"MuJoCo can't render here ({type(error).__name__}: {error}); without a screen the environment variable "
+            "MUJOCO_GL must be egl before mujoco is imported"
+        ) from None
+    with renderer:
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            renderer.scene.flags[flag] = False
+        tracks = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track") >= 0
+        for pose in poses:
+            data.qpos[:] = pose
+            mujoco.mj_forward(model, data)
+            renderer.update_scene(data, "track" if tracks else -1)
+            yield renderer.render().copy()
+
+
+def write_mp4(path: Path, frames: Sequence[Frame], frames_per_second: float) -> None:
+    """Write a film, whole or not at all; above 60 frames a second some are left out.
+
+    Raises:
+        UsageError: imageio-ffmpeg isn't installed.
+    """
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise UsageError('a video needs imageio-ffmpeg: pip install "rlgen[video]"') from None
+    every = max(1, round(frames_per_second / 50))
+    height, width, _ = frames[0].shape
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.part.mp4")
+    try:
+        writer = imageio_ffmpeg.write_frames(
+            str(unfinished),
+            (width, height),
+            fps=frames_per_second / every,
+            macro_block_size=2,
+            ffmpeg_log_level="error",
+        )
+        writer.send(None)
+        for frame in frames[::every]:
+            writer.send(np.ascontiguousarray(frame))
+        writer.close()
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_contact_sheet(path: Path, frames: Sequence[Frame], columns: int = 5, rows: int = 4) -> None:
+    """Write frames at equal distances, first to last, as one PNG."""
+    from PIL import Image
+
+    picked = [frames[i] for i in np.linspace(0, len(frames) - 1, columns * rows).round().astype(int)]
+    lines = [np.concatenate(picked[row * columns : (row + 1) * columns], axis=1) for row in range(rows)]
+    sheet = Image.fromarray(np.concatenate(lines)[::2, ::2])
+    write_atomically(path, lambda file: sheet.save(file, format="png"))

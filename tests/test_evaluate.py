@@ -1,0 +1,72 @@
+"""`scripts/evaluate.py`: returns of a run's policy, and its film."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlgen.evaluation import Evaluation
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def run(script, *arguments, **variables):
+    command = [sys.executable, SCRIPTS / script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    small = ["--n-envs", "4", "--n-steps", "32", "--total-timesteps", "256", "--eval-episodes", "2", "--threads", "1"]
+    expert = ["--expert", SCRIPTS.parent / "expert_data"]
+    done = run("gail.py", "--env", "Hopper-v4", *expert, *small, "--run-dir", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_returns_have_intervals_and_a_score(folder):
+    done = run("evaluate.py", folder, "--episodes", "4")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((folder / "evaluation.json").read_text())
+    assert len(report["stochastic"]["returns"]) == 4
+    low, high = report["stochastic"]["interval"]
+    assert low <= report["stochastic"]["mean"] <= high
+    assert report["stochastic"]["mean"] == pytest.approx(np.mean(report["stochastic"]["returns"]))
+    assert "deterministic: " in done.stdout
+    assert ", score 0." in done.stdout or ", score -0." in done.stdout
+    again = run("evaluate.py", folder, "--episodes", "4")
+    assert again.stdout == done.stdout
+
+
+def test_the_interval_is_a_bootstraps():
+    low, high = Evaluation(list(np.random.default_rng(0).normal(5, 1, 400)), []).interval()
+    assert (high - low) / 2 == pytest.approx(1.96 / 20, rel=0.15)
+
+
+def test_a_film_shows_the_episode(folder):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra `video` is not installed")
+    done = run("evaluate.py", folder, "--episodes", "2", "--video")
+    if "needs a screen or EGL" in done.stderr:
+        pytest.skip("no EGL here")
+    assert done.returncode == 0, done.stderr
+    meta, *frames = imageio_ffmpeg.read_frames(str(folder / "video.mp4"))
+    assert meta["size"] == (480, 360)
+    pictures = [np.frombuffer(frame, np.uint8) for frame in frames]
+    assert len(pictures) > 3
+    assert pictures[0].std() > 10  # not one colour
+    assert np.abs(pictures[0].astype(int) - pictures[-1].astype(int)).mean() > 1  # it moves
+    assert (folder / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.glob(".*"))
+
+
+def test_mistakes_are_one_clear_line(folder, tmp_path):
+    none = run("evaluate.py", tmp_path)
+    assert (none.returncode, none.stderr.count("\n")) == (4, 1)
+    assert "there is no checkpoint" in none.stderr
+    few = run("evaluate.py", folder, "--episodes", "0")
+    assert (few.returncode, few.stderr) == (2, "error: --episodes must be at least 1; got 0\n")
