@@ -113,7 +113,7 @@ class Training:
         """Train until `total_timesteps` are done.
 
         Raises:
-            FloatingPointError: a reward or a loss isn't finite.
+            FloatingPointError: an observation, a reward or a loss isn't finite.
         """
         before = self.wall_seconds
         started = time.perf_counter()
@@ -128,6 +128,8 @@ class Training:
         rollout = self.collector.collect(Actor(self.policy, self.rng))
         clock.lap("collect")
         steps = rollout.transitions
+        # A sum is finite only if every term is, and costs less to check.
+        self._check_finite("observation", float(steps.obs.sum() + steps.next_obs.sum()))
         rewards = self.reward_model(steps)
         scaled = self.scaler(rewards, steps.terminated | steps.truncated)
         clock.lap("reward")
@@ -137,13 +139,18 @@ class Training:
         metrics = {"reward": rewards.mean(), **metrics, **self.reward_model.update(steps)}
         self.policy.normalizer.update(steps.obs)
         found = {name: float(value) for name, value in metrics.items()}
-        for name in ("reward", "kl", "value_loss"):
-            if not math.isfinite(found.get(name, 0.0)):
-                raise FloatingPointError(
-                    f"iteration {self.done + 1}: {name} is {found[name]}; training stops, the last checkpoint stands"
-                )
+        for name, value in found.items():
+            # Other metrics may be undefined, as an explained variance of nothing is.
+            if name in ("reward", "kl") or name.endswith("loss"):
+                self._check_finite(name, value)
         clock.lap("reward model")
         return found, rollout.episode_returns, clock.seconds
+
+    def _check_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"iteration {self.done + 1}: {name} is {value}; training stops, the last checkpoint stands"
+            )
 
     def state_dict(self) -> State:
         """Everything that the next iteration depends on, by part."""

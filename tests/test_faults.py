@@ -1,0 +1,164 @@
+"""What remains after kills, a full disk, numbers that are none, and folders that can't be written."""
+
+import errno
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
+from rlgen.envs import make_vec
+from rlgen.presets import LEARNERS
+from rlgen.rewards.environment import EnvironmentReward
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+fork = multiprocessing.get_context("fork")
+
+
+def state(number, size=200_000):
+    return {"policy": {"weight": torch.full((size,), float(number))}, "progress": {"done": number}}
+
+
+def save_for_ever(folder):
+    number = 1
+    while True:
+        save_checkpoint(folder, state(number), {"env_steps": number})
+        number += 1
+
+
+def test_a_kill_at_fifty_moments_leaves_a_whole_checkpoint(tmp_path):
+    save_checkpoint(tmp_path, state(0), {"env_steps": 0})
+    rng, seen, cut = random.Random(0), set(), 0
+    for _ in range(50):
+        process = fork.Process(target=save_for_ever, args=(tmp_path,))
+        process.start()
+        time.sleep(rng.uniform(0.005, 0.04))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        facts, found = load_checkpoint(tmp_path)
+        number = found["progress"]["done"]
+        assert facts["env_steps"] == number
+        assert (found["policy"]["weight"] == number).all()
+        seen.add(number)
+        unfinished = [path for path in (tmp_path / FILE).parent.iterdir() if path.name != FILE.name]
+        cut += len(unfinished)
+        for path in unfinished:
+            path.unlink()
+    # The kills fell before, between and inside writes.
+    assert cut > 0
+    assert len(seen) > 1
+
+
+def save_on_a_full_disk(folder, answers):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        save_checkpoint(folder, state(1), {"env_steps": 1})
+    except OSError as error:
+        answers.put(error.errno)
+
+
+def test_a_full_disk_is_an_error_and_keeps_the_last_checkpoint(tmp_path):
+    save_checkpoint(tmp_path, state(0), {"env_steps": 0})
+    answers = fork.SimpleQueue()
+    process = fork.Process(target=save_on_a_full_disk, args=(tmp_path, answers))
+    process.start()
+    process.join()
+    assert answers.get() == errno.EFBIG
+    assert load_checkpoint(tmp_path)[0]["env_steps"] == 0
+    assert [path.name for path in (tmp_path / FILE).parent.iterdir()] == [FILE.name]
+
+
+class Broken(gym.Wrapper):
+    """CartPole whose observation is NaN from its 30th step on."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.steps = 0
+
+    def step(self, action):
+        obs, *rest = self.env.step(action)
+        self.steps += 1
+        return (obs if self.steps < 30 else np.full_like(obs, np.nan)), *rest
+
+
+class Scaled:
+    """The environment's reward times something, and a loss."""
+
+    def __init__(self, factor=1.0, loss=0.0):
+        self.factor, self.loss = factor, loss
+
+    def __call__(self, transitions):
+        return self.factor * transitions.rewards
+
+    def update(self, transitions):
+        return {"discriminator_loss": torch.tensor(self.loss)}
+
+
+@pytest.mark.parametrize("algo", ["trpo", "ppo"])
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (Scaled(float("nan")), "iteration 1: reward is nan"),
+        (Scaled(float("inf")), "iteration 1: reward is inf"),
+        (Scaled(loss=float("nan")), "iteration 1: discriminator_loss is nan"),
+    ],
+)
+def test_a_number_that_is_none_stops_training_by_name(algo, reward, message):
+    learner = replace(LEARNERS[algo], n_envs=2, n_steps=16, total_timesteps=64)
+    with pytest.raises(FloatingPointError, match=message):
+        list(learner.training(make_vec("CartPole-v1", 2, 0), lambda envs, policy: reward))
+
+
+def test_an_observation_that_is_none_stops_training_before_the_policy_learns_it():
+    gym.register("tests/Broken-v0", lambda: Broken(gym.make("CartPole-v1")), max_episode_steps=500)
+    learner = replace(LEARNERS["ppo"], n_envs=2, n_steps=20, total_timesteps=400)
+    training = learner.training(make_vec("tests/Broken-v0", 2, 0), lambda envs, policy: EnvironmentReward())
+    with pytest.raises(FloatingPointError, match="iteration 2: observation is nan"):
+        list(training)
+    assert all(torch.isfinite(p).all() for p in training.policy.parameters())
+    assert torch.isfinite(training.policy.normalizer.mean).all()
+
+
+def gail(*arguments, **options):
+    small = ["--env", "Hopper-v4", "--expert", SCRIPTS.parent / "expert_data", "--n-envs", "4", "--n-steps", "32"]
+    command = [sys.executable, SCRIPTS / "gail.py", *small, "--total-timesteps", "256", "--eval-episodes", "2"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, **options)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_files(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = gail("--run-dir", tmp_path / "file" / "run")
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: [Errno 20] Not a directory")
+    if os.getuid() == 0:
+        pytest.skip("root writes where others may not")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    done = gail("--run-dir", tmp_path / "closed" / "run")
+    assert done.returncode == 4
+    assert "Permission denied" in done.stderr
+
+
+def test_a_disk_that_fills_up_in_a_run_is_an_error_of_files(tmp_path):
+    """64 kB a file: the run begins, and its first checkpoint doesn't fit."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    done = gail("--run-dir", tmp_path / "run", "--checkpoint-seconds", "0", preexec_fn=limit)
+    assert done.returncode == 4, done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / FILE).exists()
