@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from rlgen.data.episodes import Predictor, RandomActor, run_episodes
 from rlgen.envs import make_vec
@@ -28,11 +29,15 @@ class Evaluation:
         return float(np.std(self.returns))
 
     def interval(self, draws: int = 10_000) -> tuple[float, float]:
-        """The 95% interval of the mean return, by a seeded bootstrap over episodes."""
-        values, rng = np.array(self.returns), np.random.default_rng(0)
-        means = values[rng.integers(len(values), size=(draws, len(values)))].mean(1)
-        low, high = np.quantile(means, [0.025, 0.975])
-        return float(low), float(high)
+        """The 95% interval of the mean return over episodes."""
+        return bootstrap_interval(np.array(self.returns), draws)
+
+
+def bootstrap_interval(values: npt.NDArray[np.float64], draws: int = 10_000) -> tuple[float, float]:
+    """The 95% interval of the mean of `values` `[n]`, by a seeded bootstrap."""
+    means = values[np.random.default_rng(0).integers(len(values), size=(draws, len(values)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def evaluate(

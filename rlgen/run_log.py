@@ -13,13 +13,16 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from rlgen.errors import CheckpointError
 from rlgen.files import versions, write_atomically, write_bytes, write_json
 from rlgen.train import Iteration
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class RunLog:
@@ -136,6 +139,17 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """A run's `summary.json`; empty where training hasn't ended."""
     path = folder / "summary.json"
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def read_metrics(folder: Path) -> pd.DataFrame:
+    """A run's `metrics.csv`, one row an iteration; empty before the first. A row that is being written is left out."""
+    import pandas as pd
+
+    path = folder / "metrics.csv"
+    if not path.exists() or path.stat().st_size == 0:
+        return pd.DataFrame()
+    whole, _, _ = path.read_text().rpartition("\n")
+    return pd.read_csv(io.StringIO(whole))
 
 
 def _logged(path: Path, until: int) -> list[dict[str, str]]:

@@ -1,0 +1,72 @@
+"""`scripts/plot.py`: curves and a table of runs."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "plot.py"
+
+
+def plot(*arguments, cwd):
+    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three runs: two seeds of one setting, and one that is under way, its last row cut."""
+    for name, slope in (("Hopper-v4__gail-trpo__0__a", 1), ("Hopper-v4__gail-trpo__1__b", 3), ("Ant-v4__ppo__0__c", 2)):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        with (folder / "metrics.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["iteration", "env_steps", "return_mean"])
+            writer.writerows([i, 100 * i, slope * i if i % 2 else "nan"] for i in range(1, 101))
+            if "Ant" in name:
+                file.write("101,10")
+        if "Ant" not in name:
+            (folder / "summary.json").write_text(json.dumps({"env_id": "Hopper-v4", "seed": 0, "return_mean": 7.5}))
+    return tmp_path
+
+
+def test_curves_are_drawn(runs):
+    folders = sorted(str(path) for path in (runs / "runs").iterdir())
+    done = plot(*folders, "--output", "a.png", cwd=runs)
+    assert done.returncode == 0, done.stderr
+    assert (runs / "a.png").read_bytes().startswith(b"\x89PNG")
+    wrong = plot(*folders, "--metric", "reward", cwd=runs)
+    assert wrong.returncode == 2
+    assert "has no column reward; it has iteration, env_steps, return_mean" in wrong.stderr
+
+
+def test_a_bin_is_the_mean_of_its_rows_and_an_empty_one_takes_the_value_before():
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        from plot import _binned
+    finally:
+        sys.path.pop(0)
+    run = pd.DataFrame({"env_steps": [10, 20, 40], "x": [1.0, 3.0, 8.0]})
+    np.testing.assert_allclose(_binned(run, np.array([20.0, 30.0, 40.0])), [2, 2, 8])
+
+
+def test_the_table_has_a_row_a_run(runs):
+    folders = sorted(str(path.relative_to(runs)) for path in (runs / "runs").iterdir())
+    done = plot(*folders, "--table", cwd=runs)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(runs / "runs" / "index.csv").set_index("run")
+    assert table.loc["Hopper-v4__gail-trpo__0__a", "return_mean"] == 7.5
+    assert table.loc["Ant-v4__ppo__0__c", "env_steps"] == 10_000
+    assert table.loc["Ant-v4__ppo__0__c", "state"] == "under way, or stopped"
+    assert "Hopper-v4__gail-trpo__1__b" in done.stdout
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path):
+    done = plot(str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 4
+    assert "no folder of a run" in done.stderr
