@@ -35,8 +35,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "entropy bonus": NONE | {"entropy_coef": 0.1},
     "input noise": NONE | {"input_noise": 0.5},
     "dropout": NONE | {"dropout": 0.3},
-    "reward log D": {"reward": "log_d"},
-    "reward logit": {"reward": "logit"},
+    "reward log D": {"reward": "log_d", "reward_offset": 0.0},
+    "reward logit": {"reward": "logit", "reward_offset": 0.0},
 }
 
 

@@ -4,7 +4,9 @@ A cell is a dict of JSON values that determines its result (environment, algorit
 the SHA-256 of that dict, so a changed setting reruns only its own cells.
 """
 
+import contextlib
 import csv
+import fcntl
 import io
 import json
 import multiprocessing
@@ -60,11 +62,19 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_bytes(path, text.getvalue().encode())
 
 
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other commands from rewriting files in this folder meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-
-def _one_thread_each() -> None:
-    os.environ.update(ONE_THREAD)
 
 
 def run_cells(
@@ -87,8 +97,8 @@ def run_cells(
         RuntimeError: cells failed.
     """
     order = {cell_key(cell): i for i, cell in enumerate(cells)}
-    rows: dict[str, Mapping[str, Any]] = {row["key"]: row for row in read_rows(path)}
-    todo = [cell for cell in cells if cell_key(cell) not in rows]
+    done = {row["key"] for row in read_rows(path)}
+    todo = [cell for cell in cells if cell_key(cell) not in done]
     print(f"{len(cells) - len(todo)} of {len(cells)} cells are in {path}; running {len(todo)}", flush=True)
     started = time.monotonic()
     failed = 0
@@ -100,10 +110,11 @@ def run_cells(
             failed += 1
             print(f"{progress} FAILED {json.dumps(cell)}: {type(outcome).__name__}: {outcome}", flush=True)
             continue
-        key = cell_key(cell)
-        rows[key] = {"key": key} | cell | outcome
-        write_rows(path, sorted(rows.values(), key=lambda row: order.get(row["key"], -1)))
-        print(f"{progress} {json.dumps(rows[key])}", flush=True)
+        row = {"key": cell_key(cell)} | cell | outcome
+        with _locked(path):  # another command may write there too
+            rows: list[Mapping[str, Any]] = [other for other in read_rows(path) if other["key"] != row["key"]]
+            write_rows(path, sorted([*rows, row], key=lambda row: order.get(row["key"], -1)))
+        print(f"{progress} {json.dumps(row)}", flush=True)
     if failed:
         raise RuntimeError(f"{failed} cells failed; the same command tries them again")
     return [row for row in read_rows(path) if row["key"] in order]
@@ -113,8 +124,10 @@ Outcomes = Iterator[tuple[Cell, Row | Exception]]
 
 
 def _on_processes(cells: Sequence[Cell], run: Callable[[Cell], Row], jobs: int) -> Outcomes:
+    # Before the workers start: a benchmark imports NumPy, whose BLAS reads them, before any code in a worker could.
+    os.environ.update(ONE_THREAD)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_one_thread_each, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(jobs, context, max_tasks_per_child=1) as pool:
         futures = {pool.submit(_measured, run, cell): cell for cell in cells}
         try:
             for future in as_completed(futures):
@@ -131,7 +144,11 @@ def _on_ray(cells: Sequence[Cell], run: Callable[[Cell], Row], jobs: int, addres
     # Workers must find this folder's modules, and the benchmark itself, under the names that they have here.
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     environment = {"env_vars": ONE_THREAD | {"PYTHONPATH": paths}}
-    here = {"num_cpus": jobs} if address == "local" else {"address": address}
+    here = (
+        {"num_cpus": jobs * max([cell.get("threads", 1) for cell in cells], default=1)}
+        if address == "local"
+        else {"address": address}
+    )
     ray.init(**here, runtime_env=environment, log_to_driver=False, include_dashboard=False, logging_level="warning")
     try:
         task = ray.remote(max_retries=0)(_measured)

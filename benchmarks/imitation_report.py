@@ -44,6 +44,10 @@ def load(path: Path) -> pd.DataFrame:
         table[name] = pd.to_numeric(table[name])
     protocol = table.apply(lambda row: row["subsample"] == TASKS[row["env_id"]].subsample, axis=1)
     table = table[protocol & (table["algo"] != "ppo")]
+    cell = ["env_id", "n_trajectories", "algorithm", "seed"]
+    if (twice := table[table.duplicated(cell)]).size:
+        found = ", ".join(str(value) for value in twice.iloc[0][cell])
+        raise ValueError(f"{path}: two rows of {found}; take out those of older settings")
     for name, order in (("env_id", list(TASKS)), ("algorithm", ALGORITHMS)):
         table[name] = pd.Categorical(table[name], [x for x in order if (table[name] == x).any()])
     return table.sort_values(["env_id", "n_trajectories", "algorithm", "seed"])

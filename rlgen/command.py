@@ -78,13 +78,12 @@ def parse(kind: type[T], description: str | None) -> T:
     if arguments.run.resume is None:
         return arguments
     with describe_failure() as failure:
-        return _arguments_of_run(kind, arguments.run.resume)
+        return _arguments_of_run(kind, arguments)
     sys.exit(failure.code)
 
 
-def _arguments_of_run(kind: type[T], folder: Path) -> T:
-    if len(sys.argv) > 3 or (len(sys.argv) == 3 and "=" in sys.argv[1]):
-        raise UsageError("--resume goes on with the run's own arguments; tell nothing else")
+def _arguments_of_run(kind: type[T], arguments: Any) -> T:
+    folder: Path = arguments.run.resume
     try:
         _, script, *told = shlex.split(json.loads((folder / "config.json").read_text())["command"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -92,6 +91,12 @@ def _arguments_of_run(kind: type[T], folder: Path) -> T:
     if Path(script).name != Path(sys.argv[0]).name:
         raise UsageError(f"{folder} is a run of {Path(script).name}; resume it with that")
     before: Any = tyro.cli(kind, args=told)
+    # An id out of a file is not to import a module unless a person repeats it.
+    module = before.env is not None and ":" in before.env
+    alone: Any = tyro.cli(kind, args=["--resume", str(folder), *(["--env", before.env] if module else [])])
+    if arguments != alone:
+        more = f"nothing else but --env {before.env}, whose module is imported" if module else "nothing else"
+        raise UsageError(f"--resume goes on with the run's own arguments; tell {more}")
     return replace(before, run=replace(before.run, run_dir=folder, resume=folder))
 
 

@@ -53,10 +53,14 @@ class _Interrupted(Exception):
 
 
 class _Signals:
-    """SIGINT and SIGTERM inside a block: the first is noted and told, a second one raises KeyboardInterrupt."""
+    """SIGINT and SIGTERM inside a block are noted, and the first is told.
+
+    A second one raises KeyboardInterrupt, but not while training: half an iteration is no state to go on from.
+    """
 
     def __init__(self) -> None:
         self.received: list[int] = []
+        self.training = True
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -69,6 +73,8 @@ class _Signals:
     def _on_signal(self, number: int, frame: object) -> None:
         self.received.append(number)
         if len(self.received) > 1:
+            if self.training:
+                return
             raise KeyboardInterrupt
         print("\ninterrupted: ends after this iteration, then evaluates; once more skips the evaluation", flush=True)
 
@@ -175,6 +181,9 @@ def run(
         save_checkpoint(run_dir, training.state_dict(), {"env_id": env_id, "env_steps": steps, "run": facts, **spaces})
         saved = training.wall_seconds
 
+    if not resume:
+        save()
+
     def returns(actor: Predictor, deterministic: bool) -> Evaluation:
         return evaluate(actor, env_id, eval_episodes, seed + 10_000, deterministic, threads)
 
@@ -190,11 +199,13 @@ def run(
                     if training.wall_seconds > saved + checkpoint_seconds:
                         save()
             save()
-            deterministic = returns(Actor(policy), True)
-            stochastic = returns(Actor(policy, np.random.default_rng(seed)), False)
-            zero = returns(RandomActor(envs.single_action_space, seed), False)
+            signals.training = False
+            if len(signals.received) < 2:
+                deterministic = returns(Actor(policy), True)
+                stochastic = returns(Actor(policy, np.random.default_rng(seed)), False)
+                zero = returns(RandomActor(envs.single_action_space, seed), False)
         except KeyboardInterrupt:
-            save()
+            pass  # in an evaluation, which is left out then
     steps = training.done * training.steps_per_iteration
     summary: dict[str, Any] = {
         "env_id": env_id,

@@ -78,9 +78,12 @@ def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Rewar
 
 
 def airl(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
-    """A discriminator whose logit is a reward, shaped, less the policy's log-likelihood (Fu et al. 2018)."""
+    """A discriminator whose logit is a reward, shaped, less the policy's log-likelihood (Fu et al. 2018).
+
+    Without the settings' offset, which is one of -log(1-D).
+    """
     discriminator = ShapedDiscriminator(policy, settings.net_arch, settings.learner.gamma).to(expert.obs.device)
-    return GAIL(discriminator, expert, settings.gail, reward or reward_logit)
+    return GAIL(discriminator, expert, replace(settings.gail, reward_offset=0.0), reward or reward_logit)
 
 
 def fem(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:

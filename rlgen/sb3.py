@@ -95,7 +95,7 @@ class SB3VecEnv(VecEnv):
 
 
 class RewardModelCallback(BaseCallback):
-    """Pays an unmodified on-policy learner of SB3 or sb3-contrib by a reward model, which learns from each rollout.
+    """Pays SB3's PPO or A2C, or sb3-contrib's TRPO, by a reward model, which learns from each rollout.
 
         model = PPO("MlpPolicy", SB3VecEnv(rlgen.make_vec("HalfCheetah-v4", 8)))
         model.learn(1_000_000, callback=RewardModelCallback(reward_model))
@@ -109,7 +109,7 @@ class RewardModelCallback(BaseCallback):
         device: where transitions are put.
 
     Raises:
-        UsageError: when training starts, the learner is not an on-policy one, or observations are not a Box.
+        UsageError: when training starts, the learner collects in another way, or observations are not a Box.
     """
 
     model: OnPolicyAlgorithm
@@ -121,8 +121,12 @@ class RewardModelCallback(BaseCallback):
         self._steps: list[tuple[npt.NDArray[Any], ...]] = []
 
     def _on_training_start(self) -> None:
-        if not isinstance(self.model, OnPolicyAlgorithm):
-            raise UsageError(f"a reward model needs an on-policy learner; {type(self.model).__name__} is none")
+        collect = getattr(type(self.model), "collect_rollouts", None)
+        if collect is not OnPolicyAlgorithm.collect_rollouts:
+            name = type(self.model).__name__
+            raise UsageError(
+                f"a reward model needs a learner with SB3's on-policy rollouts, as PPO, A2C, TRPO; not {name}"
+            )
         if not isinstance(self.model.observation_space, gym.spaces.Box):
             raise UsageError(f"observations must be a Box; got {self.model.observation_space}")
 

@@ -54,7 +54,7 @@ class _Clock:
 def keep_freed_memory() -> None:
     """Let glibc reuse freed memory rather than give it back: a batch's large temporaries then cost no page faults.
 
-    A setting of the whole process, so commands ask for it and `train` doesn't. Nothing happens on other C libraries.
+    A setting of the whole process, so commands ask for it and `Training` doesn't. Nothing happens on other C libraries.
     """
     m_trim_threshold, m_mmap_threshold = -1, -3
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -68,7 +68,7 @@ class Training:
 
     Observation statistics change only between iterations, so that the policy that is improved is the one that acted.
     `state_dict` holds all that the following iterations depend on, the global random numbers of torch included: on one
-    machine, training that goes on from it is the same to the last bit.
+    machine, training that goes on from it is the same to the last bit where the environments are ours.
 
     Args:
         collector: steps the environments.
@@ -165,7 +165,9 @@ class Training:
             "random": {
                 "actions": self.rng.bit_generator.state,
                 "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state() if self.collector.device.type == "cuda" else None,
+                "cuda": torch.cuda.get_rng_state(self.collector.device)
+                if self.collector.device.type == "cuda"
+                else None,
             },
             "progress": {"done": self.done, "wall_seconds": self.wall_seconds},
         }
@@ -179,8 +181,10 @@ class Training:
             self.reward_model.load_state_dict(state["reward_model"])
         self.scaler.load_state_dict(state["scaler"])
         self.collector.load_state_dict(state["collector"])
+        if "envs" not in state["collector"]:
+            self.scaler.returns.zero_()  # new episodes begin
         self.rng.bit_generator.state = state["random"]["actions"]
         torch.set_rng_state(state["random"]["torch"])
         if state["random"]["cuda"] is not None:
-            torch.cuda.set_rng_state(state["random"]["cuda"])
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.collector.device)
         self.done, self.wall_seconds = state["progress"]["done"], state["progress"]["wall_seconds"]

@@ -122,6 +122,8 @@ def main() -> int:
             if result.interrupted:
                 return 128 + result.interrupted
             policy = result.policy
+            if arguments.run.resume is not None:
+                training_command = json.loads((arguments.run.resume / "config.json").read_text())["command"]
         else:
             policy, algorithm, training_command = load(arguments.policy, env_id)
         envs = make_vec(env_id, arguments.n_episodes)

@@ -61,6 +61,11 @@ class Arguments:
 
 
 GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise", "reward_offset")
+NETWORK_FLAGS = ("dropout", "spectral_norm")
+# By reward model, the flags that don't reach it.
+USELESS = {"airl": ("reward_offset", *NETWORK_FLAGS)} | dict.fromkeys(
+    ("fem", "gtal", "constant"), ("reward", *GAIL_FLAGS, *NETWORK_FLAGS)
+)
 
 
 def main() -> int:
@@ -70,6 +75,7 @@ def main() -> int:
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import imitation
     from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.errors import UsageError
     from rlgen.experiment import print_summary, run
     from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
 
@@ -87,8 +93,15 @@ def main() -> int:
         preset = imitation.settings(arguments.preset, arguments.algo, env_id)
         learner = arguments.run.override(preset.learner)
         told = {name: value for name, value in vars(arguments).items() if value is not None}
+        useless = USELESS.get(arguments.reward_model, ())
+        if wrong := [flag for flag in useless if flag in told]:
+            raise UsageError(
+                f"--{wrong[0].replace('_', '-')} has no effect with --reward-model {arguments.reward_model}"
+            )
         of_gail = {name: told[name] for name in GAIL_FLAGS if name in told}
-        of_network = {name: told[name] for name in ("dropout", "spectral_norm") if name in told}
+        if arguments.reward in ("log-d", "logit"):  # the preset's offset is one of -log(1-D)
+            of_gail.setdefault("reward_offset", 0.0)
+        of_network = {name: told[name] for name in NETWORK_FLAGS if name in told}
         settings = replace(preset, learner=learner, gail=replace(preset.gail, **of_gail), **of_network)
         rewards = {None: None, "softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit}
         make, reward = imitation.IMITATORS[arguments.reward_model], rewards[arguments.reward]
@@ -102,7 +115,7 @@ def main() -> int:
             learner=learner,
             make_reward=make_reward,
             algorithm=algorithm,
-            reward=arguments.reward or "the task's",
+            reward=arguments.reward or ("logit" if arguments.reward_model == "airl" else "the task's"),
             config={"arguments": arguments, "settings": settings, "demonstrations": demonstrations.sha256},
             run_dir=arguments.run.folder(env_id, algorithm),
             columns={

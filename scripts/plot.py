@@ -6,6 +6,9 @@ python scripts/plot.py runs/* --table
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +98,7 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from rlgen.errors import UsageError
+    from rlgen.errors import CheckpointError, UsageError
     from rlgen.evaluation import bootstrap_interval
     from rlgen.files import write_atomically
     from rlgen.run_log import read_metrics
@@ -103,10 +106,16 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
     curves: dict[str, dict[str, list[pd.DataFrame]]] = {}
     for folder in folders:
         metrics = read_metrics(folder)
+        if not len(metrics):
+            continue  # it has just begun
         if arguments.metric not in metrics:
             raise UsageError(f"{folder}/metrics.csv has no column {arguments.metric}; it has {', '.join(metrics)}")
-        env_id, setting, *_ = [*folder.name.split("__"), ""]
-        curves.setdefault(env_id, {}).setdefault(setting, []).append(metrics[["env_steps", arguments.metric]].dropna())
+        run = metrics[["env_steps", arguments.metric]].dropna()
+        if len(run):
+            env_id, setting = _setting(folder)
+            curves.setdefault(env_id, {}).setdefault(setting, []).append(run)
+    if not curves:
+        raise CheckpointError(f"nothing of {arguments.metric} was logged yet")
 
     figure = Figure(figsize=(6 * len(curves), 4), layout="constrained")
     for axes, (env_id, settings) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
@@ -123,6 +132,17 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
         axes.legend()
     write_atomically(arguments.output, lambda file: figure.savefig(file, format="png", dpi=120))
     print(f"{arguments.output}: {len(folders)} runs")
+
+
+def _setting(folder: Path) -> tuple[str, str]:
+    """Environment and setting of a run: what its command told but for the seed and the folder."""
+    _, script, *told = shlex.split(json.loads((folder / "config.json").read_text())["command"])
+    words = " ".join([Path(script).stem, *told])
+    for flag in ("seed", "run-dir", "threads", "device", "eval-episodes", "checkpoint-seconds"):
+        words = re.sub(rf" --{flag}[ =]\S+", "", words)
+    env_id = re.search(r" --env[ =](\S+)", words)
+    default = "rlgen/SparseHalfCheetah-v0" if " --sparse" in words else folder.name.split("__")[0]
+    return (env_id.group(1) if env_id else default), re.sub(r" --env[ =]\S+", "", words)
 
 
 def _binned(run: pd.DataFrame, steps: Steps) -> Steps:

@@ -20,10 +20,16 @@ def plot(*arguments, cwd):
 @pytest.fixture
 def runs(tmp_path):
     """Three runs: two seeds of one setting, and one that is under way, its last row cut."""
-    for name, slope in (("Hopper-v4__gail-trpo__0__a", 1), ("Hopper-v4__gail-trpo__1__b", 3), ("Ant-v4__ppo__0__c", 2)):
+    for name, slope, seed in (
+        ("Hopper-v4__gail-trpo__0__a", 1, 0),
+        ("Hopper-v4__gail-trpo__1__b", 3, 1),
+        ("Ant", 2, 0),
+    ):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text("{}")
+        env_id = "Ant-v4" if name == "Ant" else "Hopper-v4"
+        command = f"python scripts/gail.py --env {env_id} --seed {seed} --run-dir {name} --n-trajectories 4"
+        (folder / "config.json").write_text(json.dumps({"command": command}))
         with (folder / "metrics.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["iteration", "env_steps", "return_mean"])
@@ -55,14 +61,24 @@ def test_a_bin_is_the_mean_of_its_rows_and_an_empty_one_takes_the_value_before()
     np.testing.assert_allclose(_binned(run, np.array([20.0, 30.0, 40.0])), [2, 2, 8])
 
 
+def test_seeds_of_one_setting_go_together_and_others_do_not(runs):
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        from plot import _setting
+    finally:
+        sys.path.pop(0)
+    settings = {_setting(path) for path in (runs / "runs").iterdir()}
+    assert settings == {("Hopper-v4", "gail --n-trajectories 4"), ("Ant-v4", "gail --n-trajectories 4")}
+
+
 def test_the_table_has_a_row_a_run(runs):
     folders = sorted(str(path.relative_to(runs)) for path in (runs / "runs").iterdir())
     done = plot(*folders, "--table", cwd=runs)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(runs / "runs" / "index.csv").set_index("run")
     assert table.loc["Hopper-v4__gail-trpo__0__a", "return_mean"] == 7.5
-    assert table.loc["Ant-v4__ppo__0__c", "env_steps"] == 10_000
-    assert table.loc["Ant-v4__ppo__0__c", "state"] == "under way, or stopped"
+    assert table.loc["Ant", "env_steps"] == 10_000
+    assert table.loc["Ant", "state"] == "under way, or stopped"
     assert "Hopper-v4__gail-trpo__1__b" in done.stdout
 
 

@@ -18,6 +18,7 @@ from rlgen import exploration, imitation, presets
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
 from rlgen.data.demonstrations import load_demonstrations
 from rlgen.envs import make_vec
+from rlgen.rewards.environment import EnvironmentReward
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,7 +54,7 @@ def test_environments_go_on_as_if_never_stopped(tmp_path, env_id):
         ours, theirs = envs.step(action), other.step(action)
         for left, right in zip(ours[:4], theirs[:4], strict=True):
             np.testing.assert_array_equal(left, right)
-        assert ours[4].keys() == theirs[4].keys()
+        np.testing.assert_equal(ours[4], theirs[4])
     assert envs.elapsed_steps.tolist() == other.elapsed_steps.tolist()
 
 
@@ -61,7 +62,10 @@ def training_of(kind, algo, seed=0):
     torch.manual_seed(seed)
     if kind == "environment":
         learner, env_id = presets.LEARNERS[algo], "Humanoid-v4"
-        make = None
+
+        def make(envs, policy):
+            return EnvironmentReward()
+
     elif kind in imitation.IMITATORS:
         env_id = "Hopper-v4"
         settings = imitation.settings("default", algo, env_id)
@@ -79,9 +83,7 @@ def training_of(kind, algo, seed=0):
             return exploration.reward_model(envs, "cpu", exploration.BONUSES[kind], bonus)
 
     learner = replace(learner, n_envs=4, n_steps=32, total_timesteps=6 * 128)
-    return learner.training(
-        make_vec(env_id, 4, seed), make or (lambda envs, policy: imitation.ConstantDiscriminator()), seed
-    )
+    return learner.training(make_vec(env_id, 4, seed), make, seed)
 
 
 def leaves(state, path=""):
@@ -176,6 +178,39 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path, name):
         k: v for k, v in summaries[1].items() if k not in times
     }
     assert not [path for path in killed.rglob(".*") if path.is_file()]
+
+
+def test_two_interrupts_leave_a_run_that_goes_on_exactly(tmp_path):
+    common = [*RUNS["gail"], "--total-timesteps", "20480", "--eval-episodes", "2", "--threads", "1"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    subprocess.run(script("gail", *common, "--run-dir", whole), check=True, capture_output=True)
+    process = subprocess.Popen(script("gail", *common, "--run-dir", stopped), stdout=subprocess.DEVNULL)
+    while not ((stopped / "metrics.csv").exists() and len(metrics(stopped)) > 2):
+        time.sleep(0.005)
+    for _ in range(2):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.002)
+    assert process.wait(60) == 130
+    assert len(metrics(stopped)) < 80
+    done = subprocess.run(script("gail", "--resume", stopped), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert metrics(stopped) == metrics(whole)
+    assert_same(load_checkpoint(whole)[1], load_checkpoint(stopped)[1])
+
+
+def test_a_module_that_a_file_names_is_not_imported(tmp_path):
+    (tmp_path / "trap.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
+    command = "python vime.py --env trap:X-v0 --bonus rnd"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"command": command}))
+    options = {"capture_output": True, "text": True, "cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(tmp_path)}}
+    done = subprocess.run(script("vime", "--resume", "run"), **options)
+    assert done.returncode == 2
+    assert "tell nothing else but --env trap:X-v0, whose module is imported" in done.stderr
+    assert not (tmp_path / "sprung").exists()
+    done = subprocess.run(script("vime", "--resume", "run", "--env", "trap:X-v0"), **options)
+    assert (tmp_path / "sprung").exists()
+    assert done.returncode != 0  # there is no such task
 
 
 def test_what_cannot_go_on_says_why(tmp_path, monkeypatch):

@@ -139,5 +139,5 @@ def test_gail_and_vime_pay_sb3_and_contrib():
 
 def test_a_learner_that_keeps_no_rollouts_is_refused():
     envs = SB3VecEnv(make_vec("HalfCheetah-v4", 1, seed=0))
-    with pytest.raises(UsageError, match="needs an on-policy learner; SAC is none"):
+    with pytest.raises(UsageError, match="needs a learner with SB3's on-policy rollouts, as PPO, A2C, TRPO; not SAC"):
         SAC("MlpPolicy", envs, device="cpu").learn(1, callback=RewardModelCallback(EnvironmentReward()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import gymnasium as gym
 import numpy as np
 import torch
@@ -52,6 +54,8 @@ class Collector:
             self.obs = np.array(state["obs"])
             self._cut_short[:] = state["cut_short"]
             self._returns[:] = state["returns"]
+        else:  # other episodes than those at the start of the run, but the same each time
+            self.obs, _ = self.envs.reset(seed=zlib.crc32(state["obs"].tobytes()))
 
     def collect(self, actor: Actor) -> Rollout:
         """Step every environment `n_steps` times; the next call goes on where this one stopped."""

@@ -225,11 +225,12 @@ def load_demonstrations(
             f"{folder} was recorded with MuJoCo {recorded}, this is {here}: replays will differ", stacklevel=2
         )
     keep_every = manifest.get("keep_every", 1)
-    if subsample < 1 or subsample % keep_every:
-        stored = (
-            f" a multiple of {keep_every}, since {folder} stores every {keep_every}th pair" if keep_every > 1 else ""
+    if subsample < 1:
+        raise DemonstrationError(f"subsample must be at least 1; got {subsample}")
+    if subsample % keep_every:
+        raise DemonstrationError(
+            f"{folder} stores every {keep_every}th pair: subsample must be a multiple of {keep_every}; got {subsample}"
         )
-        raise DemonstrationError(f"subsample must be at least 1{stored and ' and' + stored}; got {subsample}")
 
     returns = manifest["returns"]
     failed = set() if include_failed else set(failed_episodes(returns))

@@ -64,7 +64,11 @@ def bernoulli_entropy(logits: Tensor) -> Tensor:
 
 
 def gradient_penalty(
-    network: Callable[[Tensor], Tensor], policy_inputs: Tensor, expert_inputs: Tensor, target_norm: float = 0.0
+    network: Callable[[Tensor], Tensor],
+    policy_inputs: Tensor,
+    expert_inputs: Tensor,
+    target_norm: float = 0.0,
+    n_features: int | None = None,
 ) -> Tensor:
     """Mean of (|d logit / d input| - target)^2 at random points between pairs of both sides.
 
@@ -76,10 +80,12 @@ def gradient_penalty(
         policy_inputs: `[B, D]`.
         expert_inputs: `[B, D]`.
         target_norm: the norm that costs nothing.
+        n_features: only the slope in this many first inputs counts; in all unless told.
     """
     share = torch.rand(len(policy_inputs), 1, device=policy_inputs.device)
     points = (share * policy_inputs + (1 - share) * expert_inputs).requires_grad_()
     (slope,) = torch.autograd.grad(network(points).sum(), points, create_graph=True)
+    slope = slope[:, :n_features]
     if target_norm == 0:
         return slope.square().sum(1).mean()
     return (slope.norm(dim=1) - target_norm).square().mean()

@@ -45,7 +45,7 @@ class Discriminator(nn.Module):
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout must be in [0, 1); got {dropout}")
         self.actions = ActionCoder(action_space)
-        n_inputs = observation_size + self.actions.size
+        n_inputs = self.n_features = observation_size + self.actions.size
         # The floor keeps near-constant inputs of a few demonstrations from being blown up on the policy's side.
         self.normalizer = RunningNormalizer(n_inputs, floor=1e-2)
         self.network = mlp(n_inputs, net_arch, 1, output_gain=0.01)
@@ -96,6 +96,7 @@ class ShapedDiscriminator(nn.Module):
         self.actions = ActionCoder(policy.action_space)
         n_obs = policy.normalizer.mean.shape[0]
         self.sizes = [n_obs, self.actions.size, n_obs, 1, 1]
+        self.n_features = 2 * n_obs + self.actions.size
         self.of_obs = RunningNormalizer(n_obs, floor=1e-2)
         self.of_actions = RunningNormalizer(self.actions.size, floor=1e-2)
         self.network = nn.ModuleDict(

@@ -18,8 +18,8 @@ class LinearReward(nn.Module, abc.ABC):
     """Pays w . phi(s, a) - b, where w is the reward of its class that best tells the expert from the last rollout.
 
     Features: phi = [s, a, s^2, a^2], or one block [s, s^2, 1] an action where actions are Discrete, standardised by
-    the expert's statistics, so that the expert's own mean is 0. b is the lowest reward met so far, so that a step never
-    costs and an early end doesn't pay; where episodes end with success it is the highest.
+    the expert's statistics, so that the expert's own mean is 0. b is the lowest reward met in a rollout so far, so that
+    hardly a step costs and an early end doesn't pay; where episodes end with success it is the highest.
 
     Args:
         expert: pairs `[P]`.

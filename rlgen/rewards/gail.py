@@ -71,6 +71,7 @@ class GAIL(nn.Module):
         self.config = config or GAILConfig()
         self.reward = reward
         self.expert = expert
+        self._scored: tuple[Transitions, Tensor, Tensor] | None = None
         discriminator.update_statistics(expert)
         self.optimizer = torch.optim.Adam(discriminator.network.parameters(), self.config.learning_rate, fused=True)
 
@@ -78,7 +79,10 @@ class GAIL(nn.Module):
     def forward(self, transitions: Transitions) -> Tensor:
         """Rewards `[*B]` by the discriminator as it is."""
         self.eval()
-        return self.reward(self.discriminator(self.discriminator.inputs(transitions))) - self.config.reward_offset
+        inputs = self.discriminator.inputs(transitions)
+        # Kept for `update`: by then the policy, whose likelihoods AIRL's inputs hold, is no longer the one that acted.
+        self._scored = transitions, inputs.flatten(0, -2), self.discriminator.inputs(self.expert)
+        return self.reward(self.discriminator(inputs)) - self.config.reward_offset
 
     def get_extra_state(self) -> dict[str, Any]:
         """Adam's, beside the discriminator's."""
@@ -96,14 +100,17 @@ class GAIL(nn.Module):
         if config.follow_policy:
             discriminator.update_statistics(rows)
             discriminator.update_statistics(self.expert, weight=float(len(rows.rewards)))
-        policy, expert = discriminator.inputs(rows), discriminator.inputs(self.expert)
+        if config.follow_policy or self._scored is None or self._scored[0] is not transitions:
+            policy, expert = discriminator.inputs(rows), discriminator.inputs(self.expert)
+        else:
+            _, policy, expert = self._scored
+        self._scored = None
         size = config.batch_size
         for _ in range(config.n_updates):
             policy_rows = policy if size is None else policy[_draw(policy, size)]
             expert_rows = expert if size is None else expert[_draw(expert, size)]
             if config.input_noise:
-                policy_rows = policy_rows + config.input_noise * torch.randn_like(policy_rows)
-                expert_rows = expert_rows + config.input_noise * torch.randn_like(expert_rows)
+                policy_rows, expert_rows = self._noisy(policy_rows), self._noisy(expert_rows)
             policy_logits, expert_logits = discriminator(torch.cat((policy_rows, expert_rows))).tensor_split(
                 [len(policy_rows)]
             )
@@ -116,6 +123,7 @@ class GAIL(nn.Module):
                     policy_rows[_draw(policy_rows, half)],
                     expert_rows[_draw(expert_rows, half)],
                     config.gradient_penalty_target,
+                    discriminator.n_features,
                 )
                 loss = loss + config.gradient_penalty_coef * penalty
             self.optimizer.zero_grad(set_to_none=True)
@@ -126,6 +134,11 @@ class GAIL(nn.Module):
             "discriminator_accuracy_policy": (policy_logits < 0).float().mean(),
             "discriminator_accuracy_expert": (expert_logits > 0).float().mean(),
         }
+
+    def _noisy(self, inputs: Tensor) -> Tensor:
+        noise = self.config.input_noise * torch.randn_like(inputs)
+        noise[:, self.discriminator.n_features :] = 0
+        return inputs + noise
 
 
 class ConstantDiscriminator:

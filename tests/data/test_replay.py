@@ -38,5 +38,14 @@ def test_more_rows_than_fit_leave_the_last_ones():
     assert set(pool.sample(500).rewards.tolist()) == set(range(19, 29))
 
 
-def test_its_content_stays_out_of_checkpoints():
-    assert not ReplayPool(10, OBS, spaces.Box(-1, 1, (3,), np.float32)).state_dict()
+def test_its_state_is_the_rows_that_are_filled():
+    pool, other = (ReplayPool(10, OBS, spaces.Discrete(3)) for _ in range(2))
+    pool.add(steps(0, 7))
+    assert pool.state_dict()["_extra_state"]["rows"]["obs"].shape == (7, 2)
+    pool.add(steps(0, 7))
+    other.load_state_dict(pool.state_dict())
+    assert (other.added, len(other)) == (14, 10)
+    torch.manual_seed(0)
+    drawn = pool.sample(50)
+    torch.manual_seed(0)
+    assert torch.equal(other.sample(50).obs, drawn.obs)

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_the_logit_becomes_the_log_density_ratio():
 
 def test_the_call_is_pure_and_sees_state_and_executed_action_only():
     model = gail()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
+    before = copy.deepcopy(model.state_dict())
     batch = transitions(5, 4)
     rewards = model(batch)
     assert rewards.shape == (5, 4)
@@ -64,7 +65,7 @@ def test_the_call_is_pure_and_sees_state_and_executed_action_only():
     beyond = dataclasses.replace(batch, actions=torch.where(batch.actions > 0, 50.0, batch.actions))
     at_bound = dataclasses.replace(batch, actions=torch.where(batch.actions > 0, 1.0, batch.actions))
     assert torch.equal(model(beyond), model(at_bound))
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
 def test_an_offset_moves_every_reward_and_the_sign_at_its_discriminator_value():
@@ -156,6 +157,25 @@ def test_airl_recovers_the_expert_s_log_likelihood_whatever_the_policy():
     ended = dataclasses.replace(fresh, terminated=~fresh.terminated)
     h = model.discriminator.network["h"](model.discriminator.of_obs(fresh.next_obs)).squeeze(-1)
     torch.testing.assert_close(model(fresh) - model(ended), 0.99 * h.detach(), atol=1e-5, rtol=0)
+
+
+def test_airl_learns_with_the_likelihoods_of_the_policy_that_acted():
+    policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
+    models = [
+        GAIL(ShapedDiscriminator(policy), transitions(50), GAILConfig(batch_size=None, n_updates=1), reward_logit)
+        for _ in range(2)
+    ]
+    models[1].load_state_dict(models[0].state_dict())
+    models[1].expert = models[0].expert
+    batch = transitions(10, 20)
+    for model, changed in zip(models, (0.0, 0.5), strict=True):
+        model(batch)
+        with torch.no_grad():
+            policy.log_std += changed
+        torch.manual_seed(0)
+        model.update(batch)
+    for left, right in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(left, right)
 
 
 def test_airl_weighs_a_clipped_action_by_the_tail_s_mass():
