@@ -38,12 +38,14 @@ def save_for_ever(folder):
 
 
 def test_a_kill_at_fifty_moments_leaves_a_whole_checkpoint(tmp_path):
+    started = time.monotonic()
     save_checkpoint(tmp_path, state(0), {"env_steps": 0})
+    a_write = time.monotonic() - started
     rng, seen, cut = random.Random(0), set(), 0
     for _ in range(50):
         process = fork.Process(target=save_for_ever, args=(tmp_path,))
         process.start()
-        time.sleep(rng.uniform(0.005, 0.04))
+        time.sleep(0.005 + rng.uniform(0, 4) * a_write)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         facts, found = load_checkpoint(tmp_path)

@@ -181,7 +181,7 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path, name):
 
 
 def test_two_interrupts_leave_a_run_that_goes_on_exactly(tmp_path):
-    common = [*RUNS["gail"], "--total-timesteps", "20480", "--eval-episodes", "2", "--threads", "1"]
+    common = [*RUNS["gail"], "--total-timesteps", "30720", "--eval-episodes", "2", "--threads", "1"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     subprocess.run(script("gail", *common, "--run-dir", whole), check=True, capture_output=True)
     process = subprocess.Popen(script("gail", *common, "--run-dir", stopped), stdout=subprocess.DEVNULL)
@@ -191,7 +191,7 @@ def test_two_interrupts_leave_a_run_that_goes_on_exactly(tmp_path):
         os.kill(process.pid, signal.SIGINT)
         time.sleep(0.002)
     assert process.wait(60) == 130
-    assert len(metrics(stopped)) < 80
+    assert len(metrics(stopped)) < 120
     done = subprocess.run(script("gail", "--resume", stopped), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert metrics(stopped) == metrics(whole)
