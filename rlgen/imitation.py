@@ -147,7 +147,7 @@ _SETTINGS = {
     },
 }
 
-# Environment steps after which a task's result was measured (benchmarks/NOTES.md); all else is the same for all tasks.
+# Environment steps after which a task's result was measured (benchmarks/NOTES.md).
 _STEPS = {
     "CartPole": 300_000,
     "Acrobot": 500_000,
@@ -158,6 +158,9 @@ _STEPS = {
     "Walker2d": 1_500_000,
     "Ant": 1_500_000,
 }
+
+# Tasks in which nothing pays but not to fall: there is no standing still to take the pay from.
+_STAYING_UP_IS_ALL = ("CartPole", "InvertedPendulum", "InvertedDoublePendulum")
 
 # Tasks whose goal ends the episode.
 _ENDS_WITH_SUCCESS = ("MountainCar", "MountainCarContinuous", "Acrobot")
@@ -175,6 +178,6 @@ def settings(preset: str, algo: str, env_id: str) -> Imitation:
     found = _SETTINGS[preset][algo]
     if preset == "default" and task in _STEPS:
         found = replace(found, learner=replace(found.learner, total_timesteps=_STEPS[task]))
-    if task in _ENDS_WITH_SUCCESS:
-        found = replace(found, ends_with_success=True, gail=replace(found.gail, reward_offset=0.0))
-    return found
+    if task in (*_ENDS_WITH_SUCCESS, *_STAYING_UP_IS_ALL):
+        found = replace(found, gail=replace(found.gail, reward_offset=0.0))
+    return replace(found, ends_with_success=task in _ENDS_WITH_SUCCESS)
