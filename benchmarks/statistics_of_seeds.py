@@ -23,8 +23,7 @@ def interquartile_mean(values: Values) -> Values:
 
 def interval(values: Values, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
     """The 95% percentile interval of the interquartile mean over resampled seeds."""
-    low, high = np.quantile(_resampled(values, draws, np.random.default_rng(seed)), [0.025, 0.975])
-    return float(low), float(high)
+    return stratified_interval([values], interquartile_mean, draws, seed)
 
 
 def interval_of_difference(values: Values, others: Values, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:

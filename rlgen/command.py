@@ -56,6 +56,11 @@ class RunArguments:
         """
         return learner.override(self.n_envs, self.n_steps, step_count(self.total_timesteps))
 
+    def options(self) -> dict[str, Any]:
+        """What `rlgen.experiment.run` is told of these, by its names."""
+        names = ("seed", "device", "threads", "eval_episodes", "checkpoint_seconds")
+        return {name: getattr(self, name) for name in names} | {"resume": self.resume is not None}
+
     def folder(self, env_id: str, algorithm: str) -> Path:
         """`run_dir`, or `runs/<environment>__<algorithm>__<seed>__<date and time>`."""
         now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")

@@ -75,7 +75,7 @@ def _render(
 
 
 def write_mp4(path: Path, frames: Sequence[Frame], frames_per_second: float) -> None:
-    """Write a film, whole or not at all; above 60 frames a second some are left out.
+    """Write a film, whole or not at all; of more than 75 frames a second so many are left out that about 50 remain.
 
     Raises:
         UsageError: imageio-ffmpeg isn't installed.

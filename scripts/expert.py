@@ -66,12 +66,7 @@ def train(arguments: Arguments, env_id: str) -> Result:
         config={"arguments": arguments, "settings": learner},
         run_dir=arguments.run.folder(env_id, arguments.algo),
         columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
-        seed=arguments.run.seed,
-        device=arguments.run.device,
-        threads=arguments.run.threads,
-        eval_episodes=arguments.run.eval_episodes,
-        checkpoint_seconds=arguments.run.checkpoint_seconds,
-        resume=arguments.run.resume is not None,
+        **arguments.run.options(),
     )
     print_summary(result.summary)
     return result

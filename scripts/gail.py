@@ -123,12 +123,7 @@ def main() -> int:
                 "discriminator_accuracy_expert": "D(expert)",
                 "kl": "kl",
             },
-            seed=arguments.run.seed,
-            device=arguments.run.device,
-            threads=arguments.run.threads,
-            eval_episodes=arguments.run.eval_episodes,
-            checkpoint_seconds=arguments.run.checkpoint_seconds,
-            resume=arguments.run.resume is not None,
+            **arguments.run.options(),
             expert_return=demonstrations.dataset_return_mean,
             facts={
                 "preset": arguments.preset,

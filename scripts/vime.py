@@ -80,12 +80,7 @@ def main() -> int:
             config={"arguments": arguments, "settings": {"learner": learner, "bonus": bonus}},
             run_dir=arguments.run.folder(env_id, name),
             columns={"bonus_reward": "bonus", "bonus_error": "error", "bonus_coverage": "coverage", "kl": "kl"},
-            seed=arguments.run.seed,
-            device=arguments.run.device,
-            threads=arguments.run.threads,
-            eval_episodes=arguments.run.eval_episodes,
-            checkpoint_seconds=arguments.run.checkpoint_seconds,
-            resume=arguments.run.resume is not None,
+            **arguments.run.options(),
             facts=milestones.facts,
             on_iteration=milestones,
         )
