@@ -9,11 +9,11 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -71,30 +71,49 @@ class RunArguments:
 RunFlags = Annotated[RunArguments, tyro.conf.OmitArgPrefixes]
 
 
-T = TypeVar("T")
+def parse(kind: Any, description: str | None, args: Sequence[str] | None) -> Any:
+    """A command's arguments; with --resume those that the run was started with.
 
+    It exits if more than --resume was told, the folder holds no run, or one of another command.
 
-def parse(kind: type[T], description: str | None) -> T:
-    """A script's arguments, which have a field `run`; with --resume those that the run was started with.
-
-    It exits if more than --resume was told, the folder holds no run, or one of another script.
+    Args:
+        kind: a dataclass, or a union of them, in the command's module.
+        description: for --help.
+        args: what follows `rlgen <command>`; None for a script's own.
     """
-    arguments: Any = tyro.cli(kind, description=description)
-    if arguments.run.resume is None:
+    program = None if args is None else f"rlgen {_name(kind)}"
+    arguments: Any = tyro.cli(kind, prog=program, description=description, args=args)
+    if getattr(getattr(arguments, "run", None), "resume", None) is None:
         return arguments
     with describe_failure() as failure:
         return _arguments_of_run(kind, arguments)
     sys.exit(failure.code)
 
 
-def _arguments_of_run(kind: type[T], arguments: Any) -> T:
-    folder: Path = arguments.run.resume
+def command_of_run(folder: Path) -> tuple[str, list[str]]:
+    """The name of the command that started a run, and what it was told.
+
+    Raises:
+        CheckpointError: the folder holds no run.
+    """
     try:
-        _, script, *told = shlex.split(json.loads((folder / "config.json").read_text())["command"])
+        # `rlgen gail ...` or `python scripts/gail.py ...`
+        _, command, *told = shlex.split(json.loads((folder / "config.json").read_text())["command"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: holds no run to resume ({type(error).__name__}: {error})") from None
-    if Path(script).name != Path(sys.argv[0]).name:
-        raise UsageError(f"{folder} is a run of {Path(script).name}; resume it with that")
+        raise CheckpointError(f"{folder}: holds no run ({type(error).__name__}: {error})") from None
+    return Path(command).stem, told
+
+
+def _name(kind: Any) -> str:
+    """Of the command in whose module its arguments are."""
+    return str(getattr(kind, "__args__", (kind,))[0].__module__.rpartition(".")[2])
+
+
+def _arguments_of_run(kind: Any, arguments: Any) -> Any:
+    folder: Path = arguments.run.resume
+    command, told = command_of_run(folder)
+    if command != _name(kind):
+        raise UsageError(f"{folder} is a run of {command}; resume it with that")
     before: Any = tyro.cli(kind, args=told)
     # An id out of a file is not to import a module unless a person repeats it.
     module = before.env is not None and ":" in before.env

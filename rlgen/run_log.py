@@ -179,6 +179,12 @@ def short(x: float) -> str:
     return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
 
 
+def command_line() -> str:
+    """The command of this process, as one would type it: `rlgen gail ...` or `python scripts/gail.py ...`."""
+    ours = Path(sys.argv[0]).name in ("rlgen", "__main__.py")
+    return shlex.join(["rlgen", *sys.argv[1:]] if ours else ["python", *sys.argv])
+
+
 def provenance() -> dict[str, Any]:
     """The command, versions, git revision and hardware of this process."""
 
@@ -191,7 +197,7 @@ def provenance() -> dict[str, Any]:
             return ""
 
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command_line(),
         "versions": versions(),
         "git_revision": git("rev-parse", "HEAD"),
         "git_changed": bool(git("status", "--porcelain", "--untracked-files=no")),

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlgen.commands.plot import _binned, _setting
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "plot.py"
 
 
@@ -52,21 +54,11 @@ def test_curves_are_drawn(runs):
 
 
 def test_a_bin_is_the_mean_of_its_rows_and_an_empty_one_takes_the_value_before():
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        from plot import _binned
-    finally:
-        sys.path.pop(0)
     run = pd.DataFrame({"env_steps": [10, 20, 40], "x": [1.0, 3.0, 8.0]})
     np.testing.assert_allclose(_binned(run, np.array([20.0, 30.0, 40.0])), [2, 2, 8])
 
 
 def test_seeds_of_one_setting_go_together_and_others_do_not(runs):
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        from plot import _setting
-    finally:
-        sys.path.pop(0)
     settings = {_setting(path) for path in (runs / "runs").iterdir()}
     assert settings == {("Hopper-v4", "gail --n-trajectories 4"), ("Ant-v4", "gail --n-trajectories 4")}
 

@@ -227,7 +227,7 @@ def test_what_cannot_go_on_says_why(tmp_path, monkeypatch):
     )
     other = resume("vime", "--resume", folder)
     assert other.returncode == 2
-    assert f"{folder} is a run of gail.py; resume it with that" in other.stderr
+    assert f"{folder} is a run of gail; resume it with that" in other.stderr
     none = resume("gail", "--resume", tmp_path)
     assert none.returncode == 4
     assert "holds no run to resume" in none.stderr

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -228,11 +230,12 @@ def test_vimes_mistakes_are_one_clear_line(tmp_path, arguments, message):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("script", ["gail.py", "expert.py", "vime.py"])
+@pytest.mark.parametrize("script", ["gail.py", "expert.py", "vime.py", "evaluate.py", "plot.py", "data.py"])
 def test_help_explains_every_flag_without_torch(tmp_path, script):
     done = run(script, "--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert "--total-timesteps" in done.stdout
+    flags = {"evaluate.py": "--video", "plot.py": "--table", "data.py": "convert"}
+    assert flags.get(script, "--total-timesteps") in done.stdout
     code = f"""
 import runpy, sys
 sys.argv = ["x", "--help"]
@@ -243,3 +246,102 @@ except SystemExit:
 sys.exit("--help went on")
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def rlgen(*arguments, cwd):
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("rlgen")), *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_one_command_does_what_the_scripts_do(tmp_path):
+    """A run of either is resumed, plotted and evaluated by either."""
+    env = ["--env", "CartPole-v1", "--expert", str(ROOT / "expert_data"), "--n-trajectories", "1", "--subsample", "10"]
+    steps = [*SMALL, "--total-timesteps", "512", "--run-dir", "a"]
+    done = rlgen("gail", *env, *steps, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert config["command"].startswith("rlgen gail --env CartPole-v1")
+    for again in (run("gail.py", "--resume", "a", cwd=tmp_path), rlgen("gail", "--resume", "a", cwd=tmp_path)):
+        assert again.returncode == 0, again.stderr
+    assert rlgen("evaluate", "a", "--episodes", "2", cwd=tmp_path).returncode == 0
+    table = rlgen("plot", "a", "--table", cwd=tmp_path)
+    assert "CartPole-v1" in table.stdout
+    wrong = rlgen("vime", "--resume", "a", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "a is a run of gail; resume it with that" in wrong.stderr
+
+
+def test_one_command_tells_what_it_can_do(tmp_path):
+    for arguments, code in ((["--help"], 0), ([], 2)):
+        done = rlgen(*arguments, cwd=tmp_path)
+        assert done.returncode == code
+        for command in ("gail", "vime", "expert", "evaluate", "plot", "data", "doctor", "completion", "exit codes"):
+            assert command in done.stdout
+    done = rlgen("gial", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no command gial; perhaps gail" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert rlgen("--version", cwd=tmp_path).stdout.startswith("rlgen ")
+    done = rlgen("gail", "--sed", "3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--seed" in done.stderr + done.stdout
+
+
+def test_the_doctor_looks_at_this_machine(tmp_path):
+    import torch
+
+    done = rlgen("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"torch        {torch.__version__}" in done.stdout
+    assert f"{len(os.sched_getaffinity(0))} processors" in done.stdout
+    assert "simulating   works" in done.stdout
+    assert "rendering    works" in done.stdout or "--video needs it" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes_commands_and_flags(tmp_path):
+    script = rlgen("completion", "bash", cwd=tmp_path).stdout
+    asked = """
+COMP_WORDS=(rlgen {words}); COMP_CWORD={last}
+cur=${{COMP_WORDS[COMP_CWORD]}}
+{function}
+echo "${{COMPREPLY[@]}}"
+"""
+    function = re.search(r"complete .*-F (\S+) rlgen", script).group(1)
+    for words, expected in (("ga", "gail"), ("gail --see", "--seed"), ("data con", "convert")):
+        asking = asked.format(words=words, last=len(words.split()), function=function)
+        done = subprocess.run(["bash", "-c", script + asking], capture_output=True, text=True)
+        assert expected in done.stdout.split(), (words, done)
+
+
+def test_data_is_converted_and_mistakes_are_one_clear_line(tmp_path):
+    shipped = str(ROOT / "expert_data" / "CartPole-v1")
+    done = run("data.py", "inspect", shipped, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "CartPole-v1" in done.stdout
+    assert "500.0 +- 0.0" in done.stdout
+    done = run("data.py", "convert", shipped, "--to", "d4rl", "--output", "cartpole.hdf5", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    env = ["--env", "CartPole-v1"]
+    assert run("data.py", "validate", "cartpole.hdf5", *env, cwd=tmp_path).returncode == 0
+    done = run("data.py", "convert", "cartpole.hdf5", *env, "--output", "mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = {path.name: path.read_bytes() for path in (tmp_path / "mine" / "CartPole-v1").iterdir()}
+    for arguments, code, message in (
+        (["convert", "cartpole.hdf5", *env, "--output", "mine"], 4, "holds a dataset; choose another --output"),
+        (["convert", shipped, "--to", "d4rl", "--output", "cartpole.hdf5"], 4, "cartpole.hdf5 exists"),
+        (["validate", "cartpole.hdf5"], 2, "doesn't tell its environment; tell it: --env"),
+        (["validate", "cartpole.hdf5", "--env", "Acrobot-v1"], 3, "cartpole.hdf5: field obs: shape"),
+        (["inspect", "nothing.npz"], 3, "nothing.npz: no such file"),
+        (["inspect", "cartpole.hdf5", "--env", "Nothing-v0"], 2, "Nothing-v0"),
+        (["merge", "mine", "--output", "both", "--env", "Acrobot-v1"], 3, "mine: none of the formats"),
+    ):
+        done = run("data.py", *arguments, cwd=tmp_path)
+        assert done.returncode == code, done
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "mine" / "CartPole-v1").iterdir()}
+    done = run("data.py", "merge", "mine/CartPole-v1", "cartpole.hdf5", *env, "--output", "both", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "50 episodes" in done.stdout

@@ -8,7 +8,6 @@ import itertools
 import json
 import math
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,9 +21,9 @@ import safetensors.torch
 import torch
 
 from rlgen.data.episodes import Episode
+from rlgen.data.formats.recording import read_npz
 from rlgen.errors import DemonstrationError
 from rlgen.files import (
-    MAX_BYTES,
     canonical_json,
     module_bytes,
     read_checked,
@@ -56,7 +55,7 @@ class Demonstrations:
         dataset_return_mean: mean return of all the dataset's episodes, failed ones too; the expert's score.
         dataset_return_std: its standard deviation.
         subsample: one pair in this many was kept.
-        deterministic: whether the expert acted by its mode.
+        deterministic: whether the expert acted by its mode; None where a converted file doesn't tell.
         path: the dataset's folder.
         observation_space: of a single environment, as recorded.
         action_space: likewise.
@@ -70,7 +69,7 @@ class Demonstrations:
     dataset_return_mean: float
     dataset_return_std: float
     subsample: int
-    deterministic: bool
+    deterministic: bool | None
     path: Path
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
@@ -116,13 +115,14 @@ def save_demonstrations(
     observation_space: gym.Space[Any],
     action_space: gym.Space[Any],
     episodes: Sequence[Episode],
-    deterministic: bool,
+    deterministic: bool | None,
     algorithm: str,
     command: str,
-    seed: int,
+    seed: int | None,
     policy: Policy | None = None,
     training_command: str | None = None,
     keep_every: int = 1,
+    source: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a dataset, validated as it would be on loading; each file is whole or absent.
 
@@ -131,8 +131,8 @@ def save_demonstrations(
         env_id: the environment.
         observation_space: of a single environment.
         action_space: of a single environment; executed actions lie inside.
-        episodes: complete ones, failures too.
-        deterministic: whether the expert acted by its mode.
+        episodes: complete ones, failures too; all of them with a final observation, or none.
+        deterministic: whether the expert acted by its mode, if that is known.
         algorithm: what trained the expert.
         command: what made the data.
         seed: of that command.
@@ -140,6 +140,7 @@ def save_demonstrations(
         training_command: what trained the expert, where that was another command.
         keep_every: store one state-action pair in this many, from a random offset in each episode, so that tasks with
             many observations stay small. Rewards and lengths are whole all the same.
+        source: what the data were converted from: its `path` stands in errors, its `versions` in place of ours.
 
     Raises:
         DemonstrationError: an episode is not what the spaces say.
@@ -149,9 +150,11 @@ def save_demonstrations(
     if keep_every < 1:
         raise DemonstrationError(f"{folder}: keep_every must be at least 1; got {keep_every}")
     returns = [episode.total_reward for episode in episodes]
+    final_obs = all(len(e.obs) > len(e.actions) for e in episodes)
+    if keep_every > 1 and not final_obs:
+        raise DemonstrationError(f"{folder}: episodes without their final observations are stored whole, keep_every 1")
     arrays = {
-        "obs": np.concatenate([e.obs[:-1] for e in episodes]).astype(np.float32),
-        "final_obs": np.stack([e.obs[-1] for e in episodes]).astype(np.float32),
+        "obs": np.concatenate([e.obs[: len(e.actions)] for e in episodes]).astype(np.float32),
         "actions": np.concatenate([e.actions for e in episodes]),
         "rewards": np.concatenate([e.rewards for e in episodes]).astype(np.float32),
         "lengths": np.array([len(e.actions) for e in episodes], np.int64),
@@ -159,7 +162,9 @@ def save_demonstrations(
         "truncated": np.array([e.truncated for e in episodes]),
     }
     if keep_every > 1:
-        arrays = _thin(arrays, episodes, keep_every, seed)
+        arrays = _thin(arrays, episodes, keep_every, seed or 0)
+    elif final_obs:
+        arrays["final_obs"] = np.stack([e.obs[-1] for e in episodes]).astype(np.float32)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     manifest = {
@@ -180,7 +185,12 @@ def save_demonstrations(
         "seed": seed,
         "versions": versions(),
     }
-    _validate(arrays, manifest, folder)
+    if not final_obs:
+        manifest["final_obs"] = False
+    if source is not None:
+        told = dict(source)
+        manifest |= {"versions": told.pop("versions", {}), "source": told}
+    _validate(arrays, manifest, str(source["path"] if source else folder / "episodes.npz"))
     files = {"episodes.npz": content.getvalue()}
     if policy is not None:
         files["policy.safetensors"] = module_bytes(policy)
@@ -219,8 +229,8 @@ def load_demonstrations(
     """
     folder, manifest = _open(Path(path), env_id)
     arrays = _read_arrays(folder / "episodes.npz", manifest)
-    _validate(arrays, manifest, folder)
-    if (recorded := manifest["versions"].get("mujoco")) != (here := version("mujoco")):
+    _validate(arrays, manifest, f"{folder}/episodes.npz")
+    if (recorded := manifest["versions"].get("mujoco", "of unknown version")) != (here := version("mujoco")):
         warnings.warn(
             f"{folder} was recorded with MuJoCo {recorded}, this is {here}: replays will differ", stacklevel=2
         )
@@ -254,10 +264,13 @@ def load_demonstrations(
     kept = np.concatenate(kept_rows)
     episode = np.searchsorted(starts, steps[kept], side="right") - 1
     is_last = steps[kept] == starts[episode + 1] - 1
+    if not manifest.get("final_obs", True):  # a last pair's successor isn't known
+        kept, episode, is_last = kept[~is_last], episode[~is_last], is_last[~is_last]
     if keep_every > 1:
         next_obs = arrays["next_obs"][kept]
     else:
         next_obs = arrays["obs"][np.minimum(kept + 1, len(arrays["obs"]) - 1)]
+    if "final_obs" in arrays:
         next_obs[is_last] = arrays["final_obs"][episode[is_last]]
     transitions = Transitions(
         obs=torch.from_numpy(arrays["obs"][kept]),
@@ -300,6 +313,35 @@ def _thin(
         "next_obs": next_obs[steps],
         "steps": steps,
     }
+
+
+def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str, Any], list[Episode]]:
+    """A dataset's manifest and all its episodes, in the order in which they were recorded.
+
+    Args:
+        path: the folder that holds the datasets, or one dataset's folder.
+        env_id: the environment; where it isn't told, `path` is one dataset's folder.
+
+    Raises:
+        DemonstrationError: no such dataset, a damaged or inconsistent one, or one that stores single pairs.
+    """
+    if env_id is None:
+        folder, manifest = Path(path), _read_manifest(Path(path) / "manifest.json")
+    else:
+        folder, manifest = _open(Path(path), env_id)
+    arrays = _read_arrays(folder / "episodes.npz", manifest)
+    _validate(arrays, manifest, f"{folder}/episodes.npz")
+    if manifest.get("keep_every", 1) > 1:
+        raise DemonstrationError(
+            f"{folder} stores every {manifest['keep_every']}th pair: episodes can't be made of them. "
+            f"Record again: python scripts/expert.py --policy {folder} --env {manifest['env_id']} --output ..."
+        )
+    bounds = np.cumsum(arrays["lengths"])[:-1]
+    parts = [np.split(arrays[name], bounds) for name in ("obs", "actions", "rewards")]
+    if "final_obs" in arrays:
+        parts[0] = [np.concatenate([obs, last[None]]) for obs, last in zip(parts[0], arrays["final_obs"], strict=True)]
+    ends = (arrays[name].tolist() for name in ("terminated", "truncated"))
+    return manifest, [Episode(*episode) for episode in zip(*parts, *ends, strict=True)]
 
 
 def load_expert(path: str | Path, env_id: str) -> Policy:
@@ -351,6 +393,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         checksum = manifest.pop("sha256_manifest")
         intact = checksum == sha256(canonical_json(manifest))
+    except OSError as error:
+        raise DemonstrationError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise DemonstrationError(f"{path}: not a dataset's manifest ({type(error).__name__}: {error})") from None
     if not intact:
@@ -374,29 +418,16 @@ def _read_file(path: Path, manifest: Mapping[str, Any]) -> bytes:
 
 def _read_arrays(path: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
     content = _read_file(path, manifest)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as members:
-            size = sum(member.file_size for member in members.infolist())
-        if size > MAX_BYTES:
-            raise DemonstrationError(f"{path}: unpacks to {size} bytes; at most {MAX_BYTES} are read")
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            names = ARRAYS + (THINNED if manifest.get("keep_every", 1) > 1 else WHOLE)
-            missing = [name for name in names if name not in file]
-            if missing:
-                raise DemonstrationError(f"{path}: field {missing[0]}: missing")
-            return {name: file[name] for name in names}
-    except DemonstrationError:
-        raise
-    except Exception as error:  # zip and npy readers raise many kinds on foreign bytes
-        raise DemonstrationError(f"{path}: not an npz of plain arrays ({type(error).__name__}: {error})") from None
+    last = WHOLE if manifest.get("final_obs", True) else ()
+    return read_npz(io.BytesIO(content), path, ARRAYS + (THINNED if manifest.get("keep_every", 1) > 1 else last))
 
 
-def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any], folder: Path) -> None:
+def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any], file: str) -> None:
     """Everything that a dataset promises; the same for saving and loading."""
 
     def fail(field: str, message: str, episode: int | None = None) -> None:
         where = "" if episode is None else f"episode {episode}: "
-        raise DemonstrationError(f"{folder}/episodes.npz: {where}field {field}: {message}")
+        raise DemonstrationError(f"{file}: {where}field {field}: {message}")
 
     lengths = arrays["lengths"]
     if lengths.ndim != 1 or lengths.dtype != np.int64 or not len(lengths) or lengths.min() < 1:
@@ -424,7 +455,7 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
     }
     if thinned:
         expected["next_obs"] = expected["obs"]
-    else:
+    elif manifest.get("final_obs", True):
         expected["final_obs"] = ((n_episodes, *obs_space["shape"]), np.float32)
     for field, (shape, dtype) in expected.items():
         if arrays[field].shape != shape:

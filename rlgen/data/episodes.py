@@ -25,7 +25,8 @@ class Episode:
     """One complete episode of T steps.
 
     Attributes:
-        obs: `[T + 1, *obs_shape]` float32, the last being the true final observation.
+        obs: `[T + 1, *obs_shape]` float32, the last being the true final observation; `[T, *obs_shape]` where a
+            converted file doesn't have that.
         actions: `[T, A]` float32 or `[T]` int64, as executed.
         rewards: `[T]` float32.
         terminated: ended in the task's own sense.

@@ -305,7 +305,7 @@ def test_a_pickle_is_never_run(tmp_path):
 
 def test_a_bomb_is_refused_before_it_unpacks(tmp_path, monkeypatch):
     folder = save(tmp_path, [episode()])
-    monkeypatch.setattr("rlgen.data.demonstrations.MAX_BYTES", 10_000)
+    monkeypatch.setattr("rlgen.data.formats.recording.MAX_BYTES", 10_000)
     content = io.BytesIO()
     np.savez_compressed(content, obs=np.zeros(100_000, np.float32))
     (folder / "episodes.npz").write_bytes(content.getvalue())

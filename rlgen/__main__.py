@@ -1,0 +1,44 @@
+"""The command `rlgen`, also as `python -m rlgen`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+COMMANDS = {
+    "gail": "imitate an expert from its demonstrations",
+    "vime": "explore where reward is silent",
+    "expert": "train an expert on the task's reward, and record its demonstrations",
+    "evaluate": "returns of a run's policy, with intervals and a video",
+    "plot": "curves of several runs, or a table of them",
+    "data": "inspect, validate, convert and merge demonstrations",
+    "doctor": "what this machine has: versions, threads, GPU, rendering",
+    "completion": "a shell's completion of these commands",
+}
+
+
+def main() -> int:
+    """Hand over to a command; its module alone is imported."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print("usage: rlgen COMMAND [...]; rlgen COMMAND --help explains one\n")
+        print("\n".join(f"  {command:<11} {what}" for command, what in COMMANDS.items()))
+        print("\nexit codes: 0 done, 2 usage, 3 data, 4 files, 5 numbers, 130 and 143 signals")
+        return 0 if len(sys.argv) > 1 else 2
+    if name == "--version":
+        from rlgen import __version__
+
+        print(f"rlgen {__version__}")
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"; perhaps {near[0]}" if near else ""
+        print(f"error: no command {name}{hint}. There are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"rlgen.commands.{name}")
+    return int(module.main(sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

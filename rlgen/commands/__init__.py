@@ -1,0 +1,1 @@
+"""One module a command: its arguments, and `main`, which composes and calls."""

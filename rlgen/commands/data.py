@@ -1,0 +1,167 @@
+"""Look at demonstrations, check them, and convert them between packages.
+
+python scripts/data.py inspect expert_data/HalfCheetah-v4
+python scripts/data.py convert hopper_expert-v2.hdf5 --env Hopper-v4 --output my_experts/
+python scripts/data.py convert expert_data/Hopper-v4 --to minari --output ~/.minari/datasets/hopper-expert-v0
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from rlgen.command import describe_failure, environment_id, parse
+
+if TYPE_CHECKING:
+    from rlgen.data.convert import Source
+
+Input = Annotated[Path, tyro.conf.Positional]
+Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Tell what a file or folder holds."""
+
+    path: Input
+    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code."""
+    env: str | None = None
+    """Gymnasium id, with its version; what the file tells unless told."""
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Check everything that training relies on: spaces, bounds, lengths, ends, finite values, checksums."""
+
+    path: Input
+    """As for inspect."""
+    env: str | None = None
+    """Gymnasium id, with its version; what the file tells unless told."""
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Convert to a dataset of ours, or from one to another package's format."""
+
+    path: Input
+    """As for inspect."""
+    output: Path
+    """Ours goes to a folder of the environment's name in this one; of another format this is the file or folder."""
+    to: Literal["rlgen", "minari", "imitation", "d4rl", "sb3"] = "rlgen"
+    """The format to write. That of Minari is a folder whose name has a version, as hopper-expert-v0."""
+    env: str | None = None
+    """Gymnasium id, with its version; what the file tells unless told."""
+    clip_actions: bool = False
+    """Clip actions to the environment's bounds, as it does; refused unless told, since it changes the data."""
+    deterministic: bool | None = None
+    """Whether the expert acted by its mode; unknown unless told."""
+    overwrite: bool = False
+    """Replace a dataset of ours that is there already."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Put the episodes of several files of one environment into one dataset of ours."""
+
+    paths: Inputs
+    """As for inspect, of any formats."""
+    output: Path
+    """The dataset goes to a folder of the environment's name in this one."""
+    env: str | None = None
+    """Gymnasium id, with its version; what the files tell unless told."""
+    clip_actions: bool = False
+    """As for convert."""
+    overwrite: bool = False
+    """Replace a dataset that is there already."""
+
+
+Arguments = Inspect | Validate | Convert | Merge
+
+
+def describe(source: Source) -> str:
+    """What people ask of a dataset, one line each."""
+    import numpy as np
+
+    from rlgen.data.demonstrations import failed_episodes
+
+    episodes = source.episodes
+    returns = [episode.total_reward for episode in episodes]
+    lengths = [len(episode.actions) for episode in episodes]
+    obs = np.concatenate([episode.obs.reshape(len(episode.obs), -1) for episode in episodes])
+    actions = np.concatenate([episode.actions.reshape(len(episode.actions), -1) for episode in episodes])
+    terminated = sum(episode.terminated for episode in episodes)
+    without = sum(len(episode.obs) == len(episode.actions) for episode in episodes)
+    lines = {
+        "format": source.format,
+        "environment": source.env_id or "not told; --env tells it",
+        "episodes": f"{len(episodes)}, {len(failed_episodes(returns))} of them failed (worse than the median by a "
+        f"factor of two); {source.n_incomplete} incomplete ones left out",
+        "steps": f"{sum(lengths):,}; {min(lengths)} to {max(lengths)} an episode",
+        "return": f"{np.mean(returns):.1f} +- {np.std(returns):.1f}; {min(returns):.1f} to {max(returns):.1f}",
+        "ends": f"{terminated} terminated, {len(episodes) - terminated} truncated"
+        + ("" if source.tells_ends else ", by their lengths: the file doesn't tell"),
+        "observations": f"{episodes[0].obs.shape[1:]}, {obs.min():.4g} to {obs.max():.4g}"
+        + (f"; the final one is missing in {without} episodes" if without else ""),
+        "actions": f"{episodes[0].actions.shape[1:]} {episodes[0].actions.dtype}, {actions.min():.4g} to "
+        f"{actions.max():.4g}",
+    }
+    lines |= {
+        name: str(source.manifest[name]) for name in ("algorithm", "command", "source") if name in source.manifest
+    }
+    return "\n".join(f"{name:<13} {value}" for name, value in lines.items())
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Parse and do."""
+    arguments: Arguments = parse(Arguments, __doc__, args)
+
+    import tempfile
+
+    from rlgen.data import formats
+    from rlgen.data.convert import OURS, load_source, save_as, save_dataset
+    from rlgen.errors import UsageError
+    from rlgen.run_log import command_line
+
+    with describe_failure() as failure:
+        env_id = None if arguments.env is None else environment_id(arguments.env)
+        paths = arguments.paths if isinstance(arguments, Merge) else (arguments.path,)
+        if not paths:
+            raise UsageError("tell the files to merge")
+        sources = [load_source(path, env_id) for path in paths]
+        for source in sources:
+            if source.n_incomplete:
+                print(f"{source.path}: {source.n_incomplete} incomplete episodes left out", file=sys.stderr)
+        if isinstance(arguments, Inspect):
+            print(describe(sources[0]))
+            return 0
+        command = command_line()
+        if isinstance(arguments, Validate):
+            # What a conversion would check, thrown away.
+            with tempfile.TemporaryDirectory() as nowhere:
+                episodes = save_dataset(sources, Path(nowhere), command=command)
+            print(f"{arguments.path}: valid; {len(episodes)} episodes of {sources[0].env_id}")
+            return 0
+        if isinstance(arguments, Convert) and arguments.to != OURS:
+            kind = next(kind for kind in formats.WRITABLE if arguments.to == kind.NAME)
+            save_as(sources[0], arguments.output, kind)
+            print(f"{arguments.output}: {len(sources[0].episodes)} episodes of {sources[0].env_id} for {kind.NAME}")
+            return 0
+        folder = arguments.output / (sources[0].env_id or "")
+        if (folder / "manifest.json").exists() and not arguments.overwrite:
+            raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
+        deterministic = arguments.deterministic if isinstance(arguments, Convert) else None
+        episodes = save_dataset(
+            sources,
+            arguments.output,
+            command=command,
+            clip_actions=arguments.clip_actions,
+            deterministic=deterministic,
+        )
+        print(f"{folder}: {len(episodes)} episodes")
+        return 0
+    return failure.code

@@ -1,0 +1,88 @@
+"""Evaluate what a run learned: returns with intervals, and a video where asked for.
+
+python scripts/evaluate.py runs/HalfCheetah-v4__gail-trpo__0__... --video
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from rlgen.command import describe_failure, parse, render_without_a_screen
+from rlgen.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Evaluate a run's policy; what it finds goes to `evaluation.json` in the run's folder."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    episodes: int = 50
+    """Episodes, deterministic and stochastic each."""
+    seed: int = 20_000
+    """Seeds the episodes; training and its own evaluation have used others."""
+    threads: int | None = None
+    """Processor threads; all unless told."""
+    video: bool = False
+    """Film one deterministic episode of a MuJoCo task: `video.mp4` and `contact_sheet.png` in the run's folder."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Parse, run episodes, tell."""
+    arguments: Arguments = parse(Arguments, __doc__, args)
+
+    with describe_failure() as failure:
+        if arguments.episodes < 1:
+            raise UsageError(f"--episodes must be at least 1; got {arguments.episodes}")
+        if arguments.video:
+            render_without_a_screen()
+        evaluate_run(arguments)
+    return failure.code
+
+
+def evaluate_run(arguments: Arguments) -> None:
+    """Evaluate, tell, film."""
+    import numpy as np
+
+    from rlgen.checkpoint import load_checkpoint, load_policy
+    from rlgen.evaluation import evaluate, normalised_score, random_return
+    from rlgen.files import write_json
+    from rlgen.nn.policy import Actor
+    from rlgen.run_log import read_summary, short
+
+    facts, _ = load_checkpoint(arguments.run)
+    env_id, policy = facts["env_id"], load_policy(arguments.run)
+    found = {
+        "deterministic": evaluate(Actor(policy), env_id, arguments.episodes, arguments.seed, True, arguments.threads),
+        "stochastic": evaluate(
+            Actor(policy, np.random.default_rng(arguments.seed)),
+            env_id,
+            arguments.episodes,
+            arguments.seed,
+            False,
+            arguments.threads,
+        ),
+        "random": random_return(env_id, arguments.episodes, arguments.seed),
+    }
+    expert = read_summary(arguments.run).get("expert_return_mean")
+    print(f"{env_id} after {facts['env_steps']:,} steps, {arguments.episodes} episodes each, 95% intervals")
+    report = {"env_id": env_id, "env_steps": facts["env_steps"], "seed": arguments.seed}
+    for name, evaluation in found.items():
+        low, high = evaluation.interval()
+        line = f"{name:>13}: {short(evaluation.mean)} ({short(low)} to {short(high)})"
+        if expert is not None and name != "random":
+            line += f", score {normalised_score(evaluation.mean, found['random'].mean, expert):.3f}"
+        print(line)
+        report[name] = {"mean": evaluation.mean, "interval": [low, high], "returns": evaluation.returns}
+    write_json(arguments.run / "evaluation.json", report)
+    if arguments.video:
+        from rlgen.video import film, write_contact_sheet, write_mp4
+
+        frames, frames_per_second, total = film(Actor(policy), env_id, arguments.seed)
+        write_mp4(arguments.run / "video.mp4", frames, frames_per_second)
+        write_contact_sheet(arguments.run / "contact_sheet.png", frames)
+        print(f"{arguments.run / 'video.mp4'}: {len(frames)} frames, return {short(total)}")

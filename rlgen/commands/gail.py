@@ -1,0 +1,137 @@
+"""Imitate an expert: GAIL on recorded demonstrations, from one command to an evaluated policy.
+
+python scripts/gail.py --env HalfCheetah-v4 --expert expert_data/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from rlgen.nn.policy import Policy
+    from rlgen.types import RewardModel
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Imitate an expert by GAIL. The default learns HalfCheetah-v4 from four trajectories, every 20th pair."""
+
+    env: str = "HalfCheetah-v4"
+    """Gymnasium id, with its version; the dataset must be of the same."""
+    expert: Path = Path("expert_data")
+    """Folder with a dataset for each environment, or one dataset's folder."""
+    n_trajectories: int = 4
+    """Expert trajectories to draw (the paper's sizes are 4, 11, 18 and 25)."""
+    subsample: int = 20
+    """Keep one state-action pair in this many, from a random offset in each trajectory."""
+    include_failed: bool = False
+    """Draw from the expert's failed episodes too."""
+    algo: Literal["trpo", "ppo"] = "trpo"
+    """Policy optimizer."""
+    preset: Literal["default", "paper"] = "default"
+    """Our settings, or those of Ho & Ermon (2016): 25M steps in batches of 50,000."""
+    reward_model: Literal["gail", "airl", "fem", "gtal", "constant"] = "gail"
+    """What imitates: a discriminator, one shaped as in AIRL, linear rewards by expectations or by a game; or the
+    control, which pays the same for each step."""
+    reward: Literal["softplus", "log-d", "logit"] | None = None
+    """Of a discriminator: -log(1-D) pays for survival, log D for ending early, the logit for neither; the task's unless
+    told."""
+    gradient_penalty_coef: float | None = None
+    """Weight of the discriminator's gradient penalty; the preset's unless told, as for those below."""
+    entropy_coef: float | None = None
+    """Weight of the discriminator's entropy bonus."""
+    expert_label: float | None = None
+    """Label of the expert's pairs; below 1 is one-sided label smoothing."""
+    input_noise: float | None = None
+    """Standard deviation of the noise on the discriminator's normalised inputs, both sides, in training."""
+    reward_offset: float | None = None
+    """Subtracted from each reward: above 0, living on pays only where the expert is likely."""
+    dropout: float | None = None
+    """Share of the discriminator's inputs that is dropped in training."""
+    spectral_norm: bool | None = None
+    """Normalise each of the discriminator's layers by its largest singular value."""
+    run: RunFlags = field(default_factory=RunArguments)
+
+
+GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise", "reward_offset")
+NETWORK_FLAGS = ("dropout", "spectral_norm")
+# By reward model, the flags that don't reach it.
+USELESS = {"airl": ("reward_offset", *NETWORK_FLAGS)} | dict.fromkeys(
+    ("fem", "gtal", "constant"), ("reward", *GAIL_FLAGS, *NETWORK_FLAGS)
+)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Parse, compose, run."""
+    arguments: Arguments = parse(Arguments, __doc__, args)
+
+    # After parsing, so that --help doesn't wait for torch.
+    from rlgen import imitation
+    from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.errors import UsageError
+    from rlgen.experiment import print_summary, run
+    from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
+
+    with describe_failure() as failure:
+        env_id = environment_id(arguments.env)
+        demonstrations = load_demonstrations(
+            arguments.expert,
+            env_id,
+            arguments.n_trajectories,
+            arguments.subsample,
+            seed=arguments.run.seed,
+            include_failed=arguments.include_failed,
+        )
+        print(demonstrations, flush=True)
+        preset = imitation.settings(arguments.preset, arguments.algo, env_id)
+        learner = arguments.run.override(preset.learner)
+        told = {name: value for name, value in vars(arguments).items() if value is not None}
+        useless = USELESS.get(arguments.reward_model, ())
+        if wrong := [flag for flag in useless if flag in told]:
+            raise UsageError(
+                f"--{wrong[0].replace('_', '-')} has no effect with --reward-model {arguments.reward_model}"
+            )
+        of_gail = {name: told[name] for name in GAIL_FLAGS if name in told}
+        if arguments.reward in ("log-d", "logit"):  # the preset's offset is one of -log(1-D)
+            of_gail.setdefault("reward_offset", 0.0)
+        of_network = {name: told[name] for name in NETWORK_FLAGS if name in told}
+        settings = replace(preset, learner=learner, gail=replace(preset.gail, **of_gail), **of_network)
+        rewards = {None: None, "softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit}
+        make, reward = imitation.IMITATORS[arguments.reward_model], rewards[arguments.reward]
+        algorithm = f"{arguments.reward_model}-{arguments.algo}"
+
+        def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
+            return make(settings, policy, settings.expert(envs, policy, demonstrations), reward)
+
+        result = run(
+            env_id=env_id,
+            learner=learner,
+            make_reward=make_reward,
+            algorithm=algorithm,
+            reward=arguments.reward or ("logit" if arguments.reward_model == "airl" else "the task's"),
+            config={"arguments": arguments, "settings": settings, "demonstrations": demonstrations.sha256},
+            run_dir=arguments.run.folder(env_id, algorithm),
+            columns={
+                "discriminator_accuracy_policy": "D(policy)",
+                "discriminator_accuracy_expert": "D(expert)",
+                "kl": "kl",
+            },
+            **arguments.run.options(),
+            expert_return=demonstrations.dataset_return_mean,
+            facts={
+                "preset": arguments.preset,
+                "n_trajectories": arguments.n_trajectories,
+                "subsample": arguments.subsample,
+                "demonstration_returns": demonstrations.episode_returns,
+            },
+        )
+        print_summary(result.summary)
+        return 128 + result.interrupted if result.interrupted else 0
+    return failure.code

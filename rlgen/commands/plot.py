@@ -1,0 +1,153 @@
+"""Learning curves of runs, seeds of one setting together; or a table of them.
+
+python scripts/plot.py runs/HalfCheetah-v4__*
+python scripts/plot.py runs/* --table
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from rlgen.command import command_of_run, describe_failure, parse
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    Steps = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Draw runs that are done or under way: the mean over seeds, and its 95% bootstrap interval."""
+
+    runs: tyro.conf.Positional[list[Path]]
+    """Folders of runs."""
+    metric: str = "return_mean"
+    """A column of metrics.csv."""
+    output: Path = Path("runs/plot.png")
+    """The picture, a panel an environment."""
+    table: bool = False
+    """Print a table of the runs instead, and write it to index.csv beside them."""
+    points: int = 50
+    """Points of a curve; what was logged between two of them is averaged."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Parse, read, draw or tell."""
+    arguments: Arguments = parse(Arguments, __doc__, args)
+
+    from rlgen.errors import CheckpointError
+
+    with describe_failure() as failure:
+        folders = [path for path in arguments.runs if (path / "config.json").is_file()]
+        if not folders:
+            raise CheckpointError(f"{', '.join(map(str, arguments.runs))}: no folder of a run")
+        if arguments.table:
+            show_table(folders)
+        else:
+            draw(folders, arguments)
+    return failure.code
+
+
+def show_table(folders: list[Path]) -> None:
+    """One row a run, from its summary, or from what it logged so far."""
+    import pandas as pd
+
+    from rlgen.files import write_bytes
+    from rlgen.run_log import read_metrics, read_summary
+
+    rows = []
+    for folder in folders:
+        summary, metrics = read_summary(folder), read_metrics(folder)
+        row = {"run": folder.name, "state": "done" if summary else "under way, or stopped"}
+        row |= {name: summary[name] for name in SUMMARY if summary.get(name) is not None}
+        if not summary and len(metrics):
+            row |= {"env_steps": metrics["env_steps"].iloc[-1], "return_mean": metrics["return_mean"].iloc[-1]}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    write_bytes(folders[0].parent / "index.csv", table.to_csv(index=False).encode())
+    pd.options.display.width = 200
+    print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
+
+
+SUMMARY = (
+    "env_id",
+    "algorithm",
+    "reward",
+    "seed",
+    "env_steps",
+    "wall_seconds",
+    "return_mean",
+    "stochastic_return_mean",
+    "normalised_score",
+)
+
+
+def draw(folders: list[Path], arguments: Arguments) -> None:
+    """A panel an environment, a line a setting: mean over seeds of what was logged, and its interval."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from rlgen.errors import CheckpointError, UsageError
+    from rlgen.evaluation import bootstrap_interval
+    from rlgen.files import write_atomically
+    from rlgen.run_log import read_metrics
+
+    curves: dict[str, dict[str, list[pd.DataFrame]]] = {}
+    for folder in folders:
+        metrics = read_metrics(folder)
+        if not len(metrics):
+            continue  # it has just begun
+        if arguments.metric not in metrics:
+            raise UsageError(f"{folder}/metrics.csv has no column {arguments.metric}; it has {', '.join(metrics)}")
+        run = metrics[["env_steps", arguments.metric]].dropna()
+        if len(run):
+            env_id, setting = _setting(folder)
+            curves.setdefault(env_id, {}).setdefault(setting, []).append(run)
+    if not curves:
+        raise CheckpointError(f"nothing of {arguments.metric} was logged yet")
+
+    figure = Figure(figsize=(6 * len(curves), 4), layout="constrained")
+    for axes, (env_id, settings) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+        for setting, runs in settings.items():
+            # As far as all seeds have come.
+            steps = np.linspace(0, min(run["env_steps"].max() for run in runs), arguments.points + 1)[1:]
+            values = np.stack([_binned(run, steps) for run in runs])
+            (line,) = axes.plot(steps, values.mean(0), label=f"{setting}, {len(runs)} seed{'s'[: len(runs) > 1]}")
+            if len(runs) > 1:
+                low, high = np.transpose([bootstrap_interval(column, draws=1000) for column in values.T])
+                axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.set(title=env_id, xlabel="environment steps", ylabel=arguments.metric)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    write_atomically(arguments.output, lambda file: figure.savefig(file, format="png", dpi=120))
+    print(f"{arguments.output}: {len(folders)} runs")
+
+
+def _setting(folder: Path) -> tuple[str, str]:
+    """Environment and setting of a run: what its command told but for the seed and the folder."""
+    command, told = command_of_run(folder)
+    words = " ".join([command, *told])
+    for flag in ("seed", "run-dir", "threads", "device", "eval-episodes", "checkpoint-seconds"):
+        words = re.sub(rf" --{flag}[ =]\S+", "", words)
+    env_id = re.search(r" --env[ =](\S+)", words)
+    default = "rlgen/SparseHalfCheetah-v0" if " --sparse" in words else folder.name.split("__")[0]
+    return (env_id.group(1) if env_id else default), re.sub(r" --env[ =]\S+", "", words)
+
+
+def _binned(run: pd.DataFrame, steps: Steps) -> Steps:
+    """The mean of what was logged up to each step since the one before; the value before where nothing was."""
+    import numpy as np
+    import pandas as pd
+
+    number = np.searchsorted(steps, run["env_steps"])
+    means = run.iloc[:, 1].groupby(number).mean().reindex(range(len(steps)))
+    return pd.Series(means).ffill().bfill().to_numpy()

@@ -1,0 +1,91 @@
+"""Explore where reward is silent: a Bayesian network of the dynamics pays the agent for what it learns.
+
+python scripts/vime.py --sparse
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train with the task's reward and an exploration bonus. The default is VIME with TRPO on sparse MountainCar."""
+
+    env: str | None = None
+    """Gymnasium id, with its version; sparse MountainCar unless told. As module:id the module is imported first, as in
+    gymnasium_robotics:PointMaze_UMaze-v3."""
+    sparse: bool = False
+    """The sparse HalfCheetah: a reward only beyond five metres. Short for --env rlgen/SparseHalfCheetah-v0."""
+    bonus: Literal["vime", "vime-reference", "l2", "rnd", "disagreement", "noise", "none"] = "vime"
+    """What is paid beside the task's reward: VIME (ours, or with the settings of the authors' code), the dynamics'
+    prediction error, Random Network Distillation, an ensemble's disagreement, Gaussian noise, or nothing."""
+    algo: Literal["trpo", "ppo"] = "trpo"
+    """Policy optimizer."""
+    eta: float | None = None
+    """Weight of the bonus, in units of its usual size; the preset's unless told, as for those below."""
+    n_updates: int | None = None
+    """Adam steps an iteration of the network behind the bonus."""
+    target_kl: float | None = None
+    """Bound of TRPO's KL in nats."""
+    gamma: float | None = None
+    """Discount; 1 / (1 - gamma) steps should span the way to the reward."""
+    gae_lambda: float | None = None
+    """GAE's lambda."""
+    run: RunFlags = field(default_factory=RunArguments)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Parse, compose, run."""
+    arguments: Arguments = parse(Arguments, __doc__, args)
+
+    # After parsing, so that --help doesn't wait for torch.
+    from rlgen import exploration
+    from rlgen.errors import UsageError
+    from rlgen.experiment import print_summary, run
+    from rlgen.optim.trpo import TRPOConfig
+
+    with describe_failure() as failure:
+        if arguments.sparse and arguments.env is not None:
+            raise UsageError(f"--sparse chooses the environment itself; leave out it or --env {arguments.env}")
+        told_env = "rlgen/SparseHalfCheetah-v0" if arguments.sparse else arguments.env
+        env_id = environment_id(told_env or "rlgen/SparseMountainCar-v0")
+        learner, bonus = exploration.settings(arguments.algo, env_id, arguments.bonus)
+        learner = arguments.run.override(learner)
+        told = {name: value for name, value in vars(arguments).items() if value is not None}
+        for flag, useless in (("eta", ("none",)), ("n_updates", ("none", "noise"))):
+            if flag in told and arguments.bonus in useless:
+                raise UsageError(f"--{flag.replace('_', '-')} has no effect with --bonus {arguments.bonus}")
+        bonus = replace(bonus, **{name: told[name] for name in ("eta", "n_updates") if name in told})
+        learner = replace(learner, **{name: told[name] for name in ("gamma", "gae_lambda") if name in told})
+        if "target_kl" in told:
+            if not isinstance(learner.optimizer, TRPOConfig):
+                raise UsageError("--target-kl is TRPO's; leave it out with --algo ppo")
+            learner = replace(learner, optimizer=replace(learner.optimizer, target_kl=told["target_kl"]))
+
+        milestones = exploration.Milestones(env_id)
+        name = f"{arguments.bonus}-{arguments.algo}"
+        result = run(
+            env_id=env_id,
+            learner=learner,
+            make_reward=lambda envs, policy: exploration.reward_model(
+                envs, policy.normalizer.mean.device, exploration.BONUSES[arguments.bonus], bonus
+            ),
+            algorithm=arguments.algo,
+            reward=arguments.bonus,
+            config={"arguments": arguments, "settings": {"learner": learner, "bonus": bonus}},
+            run_dir=arguments.run.folder(env_id, name),
+            columns={"bonus_reward": "bonus", "bonus_error": "error", "bonus_coverage": "coverage", "kl": "kl"},
+            **arguments.run.options(),
+            facts=milestones.facts,
+            on_iteration=milestones,
+        )
+        print_summary(result.summary)
+        steps = milestones.facts["first_reward_steps"]
+        print("no positive reward was met in training" if steps is None else f"first reward within {steps:,} steps")
+        return 128 + result.interrupted if result.interrupted else 0
+    return failure.code

@@ -1,0 +1,179 @@
+"""Demonstrations of any known format, ours among them, as episodes; and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from rlgen.data import formats
+from rlgen.data.demonstrations import load_episodes, save_demonstrations
+from rlgen.data.episodes import Episode
+from rlgen.data.formats.recording import Writable
+from rlgen.envs import make_vec
+from rlgen.errors import DemonstrationError, UsageError
+
+OURS = "rlgen"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Episodes, and where they came from.
+
+    Attributes:
+        path: the file or folder.
+        format: its name.
+        episodes: complete ones.
+        env_id: as told by the user or by the file; None where neither does.
+        n_incomplete: episodes left out because they are cut off.
+        tells_ends: whether the file tells termination from truncation.
+        manifest: of a dataset of ours; empty else.
+    """
+
+    path: Path
+    format: str
+    episodes: list[Episode]
+    env_id: str | None
+    n_incomplete: int = 0
+    tells_ends: bool = True
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_source(path: Path, env_id: str | None = None) -> Source:
+    """Read a file or folder of any known format.
+
+    Args:
+        path: where.
+        env_id: the environment; in place of what a foreign file tells.
+
+    Raises:
+        DemonstrationError: it can't be read, or a dataset of ours is of another environment.
+        UsageError: gymnasium knows no such environment.
+    """
+    if (path / "manifest.json").is_file() or (env_id is not None and (path / env_id / "manifest.json").is_file()):
+        manifest, episodes = load_episodes(path, env_id)
+        return Source(path, OURS, episodes, manifest["env_id"], manifest=manifest)
+    recording = formats.read(path, None if env_id is None else _time_limit(env_id))
+    told = env_id or recording.env_id
+    if not recording.tells_ends and env_id is None and told is not None:
+        recording = formats.read(path, _time_limit(told))
+    return Source(
+        path,
+        formats.recognise(path).NAME,
+        recording.episodes,
+        told,
+        recording.n_incomplete,
+        recording.tells_ends,
+    )
+
+
+def save_dataset(
+    sources: Sequence[Source],
+    folder: Path,
+    *,
+    command: str,
+    clip_actions: bool = False,
+    deterministic: bool | None = None,
+) -> list[Episode]:
+    """Write one dataset of ours from the episodes of one source or more, checked against the environment's spaces.
+
+    Args:
+        sources: of one environment.
+        folder: `<env_id>` in it is the dataset's.
+        command: what made the data.
+        clip_actions: clip actions to the environment's bounds rather than refuse those outside.
+        deterministic: whether the expert acted by its mode; what the sources tell unless told.
+
+    Raises:
+        DemonstrationError: the sources differ in environment, or an episode isn't what its spaces say.
+        UsageError: no source tells the environment.
+    """
+    env_ids = {source.env_id for source in sources}
+    if len(env_ids) > 1:
+        raise DemonstrationError(
+            "of several environments: " + ", ".join(f"{source.path} of {source.env_id}" for source in sources)
+        )
+    env_id = env_ids.pop()
+    if env_id is None:
+        raise UsageError(f"{sources[0].path} doesn't tell its environment; tell it: --env HalfCheetah-v4")
+    with_spaces = make_vec(env_id, 1)
+    observation_space, action_space = with_spaces.single_observation_space, with_spaces.single_action_space
+    with_spaces.close()
+    episodes = [
+        _executed(_shaped(episode, observation_space), action_space, clip_actions)
+        for source in sources
+        for episode in source.episodes
+    ]
+
+    def common(name: str) -> Any:
+        values = [source.manifest.get(name) for source in sources]
+        return values[0] if all(value == values[0] for value in values) else None
+
+    save_demonstrations(
+        folder / env_id,
+        env_id=env_id,
+        observation_space=observation_space,
+        action_space=action_space,
+        episodes=episodes,
+        deterministic=common("deterministic") if deterministic is None else deterministic,
+        algorithm=common("algorithm") or "unknown",
+        command=command,
+        training_command=common("training_command"),
+        seed=common("seed"),
+        source={
+            "path": ", ".join(str(source.path) for source in sources),
+            "format": ", ".join(source.format for source in sources),
+            "tells_ends": all(source.tells_ends for source in sources),
+            "versions": common("versions") or {},
+        },
+    )
+    return episodes
+
+
+def save_as(source: Source, path: Path, kind: Writable) -> None:
+    """Write a source in another package's format.
+
+    Raises:
+        DemonstrationError: the format can't hold it.
+        FileExistsError: there is something already.
+        UsageError: the source doesn't tell its environment.
+    """
+    if source.env_id is None:
+        raise UsageError(f"{source.path} doesn't tell its environment; tell it: --env HalfCheetah-v4")
+    if path.exists():
+        raise FileExistsError(f"{path} exists; choose another --output")
+    kind.write(path, source.episodes, source.env_id)
+
+
+def _time_limit(env_id: str) -> int | None:
+    try:
+        return gym.spec(env_id).max_episode_steps
+    except gym.error.Error as error:
+        raise UsageError(f"{env_id}: {error}") from None
+
+
+def _shaped(episode: Episode, space: gym.Space[Any]) -> Episode:
+    """Observations that are flat in the file, in the environment's shape."""
+    shape = space.shape or ()
+    if episode.obs.shape[1:] != shape and episode.obs[0].size == np.prod(shape, dtype=int):
+        return replace(episode, obs=episode.obs.reshape(-1, *shape))
+    return episode
+
+
+def _executed(episode: Episode, space: gym.Space[Any], clip: bool) -> Episode:
+    if isinstance(space, gym.spaces.Discrete):
+        if not np.issubdtype(episode.actions.dtype, np.integer) and (episode.actions % 1 == 0).all():
+            return replace(episode, actions=episode.actions.reshape(len(episode.actions), -1)[:, 0].astype(np.int64))
+        return episode
+    if not isinstance(space, gym.spaces.Box):
+        raise UsageError(f"actions must be of a Box or Discrete space; this is {space}")
+    actions = episode.actions.astype(np.float32)
+    if actions.shape[1:] != space.shape and actions[0].size == np.prod(space.shape, dtype=int):
+        actions = actions.reshape(-1, *space.shape)
+    if clip and actions.shape[1:] == space.shape:
+        actions = np.clip(actions, space.low, space.high)
+    return replace(episode, actions=actions)

@@ -1,0 +1,92 @@
+"""Other packages' demonstration files, read without running what they hold, and written."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from rlgen.data.formats import baselines, d4rl, imitation, minari, openai_imitation, sb3
+from rlgen.data.formats.recording import Format, Recording, Writable, episode, read_npz
+from rlgen.errors import DemonstrationError
+
+FORMATS: tuple[Format, ...] = (minari, imitation, d4rl, sb3, baselines, openai_imitation)
+WRITABLE: tuple[Writable, ...] = (minari, imitation, d4rl, sb3)
+
+
+def recognise(path: Path) -> Format:
+    """The format of a file or folder.
+
+    Raises:
+        DemonstrationError: there is none, or it is of no format that is known.
+    """
+    if not path.exists():
+        raise DemonstrationError(f"{path}: no such file or folder")
+    for known in FORMATS:
+        if known.recognise(path):
+            return known
+    names = ", ".join(known.NAME for known in FORMATS)
+    raise DemonstrationError(f"{path}: none of the formats that are read: {names}")
+
+
+def read(path: Path, time_limit: int | None = None, timeout: float = 600.0) -> Recording:
+    """A foreign file's complete episodes, see `Format.read`.
+
+    The libraries for HDF5 and Arrow are large, and a damaged or malicious file may crash them, or claim to unpack to
+    any size. So a process of its own reads it, with a gigabyte of memory, and hands plain arrays over.
+
+    Args:
+        path: a file or folder of one of `FORMATS`.
+        time_limit: of the environment, in steps.
+        timeout: seconds.
+
+    Raises:
+        DemonstrationError: it can't be read.
+    """
+    limit = "" if time_limit is None else str(time_limit)
+    # Nothing of the caller's folder is to be imported there.
+    command = [sys.executable, "-P", "-m", "rlgen.data.formats", str(path), limit]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    except subprocess.TimeoutExpired:
+        raise DemonstrationError(f"{path}: not read within {timeout:.0f} s; damaged?") from None
+    if done.returncode == 3:
+        raise DemonstrationError(done.stderr.decode().strip().rpartition("error: ")[2])
+    if done.returncode:
+        reason = f"signal {-done.returncode}" if done.returncode < 0 else done.stderr.decode().strip()[-400:]
+        raise DemonstrationError(f"{path}: reading it failed, damaged? ({reason})")
+    return unpack(done.stdout, path)
+
+
+def pack(recording: Recording, file: IO[bytes]) -> None:
+    """Write a recording as an npz of plain arrays."""
+    episodes = recording.episodes
+    np.savez(
+        file,
+        allow_pickle=False,
+        obs=np.concatenate([e.obs for e in episodes]),
+        actions=np.concatenate([e.actions for e in episodes]),
+        rewards=np.concatenate([e.rewards for e in episodes]),
+        n_obs=np.array([len(e.obs) for e in episodes]),
+        n_actions=np.array([len(e.actions) for e in episodes]),
+        terminated=np.array([e.terminated for e in episodes]),
+        truncated=np.array([e.truncated for e in episodes]),
+        env_id=np.array(recording.env_id or ""),
+        n_incomplete=np.array(recording.n_incomplete),
+        tells_ends=np.array(recording.tells_ends),
+    )
+
+
+def unpack(content: bytes, path: Path) -> Recording:
+    """What `pack` packed; `path` is the file that it came from."""
+    arrays = read_npz(io.BytesIO(content), path)
+    rows = np.split(arrays["obs"], np.cumsum(arrays["n_obs"])[:-1])
+    steps = [np.split(arrays[name], np.cumsum(arrays["n_actions"])[:-1]) for name in ("actions", "rewards")]
+    ends = (arrays[name].tolist() for name in ("terminated", "truncated"))
+    episodes = [episode(*parts) for parts in zip(rows, *steps, *ends, strict=True)]
+    return Recording(episodes, str(arrays["env_id"]) or None, int(arrays["n_incomplete"]), bool(arrays["tells_ends"]))

@@ -1,0 +1,78 @@
+"""D4RL's HDF5 (Fu et al. 2020): one step after the other, `terminals` and `timeouts` mark the ends."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rlgen.data.episodes import Episode
+from rlgen.data.formats.recording import Recording, fail, hdf5_fields, needed, read_hdf5, split
+from rlgen.files import write_bytes
+
+NAME = "d4rl"
+FIELDS = ("observations", "actions", "rewards", "terminals")
+
+
+def recognise(path: Path) -> bool:
+    """See `Format`."""
+    return hdf5_fields(path) >= set(FIELDS)
+
+
+def read(path: Path, time_limit: int | None) -> Recording:
+    """See `Format`. Without `timeouts` an episode that doesn't terminate ends at the time limit."""
+    arrays = read_hdf5(path, FIELDS, ("timeouts", "next_observations"))
+    terminals = arrays["terminals"].reshape(-1).astype(bool)
+    if len(terminals) != len(arrays["observations"]):
+        fail(path, "terminals", f"{len(terminals)} rows beside {len(arrays['observations'])} observations")
+    if "timeouts" in arrays:
+        timeouts = arrays["timeouts"].reshape(-1).astype(bool)
+        if len(timeouts) != len(terminals):
+            fail(path, "timeouts", f"{len(timeouts)} rows beside {len(terminals)} terminals")
+    else:
+        timeouts = np.zeros(len(terminals), bool)
+        run = 0
+        for i, terminal in enumerate(terminals):
+            run += 1
+            timeouts[i] = run == time_limit and not terminal
+            run = 0 if terminal or timeouts[i] else run
+    stops = np.flatnonzero(terminals | timeouts) + 1
+    final = None
+    if "next_observations" in arrays:
+        if arrays["next_observations"].shape != arrays["observations"].shape:
+            fail(path, "next_observations", f"shape {arrays['next_observations'].shape} is not that of observations")
+        final = arrays["next_observations"][stops - 1]
+    episodes = split(
+        path,
+        arrays["observations"],
+        arrays["actions"],
+        arrays["rewards"],
+        np.diff(stops, prepend=0),
+        [(bool(terminals[i - 1]), bool(timeouts[i - 1])) for i in stops],
+        final,
+    )
+    return Recording(episodes, n_incomplete=int(stops[-1] < len(terminals)), tells_ends="timeouts" in arrays)
+
+
+def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
+    """See `Writable`. The true successors go to `next_observations` where they are known."""
+    h5py = needed("h5py")
+    last = [np.arange(len(e.actions)) == len(e.actions) - 1 for e in episodes]
+    arrays = {
+        "observations": np.concatenate([e.obs[: len(e.actions)] for e in episodes]),
+        "actions": np.concatenate([e.actions for e in episodes]),
+        "rewards": np.concatenate([e.rewards for e in episodes]),
+        "terminals": np.concatenate([x & e.terminated for x, e in zip(last, episodes, strict=True)]),
+        "timeouts": np.concatenate([x & e.truncated for x, e in zip(last, episodes, strict=True)]),
+    }
+    if all(len(e.obs) > len(e.actions) for e in episodes):
+        arrays["next_observations"] = np.concatenate([e.obs[1:] for e in episodes])
+
+    content = io.BytesIO()  # HDF5 reads what it writes
+    with h5py.File(content, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, compression="gzip")
+        file.create_dataset("metadata/env_id", data=env_id)
+    write_bytes(path, content.getvalue())

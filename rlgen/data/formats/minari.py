@@ -1,0 +1,116 @@
+"""Minari's datasets, HDF5 and Arrow (https://minari.farama.org), by the package itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rlgen.data.episodes import Episode
+from rlgen.data.formats.recording import Recording, episode, fail, flatten, needed, with_final_obs
+from rlgen.errors import DemonstrationError
+
+NAME = "minari"
+
+
+def recognise(path: Path) -> bool:
+    """See `Format`."""
+    return _data(path) is not None
+
+
+def read(path: Path, time_limit: int | None) -> Recording:
+    """See `Format`. Observations in dictionaries are flattened in gymnasium's order."""
+    minari = needed("minari")
+    folder = _data(path)
+    if folder is None:
+        raise DemonstrationError(f"{path}: no Minari dataset (a folder with data/metadata.json)")
+    try:
+        metadata = json.loads((folder / "metadata.json").read_text())
+        # Without them Minari makes the environment of the metadata, whose entry point may be any function.
+        for field in ("observation_space", "action_space"):
+            if not isinstance(metadata.get(field), str):
+                fail(folder / "metadata.json", field, "missing")
+        env_id = json.loads(metadata["env_spec"])["id"] if metadata.get("env_spec") else None
+        storage = minari.dataset.minari_storage.MinariStorage.read(folder)
+        episodes, n_incomplete = [], 0
+        for i, found in enumerate(storage.get_episodes(range(storage.total_episodes))):
+            obs, actions = flatten(found["observations"]), flatten(found["actions"])
+            rewards = np.asarray(found["rewards"])
+            ends = [np.asarray(found[name]).astype(bool) for name in ("terminations", "truncations")]
+            lengths = {len(obs) - 1, len(actions), len(rewards), *(len(end) for end in ends)}
+            if len(lengths) != 1 or not len(actions):
+                fail(folder, f"episode_{i}", "observations, actions, rewards and ends differ in length")
+            if any(end[:-1].any() for end in ends):
+                fail(folder, f"episode_{i}", "it ends before its last step")
+            terminated, truncated = (bool(end[-1]) for end in ends)
+            if terminated or truncated:
+                episodes.append(episode(obs, actions, rewards, terminated, truncated))
+            else:
+                n_incomplete += 1
+    except (DemonstrationError, MemoryError):
+        raise
+    except Exception as error:  # JSON, HDF5, Arrow and Minari raise many kinds on damaged bytes
+        raise DemonstrationError(f"{folder}: not a Minari dataset ({type(error).__name__}: {error})") from None
+    if not episodes:
+        raise DemonstrationError(f"{path}: holds no complete episode")
+    return Recording(episodes, env_id, n_incomplete)
+
+
+def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
+    """See `Writable`. The folder's name is the dataset's id, such as hopper-expert-v0, for a reader of its parent."""
+    import gymnasium as gym
+
+    minari = needed("minari")
+    with_final_obs(episodes, NAME)
+    buffers = [
+        minari.data_collector.EpisodeBuffer(
+            id=i,
+            observations=e.obs,
+            actions=e.actions,
+            rewards=list(e.rewards),
+            terminations=[*[False] * (len(e.actions) - 1), e.terminated],
+            truncations=[*[False] * (len(e.actions) - 1), e.truncated],
+        )
+        for i, e in enumerate(episodes)
+    ]
+    if not re.fullmatch(r"[A-Za-z0-9_-]+-v\d+", path.name):
+        raise DemonstrationError(f"{path}: Minari wants a name with a version, as {path.name}-v0")
+    # Minari writes by the id below a folder that the environment names: a temporary one, so that it is whole or absent.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        os.environ["MINARI_DATASETS_PATH"] = str(temporary)
+        with warnings.catch_warnings(), gym.make(env_id) as env:
+            warnings.simplefilter("ignore")  # about authors' addresses that weren't told
+            minari.create_dataset_from_buffers(
+                path.name,
+                buffer=buffers,
+                env=env,
+                # As recorded; observations that gymnasium gives as float64 are float32 here.
+                observation_space=gym.spaces.Box(-np.inf, np.inf, episodes[0].obs.shape[1:], np.float32),
+            )
+        os.replace(temporary / path.name, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.environ.pop("MINARI_DATASETS_PATH")
+        if before is not None:
+            os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def _data(path: Path) -> Path | None:
+    """The folder with the metadata, in a dataset's folder or this itself."""
+    for folder in (path / "data", path):
+        try:
+            if "data_format" in json.loads((folder / "metadata.json").read_text()):
+                return folder
+        except (OSError, ValueError, TypeError):
+            continue
+    return None

@@ -1,0 +1,249 @@
+"""What a demonstration file of any format holds, and what the readers and writers of formats share."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rlgen.data.episodes import Episode
+from rlgen.errors import DemonstrationError
+from rlgen.files import MAX_BYTES
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Complete episodes out of a file.
+
+    Attributes:
+        episodes: in the file's order.
+        env_id: the environment as the file tells it; None where it doesn't.
+        n_incomplete: episodes that were left out because they are cut off in mid-episode.
+        tells_ends: whether the file tells termination from truncation; otherwise the time limit decided.
+    """
+
+    episodes: list[Episode]
+    env_id: str | None = None
+    n_incomplete: int = 0
+    tells_ends: bool = True
+
+
+class Format(Protocol):
+    """A module of this package: one file format."""
+
+    NAME: str
+
+    def recognise(self, path: Path) -> bool:
+        """Whether a path looks like this format, by its name, its keys or the files in it."""
+        ...
+
+    def read(self, path: Path, time_limit: int | None) -> Recording:
+        """The file's complete episodes.
+
+        Args:
+            path: a file or folder.
+            time_limit: of the environment, in steps: where a file doesn't tell how an episode ended, one of this length
+                was truncated and a shorter one terminated.
+
+        Raises:
+            DemonstrationError: it is damaged, not of this format, or holds what can't be read.
+        """
+        ...
+
+
+class Writable(Format, Protocol):
+    """A format that is written too."""
+
+    def write(self, path: Path, episodes: Sequence[Episode], env_id: str) -> None:
+        """Write episodes.
+
+        Raises:
+            DemonstrationError: the format can't hold them.
+        """
+        ...
+
+
+def fail(path: Path, field: str, message: str) -> None:
+    """Raise an error that names file and field."""
+    raise DemonstrationError(f"{path}: field {field}: {message}")
+
+
+def split(
+    path: Path,
+    obs: Array,
+    actions: Array,
+    rewards: Array,
+    lengths: Array,
+    ends: Sequence[tuple[bool, bool]],
+    final_obs: Array | None = None,
+) -> list[Episode]:
+    """Episodes out of arrays that hold one after the other.
+
+    Args:
+        path: the file, for errors.
+        obs: `[N, ...]`.
+        actions: `[N, ...]`.
+        rewards: `[N]` or `[N, 1]`.
+        lengths: `[E]`; steps after their sum are left out.
+        ends: of each episode, terminated and truncated.
+        final_obs: `[E, ...]` where it is known.
+    """
+    if obs.ndim < 2:
+        fail(path, "observations", f"must have a row a step; got shape {obs.shape}")
+    for field, array in (("actions", actions), ("rewards", rewards)):
+        if len(array) != len(obs):
+            fail(path, field, f"{len(array)} rows beside {len(obs)} observations")
+    if rewards.size != len(rewards):
+        fail(path, "rewards", f"must be one a step; got shape {rewards.shape}")
+    if len(lengths) == 0:
+        raise DemonstrationError(f"{path}: holds no complete episode")
+    episodes = []
+    stops = np.cumsum(lengths)
+    for i, (start, stop) in enumerate(zip(stops - lengths, stops, strict=True)):
+        rows = obs[start:stop]
+        if final_obs is not None:
+            rows = np.concatenate([rows, final_obs[i : i + 1]])
+        episodes.append(episode(rows, actions[start:stop], rewards[start:stop], *ends[i]))
+    return episodes
+
+
+def episode(obs: Array, actions: Array, rewards: Array, terminated: bool, truncated: bool) -> Episode:
+    """An episode with the types that ours have: float32, discrete actions int64 and without a column of their own."""
+    if np.issubdtype(actions.dtype, np.integer):
+        actions = actions.reshape(len(actions)) if actions.size == len(actions) else actions
+        actions = actions.astype(np.int64)
+    else:
+        actions = actions.astype(np.float32)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, which validation refuses by name
+        return Episode(obs.astype(np.float32), actions, rewards.reshape(-1).astype(np.float32), terminated, truncated)
+
+
+def ended(length: int, time_limit: int | None) -> tuple[bool, bool]:
+    """Terminated and truncated of a complete episode whose file doesn't tell."""
+    at_limit = time_limit is not None and length >= time_limit
+    return not at_limit, at_limit
+
+
+def with_final_obs(episodes: Sequence[Episode], name: str) -> Sequence[Episode]:
+    """The same episodes, for a format that needs their final observations.
+
+    Raises:
+        DemonstrationError: they have none.
+    """
+    if any(len(e.obs) == len(e.actions) for e in episodes):
+        raise DemonstrationError(
+            f"{name} stores an observation after the last action, and these episodes have none; d4rl and sb3 need none"
+        )
+    return episodes
+
+
+def read_npz(file: Path | IO[bytes], path: Path, names: Sequence[str] | None = None) -> dict[str, Array]:
+    """Plain arrays out of an npz, of at most `MAX_BYTES` when unpacked; all of them unless told.
+
+    Args:
+        file: what to read.
+        path: its name in errors.
+        names: must be there.
+
+    Raises:
+        DemonstrationError: it is damaged, too large, lacks a field, or a field holds Python objects.
+    """
+    try:
+        with zipfile.ZipFile(file) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > MAX_BYTES:
+            raise DemonstrationError(f"{path}: unpacks to {size} bytes; at most {MAX_BYTES} are read")
+        if not isinstance(file, Path):
+            file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            names = list(arrays) if names is None else names
+            if missing := [name for name in names if name not in arrays]:
+                fail(path, missing[0], "missing")
+            return {name: arrays[name] for name in names}
+    except (DemonstrationError, OSError):
+        raise
+    except Exception as error:  # zip and npy readers raise many kinds on foreign bytes
+        raise DemonstrationError(f"{path}: not an npz of plain arrays ({type(error).__name__}: {error})") from None
+
+
+def npz_fields(path: Path) -> set[str]:
+    """The names of an npz's arrays; none if it isn't one."""
+    try:
+        with zipfile.ZipFile(path) as members:
+            return {name.removesuffix(".npy") for name in members.namelist()}
+    except Exception:  # zip files' directories raise many kinds when damaged
+        return set()
+
+
+def hdf5_fields(path: Path) -> set[str]:
+    """The names at an HDF5 file's root; none if it isn't one.
+
+    Raises:
+        DemonstrationError: it is one, and h5py isn't installed.
+    """
+    if not path.is_file() or path.read_bytes()[:8] != b"\x89HDF\r\n\x1a\n":
+        return set()
+    h5py = needed("h5py")
+    try:
+        with h5py.File(path, "r") as file:
+            return set(file)
+    except Exception:  # a damaged one has no fields
+        return set()
+
+
+def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
+    """Plain arrays out of an HDF5 file, which must be in this very file.
+
+    Raises:
+        DemonstrationError: it is damaged, lacks a field, or a field is no array of numbers or lies elsewhere.
+    """
+    h5py = needed("h5py")
+    found: dict[str, Array] = {}
+    try:
+        with h5py.File(path, "r") as file:
+            for name in (*names, *optional):
+                if name not in file:
+                    if name in names:
+                        fail(path, name, "missing")
+                    continue
+                array = file[name]
+                if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "biuf":
+                    fail(path, name, "not an array of numbers")
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink) or array.is_virtual or array.external:
+                    fail(path, name, "its values are in another file")
+                found[name] = array[()]
+    except (DemonstrationError, MemoryError):
+        raise
+    except Exception as error:  # HDF5 raises many kinds on damaged bytes
+        raise DemonstrationError(f"{path}: not a readable HDF5 file ({type(error).__name__}: {error})") from None
+    return found
+
+
+def needed(module: str) -> Any:
+    """Import an optional package.
+
+    Raises:
+        DemonstrationError: it isn't installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise DemonstrationError(f"this format needs {module}: pip install 'rlgen[data]'") from None
+
+
+def flatten(value: Any) -> Array:
+    """The rows `[T, D]` of observations `[T, ...]` in dictionaries and tuples, in gymnasium's order."""
+    if isinstance(value, Mapping):
+        value = [value[name] for name in sorted(value)]
+    if isinstance(value, list | tuple):
+        return np.concatenate([part.reshape(len(part), -1) for part in map(flatten, value)], axis=1)
+    return np.asarray(value)

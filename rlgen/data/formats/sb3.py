@@ -1,0 +1,48 @@
+"""The npz of Stable-Baselines' `generate_expert_traj` and `pretrain`: flat steps, `episode_starts` marks the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rlgen.data.episodes import Episode
+from rlgen.data.formats.recording import Recording, ended, fail, npz_fields, read_npz, split
+from rlgen.files import write_atomically
+
+NAME = "sb3"
+FIELDS = ("obs", "actions", "rewards", "episode_starts")
+
+
+def recognise(path: Path) -> bool:
+    """See `Format`."""
+    return npz_fields(path) >= set(FIELDS)
+
+
+def read(path: Path, time_limit: int | None) -> Recording:
+    """See `Format`. It records whole episodes, and neither their final observations nor how they end."""
+    arrays = read_npz(path, path, FIELDS)
+    starts = arrays["episode_starts"].reshape(-1).astype(bool)
+    if len(starts) != len(arrays["obs"]) or not len(starts) or not starts[0]:
+        fail(path, "episode_starts", "must have one flag an observation, the first of them true")
+    lengths = np.diff(np.append(np.flatnonzero(starts), len(starts)))
+    ends = [ended(length, time_limit) for length in lengths]
+    episodes = split(path, arrays["obs"], arrays["actions"], arrays["rewards"], lengths, ends)
+    return Recording(episodes, tells_ends=False)
+
+
+def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
+    """See `Writable`."""
+    actions = np.concatenate([e.actions for e in episodes])
+    lengths = np.array([len(e.actions) for e in episodes])
+    starts = np.zeros(lengths.sum(), bool)
+    starts[np.cumsum(lengths) - lengths] = True
+    arrays = {
+        "actions": actions.reshape(len(actions), -1),
+        "obs": np.concatenate([e.obs[: len(e.actions)] for e in episodes]),
+        "rewards": np.concatenate([e.rewards for e in episodes]),
+        "episode_returns": np.array([e.total_reward for e in episodes]),
+        "episode_starts": starts,
+    }
+    write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))

@@ -1,0 +1,351 @@
+"""Other packages' files: written by those packages, by us, or by hand in their layout."""
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+
+import datasets
+import gymnasium as gym
+import h5py
+import minari
+import numpy as np
+import pytest
+from fuzz import fuzz
+
+from rlgen.data import formats
+from rlgen.data.convert import load_source, save_dataset
+from rlgen.data.demonstrations import load_demonstrations, load_episodes
+from rlgen.data.episodes import Episode
+from rlgen.errors import DemonstrationError, UsageError
+
+NAMES = {"minari": "toy-v0", "imitation": "folder", "d4rl": "toy.hdf5", "sb3": "toy.npz"}
+HOPPER, CARTPOLE = "Hopper-v4", "CartPole-v1"
+
+
+def episode(length, seed=0, env_id=HOPPER, terminated=True, final=True):
+    rng = np.random.default_rng(seed)
+    n_obs = {HOPPER: 11, CARTPOLE: 4}[env_id]
+    obs = rng.normal(size=(length + final, n_obs)).astype(np.float32)
+    actions = rng.uniform(-1, 1, (length, 3)).astype(np.float32) if env_id == HOPPER else rng.integers(2, size=length)
+    return Episode(obs, actions, rng.normal(size=length).astype(np.float32), terminated, not terminated)
+
+
+def episodes_of(env_id=HOPPER):
+    limit = gym.spec(env_id).max_episode_steps
+    return [episode(30, 0, env_id), episode(limit, 1, env_id, terminated=False), episode(7, 2, env_id)]
+
+
+def assert_equal(found, expected, final=True):
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a.obs, b.obs if final else b.obs[: len(b.actions)])
+        np.testing.assert_array_equal(a.actions, b.actions)
+        assert a.actions.dtype == b.actions.dtype
+        np.testing.assert_array_equal(a.rewards, b.rewards)
+        assert (a.terminated, a.truncated) == (b.terminated, b.truncated)
+
+
+@pytest.fixture(params=formats.WRITABLE, ids=lambda kind: kind.NAME)
+def kind(request):
+    return request.param
+
+
+@pytest.mark.parametrize("env_id", [HOPPER, CARTPOLE])
+def test_what_is_written_is_read(tmp_path, kind, env_id):
+    path = tmp_path / NAMES[kind.NAME]
+    kind.write(path, episodes_of(env_id), env_id)
+    assert formats.recognise(path) is kind
+    found = load_source(path, env_id)
+    assert_equal(found.episodes, episodes_of(env_id), final=kind.NAME != "sb3")
+    assert found.tells_ends == (kind.NAME in ("minari", "d4rl"))
+    # And on to a dataset of ours, whose pairs have true successors alone.
+    save_dataset([found], tmp_path / "ours", command="convert")
+    manifest, again = load_episodes(tmp_path / "ours", env_id)
+    assert_equal(again, episodes_of(env_id), final=kind.NAME != "sb3")
+    assert manifest["source"]["format"] == kind.NAME
+    assert manifest["versions"] == {}
+    with pytest.warns(UserWarning, match="of unknown version"):
+        pairs = load_demonstrations(tmp_path / "ours", env_id, subsample=1, include_failed=True).transitions
+    known = [e.obs[1:] for e in again]
+    np.testing.assert_array_equal(pairs.next_obs, np.concatenate(known))
+    assert pairs.terminated.sum() == (0 if kind.NAME == "sb3" else 2)
+
+
+def test_minari_opens_what_is_written(tmp_path, monkeypatch):
+    formats.minari.write(tmp_path / "hopper-expert-v0", episodes_of(), HOPPER)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    found = minari.load_dataset("hopper-expert-v0")
+    assert found.env_spec.id == HOPPER
+    assert found.total_episodes == 3
+    for a, b in zip(found.iterate_episodes(), episodes_of(), strict=True):
+        np.testing.assert_array_equal(a.observations, b.obs)
+        np.testing.assert_array_equal(a.actions, b.actions)
+        np.testing.assert_array_equal(a.rewards, b.rewards)
+        assert (a.terminations[-1], a.truncations[-1]) == (b.terminated, b.truncated)
+    assert os.environ["MINARI_DATASETS_PATH"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet"])
+def test_minaris_own_files_are_read(tmp_path, monkeypatch, data_format):
+    """With a dictionary of observations, as its mazes have."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    space = gym.spaces.Dict(
+        {"goal": gym.spaces.Box(-9, 9, (2,), np.float64), "at": gym.spaces.Box(-9, 9, (3,), np.float64)}
+    )
+    rng = np.random.default_rng(0)
+    obs = {"goal": rng.normal(size=(6, 2)), "at": rng.normal(size=(6, 3))}
+    actions = rng.uniform(-1, 1, (5, 2)).astype(np.float32)
+    flags = np.array([False] * 4 + [True])
+    whole, cut = (
+        minari.data_collector.EpisodeBuffer(
+            observations=obs, actions=actions, rewards=list(range(5)), terminations=ends, truncations=[False] * 5
+        )
+        for ends in (flags, ~flags & False)
+    )
+    minari.create_dataset_from_buffers(
+        "maze-v0",
+        buffer=[whole, cut],
+        observation_space=space,
+        action_space=gym.spaces.Box(-1, 1, (2,), np.float32),
+        data_format=data_format,
+    )
+    found = formats.read(tmp_path / "maze-v0")
+    (only,) = found.episodes
+    np.testing.assert_allclose(only.obs, np.hstack([obs["at"], obs["goal"]]))
+    np.testing.assert_array_equal(
+        only.obs[2], gym.spaces.flatten(space, {k: v[2] for k, v in obs.items()}).astype("f4")
+    )
+    assert found.n_incomplete == 1
+    assert found.env_id is None
+    assert only.terminated
+
+
+def test_a_minari_dataset_never_makes_its_environment(tmp_path, monkeypatch):
+    """Without spaces in the metadata Minari calls `gym.make`, whose entry point is whatever the file says."""
+    formats.minari.write(tmp_path / "toy-v0", episodes_of(), HOPPER)
+    path = tmp_path / "toy-v0" / "data" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    spec = json.loads(metadata["env_spec"])
+    spec |= {"entry_point": "os:mkdir", "kwargs": {"path": str(tmp_path / "mark")}, "max_episode_steps": None}
+    for field in ("observation_space", "action_space"):
+        path.write_text(json.dumps({k: v for k, v in metadata.items() if k != field} | {"env_spec": json.dumps(spec)}))
+        with pytest.raises(DemonstrationError, match=f"field {field}: missing"):
+            formats.read(tmp_path / "toy-v0")
+    path.write_text(json.dumps(metadata | {"env_spec": json.dumps(spec)}))
+    assert len(formats.read(tmp_path / "toy-v0").episodes) == 3
+    assert not (tmp_path / "mark").exists()
+
+
+def test_the_datasets_package_opens_what_is_written(tmp_path):
+    formats.imitation.write(tmp_path / "folder", episodes_of(), HOPPER)
+    found = datasets.load_from_disk(str(tmp_path / "folder"))
+    assert found.column_names == ["obs", "acts", "infos", "terminal", "rews"]
+    for row, expected in zip(found, episodes_of(), strict=True):
+        np.testing.assert_array_equal(np.array(row["obs"], np.float32), expected.obs)
+        np.testing.assert_array_equal(np.array(row["acts"], np.float32), expected.actions)
+        np.testing.assert_array_equal(np.array(row["rews"], np.float32), expected.rewards)
+        assert row["terminal"]
+        assert row["infos"] == ["{}"] * len(expected.actions)
+
+
+def test_what_the_datasets_package_saves_is_read(tmp_path):
+    rows = episodes_of()
+    datasets.Dataset.from_dict(
+        {
+            "obs": [e.obs.astype(np.float64) for e in rows],
+            "acts": [e.actions for e in rows],
+            "infos": [["{}"] * len(e.actions) for e in rows],
+            "terminal": [True, False, False],  # the second is as long as the time limit
+            "rews": [e.rewards for e in rows],
+        }
+    ).save_to_disk(str(tmp_path / "folder"))
+    found = load_source(tmp_path / "folder", HOPPER)
+    assert_equal(found.episodes, rows[:2])
+    assert found.n_incomplete == 1
+
+
+def test_imitations_older_npz(tmp_path):
+    rows = episodes_of()
+    arrays = {
+        "obs": np.concatenate([e.obs for e in rows]),
+        "acts": np.concatenate([e.actions for e in rows]),
+        "rews": np.concatenate([e.rewards for e in rows]),
+        "terminal": np.ones(3, bool),
+        "indices": np.cumsum([len(e.actions) for e in rows])[:-1],
+    }
+    objects = np.array([{}] * 5)  # as that package has them; they stay unread
+    np.savez(tmp_path / "old.npz", infos=objects, **arrays)
+    assert_equal(load_source(tmp_path / "old.npz", HOPPER).episodes, rows)
+    np.savez(tmp_path / "old.npz", **(arrays | {"rews": objects}))
+    with pytest.raises(DemonstrationError, match=r"old.npz: not an npz of plain arrays .*Object arrays"):
+        formats.read(tmp_path / "old.npz")
+
+
+def d4rl(path, steps=50, **changes):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "observations": rng.normal(size=(steps, 11)).astype(np.float32),
+        "actions": rng.uniform(-1, 1, (steps, 3)).astype(np.float32),
+        "rewards": rng.normal(size=(steps, 1)).astype(np.float32),
+        "terminals": np.isin(np.arange(steps), [9, 29]),
+        "timeouts": np.arange(steps) == 39,
+    } | changes
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            if array is not None:
+                file[name] = array
+    return arrays
+
+
+def test_d4rl_without_what_it_may_lack(tmp_path):
+    path = tmp_path / "hopper.hdf5"
+    arrays = d4rl(path)
+    found = formats.read(path)
+    assert [len(e.actions) for e in found.episodes] == [10, 20, 10]
+    assert found.n_incomplete == 1
+    assert [e.terminated for e in found.episodes] == [True, True, False]
+    np.testing.assert_array_equal(found.episodes[1].obs, arrays["observations"][10:30])
+    np.testing.assert_array_equal(found.episodes[1].rewards, arrays["rewards"][10:30, 0])
+    d4rl(path, timeouts=None)
+    found = formats.read(path, time_limit=15)
+    assert [(len(e.actions), e.terminated) for e in found.episodes] == [(10, True), (15, False), (5, True), (15, False)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rewards": None}, "none of the formats"),
+        ({"rewards": np.zeros(49)}, "field rewards: 49 rows beside 50"),
+        ({"timeouts": np.zeros(3)}, "field timeouts: 3 rows"),
+        ({"next_observations": np.zeros((50, 10))}, "field next_observations: shape"),
+        ({"terminals": np.zeros(50), "timeouts": np.zeros(50)}, "no complete episode"),
+        ({"observations": np.zeros(50)}, "field observations: must have a row a step"),
+        ({"actions": [b"text"] * 50}, "field actions: not an array of numbers"),
+        ({"actions": h5py.ExternalLink("other.hdf5", "actions")}, "field actions"),
+    ],
+)
+def test_a_wrong_hdf5_is_named(tmp_path, changes, message):
+    d4rl(tmp_path / "other.hdf5")
+    d4rl(tmp_path / "wrong.hdf5", **changes)
+    with pytest.raises(DemonstrationError, match=rf"wrong.hdf5.*{message}"):
+        formats.read(tmp_path / "wrong.hdf5")
+
+
+def test_a_file_that_unpacks_to_more_than_a_gigabyte_is_refused(tmp_path):
+    path = tmp_path / "bomb.hdf5"
+    d4rl(path, observations=None)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("observations", (50, 1 << 26), np.float32, chunks=(1, 1 << 20), compression="gzip")
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(DemonstrationError, match=r"bomb.hdf5: needs more than 1024 MiB"):
+        formats.read(path)
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [("kill -SEGV $$", "signal 11"), ("sleep 60", "not read within 1 s"), ("echo oh >&2; exit 1", "oh")],
+)
+def test_a_reader_that_dies_is_an_error(tmp_path, monkeypatch, script, message):
+    d4rl(tmp_path / "hopper.hdf5")
+    reader = tmp_path / "python"
+    reader.write_text(f"#!/bin/sh\n{script}\n")
+    reader.chmod(stat.S_IRWXU)
+    monkeypatch.setattr(sys, "executable", str(reader))
+    with pytest.raises(DemonstrationError, match=rf"hopper.hdf5: .*{message}"):
+        formats.read(tmp_path / "hopper.hdf5", timeout=1)
+
+
+def test_stable_baselines_and_baselines_and_the_papers_files(tmp_path):
+    rows = [episode(8, i, CARTPOLE) for i in range(3)]
+    flat = {
+        "obs": np.concatenate([e.obs[:-1] for e in rows]).astype(np.float64),
+        "actions": np.concatenate([e.actions for e in rows])[:, None],
+        "rewards": np.concatenate([e.rewards for e in rows]),
+        "episode_starts": np.arange(24) % 8 == 0,
+        "episode_returns": np.array([e.total_reward for e in rows]),
+    }
+    np.savez(tmp_path / "sb.npz", **flat)
+    assert_equal(load_source(tmp_path / "sb.npz", CARTPOLE).episodes, rows, final=False)
+    np.savez(tmp_path / "sb.npz", **(flat | {"episode_starts": np.zeros(24, bool)}))
+    with pytest.raises(DemonstrationError, match="field episode_starts: must have"):
+        formats.read(tmp_path / "sb.npz")
+
+    stacked = {name: np.stack(values) for name, values in (
+        ("obs", [e.obs[:-1] for e in rows]), ("acs", [e.actions for e in rows]), ("rews", [e.rewards for e in rows])
+    )}  # fmt: skip
+    np.savez(tmp_path / "baselines.npz", ep_rets=np.zeros(3), **stacked)
+    assert_equal(load_source(tmp_path / "baselines.npz", CARTPOLE).episodes, rows, final=False)
+
+    lengths = np.array([8, 5, 3])
+    padded = np.arange(8) < lengths[:, None]
+    with h5py.File(tmp_path / "paper.h5", "w") as file:
+        file["obs_B_T_Do"] = stacked["obs"] * padded[:, :, None]
+        file["a_B_T_Da"] = stacked["acs"] * padded
+        file["r_B_T"] = stacked["rews"] * padded
+        file["len_B"] = lengths
+    found = load_source(tmp_path / "paper.h5", CARTPOLE).episodes
+    assert [len(e.actions) for e in found] == [8, 5, 3]
+    np.testing.assert_array_equal(found[1].obs, rows[1].obs[:5])
+    with h5py.File(tmp_path / "paper.h5", "a") as file:
+        file["len_B"][1] = 9
+    with pytest.raises(DemonstrationError, match=r"field len_B: must lie in 1..8"):
+        formats.read(tmp_path / "paper.h5")
+
+
+def test_actions_outside_the_bounds_are_refused_or_clipped(tmp_path):
+    arrays = d4rl(tmp_path / "hopper.hdf5", actions=2 * np.random.default_rng(0).normal(size=(50, 3)))
+    source = load_source(tmp_path / "hopper.hdf5", HOPPER)
+    with pytest.raises(DemonstrationError, match=r"hopper.hdf5: episode 0: field actions: outside"):
+        save_dataset([source], tmp_path, command="")
+    assert not (tmp_path / HOPPER).exists()
+    save_dataset([source], tmp_path, command="", clip_actions=True)
+    _, found = load_episodes(tmp_path, HOPPER)
+    np.testing.assert_array_equal(found[0].actions, arrays["actions"][:10].clip(-1, 1).astype(np.float32))
+
+
+def test_merging_keeps_what_the_sources_agree_on(tmp_path):
+    for name in ("a", "b"):
+        d4rl(tmp_path / f"{name}.hdf5")
+        save_dataset(
+            [load_source(tmp_path / f"{name}.hdf5", HOPPER)], tmp_path / name, command=name, deterministic=True
+        )
+    sources = [load_source(tmp_path / "a" / HOPPER), load_source(tmp_path / "b", HOPPER)]
+    save_dataset(sources, tmp_path / "both", command="merge")
+    manifest, found = load_episodes(tmp_path / "both" / HOPPER)
+    assert_equal(found, sources[0].episodes + sources[1].episodes)
+    assert manifest["deterministic"] is True
+    assert manifest["algorithm"] == "unknown"
+    formats.sb3.write(tmp_path / "cartpole.npz", [episode(8, 0, CARTPOLE)], CARTPOLE)
+    with pytest.raises(DemonstrationError, match="of several environments"):
+        save_dataset([*sources, load_source(tmp_path / "cartpole.npz", CARTPOLE)], tmp_path, command="")
+
+
+def test_what_a_format_cannot_hold_is_said(tmp_path):
+    without = [episode(8, final=False)]
+    for kind in (formats.minari, formats.imitation):
+        with pytest.raises(DemonstrationError, match="an observation after the last action"):
+            kind.write(tmp_path / "toy-v0", without, HOPPER)
+    with pytest.raises(DemonstrationError, match="wants a name with a version, as toy-v0"):
+        formats.minari.write(tmp_path / "toy", [episode(8)], HOPPER)
+    with pytest.raises(DemonstrationError, match="stores every 20th pair"):
+        load_source(Path(__file__).parents[2] / "expert_data", "Humanoid-v4")
+    (tmp_path / "text.npz").write_text("<html>not found</html>")
+    with pytest.raises(DemonstrationError, match=r"text.npz: none of the formats that are read: minari"):
+        formats.read(tmp_path / "text.npz")
+    formats.sb3.write(tmp_path / "toy.npz", [episode(8)], HOPPER)
+    with pytest.raises(UsageError, match=r"doesn't tell its environment"):
+        save_dataset([load_source(tmp_path / "toy.npz")], tmp_path, command="")
+
+
+def test_damaged_files_are_errors_and_never_crash_hang_or_run():
+    """benchmarks/fuzz.py has ten thousand."""
+    table = fuzz(210, seed=1).set_index("format")
+    assert set(table.columns) <= {
+        "inputs", "error", "equal data", "other data", "peak_mib", "longest_seconds"
+    }, table  # fmt: skip
+    assert (table["error"] > 0).all()
+    assert (table["peak_mib"] < 1024).all()
+    # Where there are checksums, nothing else is loaded; others have none.
+    assert table.loc[["rlgen dataset", "rlgen checkpoint", "sb3", "imitation npz"], "other data"].sum() == 0
