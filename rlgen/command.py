@@ -45,6 +45,8 @@ class RunArguments:
     """The run's folder; a new one under runs/ unless told."""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints; what came after the last one is lost if the run is killed."""
+    track: bool = False
+    """Log to Weights & Biases too (pip install 'rlgen[track]'); WANDB_MODE=offline keeps that here."""
     resume: Path | None = None
     """Go on with the run in this folder, from its last checkpoint; nothing else is to be told."""
 
@@ -58,7 +60,7 @@ class RunArguments:
 
     def options(self) -> dict[str, Any]:
         """What `rlgen.experiment.run` is told of these, by its names."""
-        names = ("seed", "device", "threads", "eval_episodes", "checkpoint_seconds")
+        names = ("seed", "device", "threads", "eval_episodes", "checkpoint_seconds", "track")
         return {name: getattr(self, name) for name in names} | {"resume": self.resume is not None}
 
     def folder(self, env_id: str, algorithm: str) -> Path:

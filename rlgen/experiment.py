@@ -113,6 +113,7 @@ def run(
     on_iteration: Callable[[Iteration], None] = lambda iteration: None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
+    track: bool = False,
 ) -> Result:
     """Train, then evaluate the last policy, in a folder that tells the whole story.
 
@@ -139,6 +140,7 @@ def run(
         checkpoint_seconds: time between checkpoints.
         resume: go on from the checkpoint in `run_dir`, which the same arguments must have written; with our own
             environments and on one machine the result is then the same to the last bit.
+        track: log to Weights & Biases too.
 
     Raises:
         UsageError: an argument can't be used; nothing is written then.
@@ -168,7 +170,7 @@ def run(
         exact = "" if isinstance(envs, BatchedEnv) else "; these environments begin new episodes"
         print(f"goes on after {training.done * training.steps_per_iteration:,} steps{exact}", flush=True)
 
-    log = RunLog(run_dir, config, learner.total_timesteps, columns, training.done if resume else None)
+    log = RunLog(run_dir, config, learner.total_timesteps, columns, training.done if resume else None, track)
     spaces = {
         "observation_space": describe_space(envs.single_observation_space),
         "action_space": describe_space(envs.single_action_space),

@@ -157,10 +157,14 @@ _STEPS = {
     "Hopper": 1_500_000,
     "Walker2d": 1_500_000,
     "Ant": 1_500_000,
+    "Humanoid": 4_000_000,
 }
 
 # Tasks in which nothing pays but not to fall: there is no standing still to take the pay from.
 _STAYING_UP_IS_ALL = ("CartPole", "InvertedPendulum", "InvertedDoublePendulum")
+
+# With 376 observations a discriminator tells the sides apart at once under the usual penalty, whatever the policy does.
+_MANY_OBSERVATIONS = ("Humanoid", "HumanoidStandup")
 
 # Tasks whose goal ends the episode.
 _ENDS_WITH_SUCCESS = ("MountainCar", "MountainCarContinuous", "Acrobot")
@@ -178,6 +182,8 @@ def settings(preset: str, algo: str, env_id: str) -> Imitation:
     found = _SETTINGS[preset][algo]
     if preset == "default" and task in _STEPS:
         found = replace(found, learner=replace(found.learner, total_timesteps=_STEPS[task]))
+    if preset == "default" and task in _MANY_OBSERVATIONS:
+        found = replace(found, gail=replace(found.gail, gradient_penalty_coef=10.0, reward_offset=0.0))
     if task in (*_ENDS_WITH_SUCCESS, *_STAYING_UP_IS_ALL):
         found = replace(found, gail=replace(found.gail, reward_offset=0.0))
     return replace(found, ends_with_success=task in _ENDS_WITH_SUCCESS)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from rlgen.errors import CheckpointError
-from rlgen.files import versions, write_atomically, write_bytes, write_json
+from rlgen.errors import CheckpointError, UsageError
+from rlgen.files import sha256, versions, write_atomically, write_bytes, write_json
 from rlgen.train import Iteration
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ class RunLog:
         total_timesteps: for the time left.
         columns: the metrics shown in the display, by their short titles.
         resume_after: go on with the run in the folder after this iteration; what it logged of later ones is dropped.
+        track: log to Weights & Biases too; its files go to `wandb` in the folder.
 
     Raises:
         FileExistsError: the folder holds a run, and it isn't to be resumed.
         CheckpointError: what is told differs from the run that is to be resumed.
+        UsageError: Weights & Biases isn't installed, or doesn't start.
     """
 
     def __init__(
@@ -47,9 +49,12 @@ class RunLog:
         total_timesteps: int,
         columns: dict[str, str],
         resume_after: int | None = None,
+        track: bool = False,
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        if track:
+            _wandb()  # before anything is written
         plain = {name: _plain(value) for name, value in config.items()}
         rows: list[dict[str, str]] = []
         if resume_after is None:
@@ -75,6 +80,7 @@ class RunLog:
         self._file = (folder / "metrics.csv").open("a" if rows else "w", newline="")
         self._csv = csv.DictWriter(self._file, list(rows[0])) if rows else None
         self._shown = 0.0
+        self._tracked = _start_tracking(folder, plain) if track else None
 
     def __enter__(self) -> Self:
         titles = ["steps", "steps/s", "return", *self.columns.values(), "left"]
@@ -88,6 +94,8 @@ class RunLog:
             print()
         self._file.close()
         self._writer.close()
+        if self._tracked is not None and error is not None:
+            self._tracked.finish(exit_code=1)
         plot_curve(self.folder / "curve.png", self.curve)
 
     def __call__(self, iteration: Iteration) -> None:
@@ -110,6 +118,8 @@ class RunLog:
         self._file.flush()
         for name, value in row.items():
             self._writer.add_scalar(name, value, iteration.env_steps)
+        if self._tracked is not None:
+            self._tracked.log(row, step=iteration.env_steps)
         if returns:
             self.curve.append((iteration.env_steps, row["return_mean"]))
         self._show(iteration, row)
@@ -131,8 +141,11 @@ class RunLog:
         print(f"\r{line}" if tty else line, end="" if tty else "\n", flush=True)
 
     def save_summary(self, summary: dict[str, Any]) -> None:
-        """Write `summary.json`."""
+        """Write `summary.json`, and end the tracking."""
         write_json(self.folder / "summary.json", summary)
+        if self._tracked is not None:
+            self._tracked.summary.update(summary)
+            self._tracked.finish()
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -163,6 +176,32 @@ def _logged(path: Path, until: int) -> list[dict[str, str]]:
         writer.writerows(rows)
     write_bytes(path, text.getvalue().encode())
     return rows
+
+
+def _wandb() -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise UsageError("--track needs Weights & Biases: pip install 'rlgen[track]'") from None
+    return wandb
+
+
+def _start_tracking(folder: Path, config: Mapping[str, Any]) -> Any:
+    """A run of Weights & Biases under the folder's name, the same one again where the run is resumed."""
+    wandb = _wandb()
+    name = folder.resolve().name
+    try:
+        return wandb.init(
+            project="rlgen",
+            name=name,
+            id=sha256(name.encode())[:16],
+            resume="allow",
+            config=dict(config),
+            dir=str(folder),
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+    except wandb.errors.Error as error:
+        raise UsageError(f"--track: {error}; WANDB_MODE=offline keeps the log here") from None
 
 
 def _plain(value: Any) -> Any:

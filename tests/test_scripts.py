@@ -345,3 +345,31 @@ def test_data_is_converted_and_mistakes_are_one_clear_line(tmp_path):
     done = run("data.py", "merge", "mine/CartPole-v1", "cartpole.hdf5", *env, "--output", "both", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "50 episodes" in done.stdout
+
+
+def test_tracking_offline_changes_nothing_and_stays_in_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    arguments = ["--env", "CartPole-v1", "--n-trajectories", "1", "--subsample", "10", "--total-timesteps", "512"]
+    for name in ("plain", "tracked"):
+        done = gail(tmp_path, *arguments, "--run-dir", name, *(["--track"] if name == "tracked" else []))
+        assert done.returncode == 0, done.stderr
+    assert metrics(tmp_path / "plain") == metrics(tmp_path / "tracked")
+    (log,) = (tmp_path / "tracked" / "wandb").glob("offline-run-*/*.wandb")
+    content = log.read_bytes()
+    assert content.count(b"discriminator_loss") >= 2
+    assert b"normalised_score" in content
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("plain", "tracked")] == []
+
+
+def test_tracking_without_the_package_says_what_to_install(tmp_path):
+    code = f"""
+import sys
+sys.modules["wandb"] = None
+sys.argv = ["gail.py", "--expert", {str(ROOT / "expert_data")!r}, "--track"]
+from rlgen.commands.gail import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done
+    assert "--track needs Weights & Biases: pip install 'rlgen[track]'" in done.stderr
+    assert not (tmp_path / "runs").exists()
