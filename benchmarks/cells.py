@@ -102,8 +102,7 @@ def run_cells(
     print(f"{len(cells) - len(todo)} of {len(cells)} cells are in {path}; running {len(todo)}", flush=True)
     started = time.monotonic()
     failed = 0
-    outcomes = _on_processes(todo, run, jobs) if ray_address is None else _on_ray(todo, run, jobs, ray_address)
-    for finished, (cell, outcome) in enumerate(outcomes, 1):
+    for finished, (cell, outcome) in enumerate(outcomes(todo, run, jobs, ray_address), 1):
         left = (time.monotonic() - started) / finished * (len(todo) - finished)
         progress = f"[{finished}/{len(todo)}, {left / 60:.0f} min left]"
         if isinstance(outcome, Exception):
@@ -121,6 +120,11 @@ def run_cells(
 
 
 Outcomes = Iterator[tuple[Cell, Row | Exception]]
+
+
+def outcomes(cells: Sequence[Cell], run: Callable[[Cell], Row], jobs: int, ray_address: str | None) -> Outcomes:
+    """Each cell with its row or its error, as they finish; the arguments are those of `run_cells`."""
+    return _on_processes(cells, run, jobs) if ray_address is None else _on_ray(cells, run, jobs, ray_address)
 
 
 def _on_processes(cells: Sequence[Cell], run: Callable[[Cell], Row], jobs: int) -> Outcomes:
