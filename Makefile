@@ -3,12 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help gail vime test bench clean
+.PHONY: help gail vime test docs bench clean
 
 help:
 	@echo "make gail   set up .venv, then imitate the HalfCheetah-v4 expert"
 	@echo "make vime   set up .venv, then explore the sparse HalfCheetah"
 	@echo "make test   set up .venv, then lint, types, import layers and tests"
+	@echo "make docs   set up .venv, then build the site in docs/_build"
 	@echo "make bench  set up .venv, then measure throughput"
 	@echo "make clean  remove .venv and caches"
 
@@ -29,7 +30,10 @@ gail: $(VENV)/installed
 vime: $(VENV)/installed
 	$(BIN)/python scripts/vime.py --sparse
 
-test: $(VENV)/installed-test
+docs: $(VENV)/installed-test
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
+
+test: $(VENV)/installed-test docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -40,4 +44,4 @@ bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/throughput.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -70,3 +70,14 @@ def test_mistakes_are_one_clear_line(folder, tmp_path):
     assert "there is no checkpoint" in none.stderr
     few = run("evaluate.py", folder, "--episodes", "0")
     assert (few.returncode, few.stderr) == (2, "error: --episodes must be at least 1; got 0\n")
+
+
+def test_the_policy_is_exported(folder, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    done = run("evaluate.py", folder, "--episodes", "2", "--onnx", tmp_path / "policy.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "policy.onnx: obs [N, 11] to action" in done.stdout
+    (actions,) = onnxruntime.InferenceSession(tmp_path / "policy.onnx").run(
+        None, {"obs": np.zeros((3, 11), np.float32)}
+    )
+    assert actions.shape == (3, 3)

@@ -27,6 +27,8 @@ class Arguments:
     """Seeds the episodes; training and its own evaluation have used others."""
     threads: int | None = None
     """Processor threads; all unless told."""
+    onnx: Path | None = None
+    """Write the policy's mode to this file, which runs without rlgen (pip install 'rlgen[export]')."""
     video: bool = False
     """Film one deterministic episode of a MuJoCo task: `video.mp4` and `contact_sheet.png` in the run's folder."""
 
@@ -79,6 +81,11 @@ def evaluate_run(arguments: Arguments) -> None:
         print(line)
         report[name] = {"mean": evaluation.mean, "interval": [low, high], "returns": evaluation.returns}
     write_json(arguments.run / "evaluation.json", report)
+    if arguments.onnx is not None:
+        from rlgen.export import export_onnx
+
+        export_onnx(policy, arguments.onnx)
+        print(f"{arguments.onnx}: obs [N, {len(policy.normalizer.mean)}] to action")
     if arguments.video:
         from rlgen.video import film, write_contact_sheet, write_mp4
 

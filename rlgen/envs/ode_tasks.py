@@ -58,7 +58,7 @@ class SparseMountainCar(OdeTask):
 
         dx/dt = v c,    dv/dt = F / m - g y' c - b v.
 
-    Observation (x, dx/dt) in m, m/s. Start: x = 0, v ~ U(-1, 1). Reward 1 and the end at x >= 0.6 or |x| >= 2: as in
+    Observation (x, dx/dt) in m, m/s. Start: x = 0, v ~ U(-1, 1). Reward 1 and the end at x >= 0.6 or `|x| >= 2`: as in
     the original the left edge pays too.
 
     Attributes:
@@ -116,7 +116,7 @@ class SparseCartPoleSwingup(OdeTask):
         J theta'' - m l x'' cos(theta) - m g l sin(theta) = 0.
 
     Observation: the state, in m, m/s, rad, rad/s. Start: x ~ U(-1, 1), x' ~ U(-2, 2), theta ~ pi + U(-1, 1),
-    theta' ~ U(-3, 3). The end at |x| > 3, without reward. The original moves only the cart at a reset, and its joint
+    theta' ~ U(-3, 3). The end at `|x| > 3`, without reward. The original moves only the cart at a reset, and its joint
     then snaps the pole into place; here the pole starts where it was drawn, and some starts pay a random policy.
     """
 

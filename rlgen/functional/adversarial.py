@@ -70,7 +70,7 @@ def gradient_penalty(
     target_norm: float = 0.0,
     n_features: int | None = None,
 ) -> Tensor:
-    """Mean of (|d logit / d input| - target)^2 at random points between pairs of both sides.
+    """Mean of `(|d logit / d input| - target)^2` at random points between pairs of both sides.
 
     A target of 1 is Gulrajani et al. (2017); a target of 0 bounds the slope alone (Mescheder et al. 2018), so that the
     discriminator doesn't have to saturate.

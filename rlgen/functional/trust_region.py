@@ -18,7 +18,7 @@ def conjugate_gradient(
         product: maps `[P]` to `[P]`.
         b: `[P]`.
         max_steps: iterations at most; P of them are exact in exact arithmetic.
-        tolerance: stop once the squared residual is below this share of |b|^2.
+        tolerance: stop once the squared residual is below this share of `|b|^2`.
     """
     x = torch.zeros_like(b)
     residual = b.clone()

@@ -72,7 +72,7 @@ class LinearReward(nn.Module, abc.ABC):
 
 
 class FEM(LinearReward):
-    """Feature expectation matching (Abbeel & Ng 2004): rewards w . phi with |w| <= 1."""
+    """Feature expectation matching (Abbeel & Ng 2004): rewards `w . phi` with `|w| <= 1`."""
 
     def best_response(self, gap: Tensor) -> Tensor:
         """The gap's direction."""

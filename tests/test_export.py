@@ -1,0 +1,38 @@
+"""An exported policy acts as the policy does, in a process that doesn't know rlgen."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rlgen
+from rlgen.export import export_onnx
+
+ROOT = Path(__file__).parents[1]
+RUN = """
+import sys
+import numpy as np
+import onnxruntime
+session = onnxruntime.InferenceSession("policy.onnx")
+(actions,) = session.run(None, {"obs": np.load("obs.npy")})
+np.save("actions.npy", actions)
+assert not any(name in sys.modules for name in ("rlgen", "torch"))
+"""
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v4", "CartPole-v1"])
+def test_onnx_takes_the_policys_actions(tmp_path, env_id):
+    policy = rlgen.load_expert(ROOT / "expert_data", env_id)
+    export_onnx(policy, tmp_path / "policy.onnx")
+    rng = np.random.default_rng(0)
+    mean, deviation = policy.normalizer.mean.numpy(), policy.normalizer.var.sqrt().numpy()
+    obs = (mean + 3 * deviation * rng.normal(size=(500, len(mean)))).astype(np.float32)
+    np.save(tmp_path / "obs.npy", obs)
+    subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, check=True, timeout=120)
+    expected, _ = rlgen.Actor(policy).predict(obs, deterministic=True)
+    actions = np.load(tmp_path / "actions.npy")
+    assert actions.dtype == expected.dtype
+    np.testing.assert_allclose(actions, expected, atol=1e-5)
+    assert len(np.unique(actions.round(2), axis=0)) > 1
