@@ -3,13 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help gail vime test docs bench clean
+.PHONY: help gail vime test docs coverage bench clean
 
 help:
 	@echo "make gail   set up .venv, then imitate the HalfCheetah-v4 expert"
 	@echo "make vime   set up .venv, then explore the sparse HalfCheetah"
 	@echo "make test   set up .venv, then lint, types, import layers and tests"
 	@echo "make docs   set up .venv, then build the site in docs/_build"
+	@echo "make coverage  branch coverage of the tests"
 	@echo "make bench  set up .venv, then measure throughput"
 	@echo "make clean  remove .venv and caches"
 
@@ -39,6 +40,12 @@ test: $(VENV)/installed-test docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+coverage: $(VENV)/installed-test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered --show-missing
 
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/throughput.py
