@@ -43,7 +43,8 @@ test: $(VENV)/installed-test docs
 
 coverage: $(VENV)/installed-test
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	# Coverage itself writes more than that test lets a process write.
+	$(BIN)/coverage run -m pytest --deselect tests/test_faults.py::test_a_disk_that_fills_up_in_a_run_is_an_error_of_files
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --show-missing
 
