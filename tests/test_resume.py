@@ -230,7 +230,7 @@ def test_what_cannot_go_on_says_why(tmp_path, monkeypatch):
     assert f"{folder} is a run of gail; resume it with that" in other.stderr
     none = resume("gail", "--resume", tmp_path)
     assert none.returncode == 4
-    assert "holds no run to resume" in none.stderr
+    assert "holds no run" in none.stderr
     facts, state = load_checkpoint(folder)
     save_checkpoint(folder, state, facts | {"env_id": "Ant-v4"})
     assert "its checkpoint is of Ant-v4, not Hopper-v4" in resume("gail", "--resume", folder).stderr
