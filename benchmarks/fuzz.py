@@ -2,9 +2,10 @@
 
 python benchmarks/fuzz.py --inputs 10000
 
-Files of each format are cut, overwritten, bit-flipped and spliced, and arrays of Python objects put into them whose
-unpickling would leave a mark. A loader must give the error that its users catch, or data; never crash, hang, take a
-gigabyte or leave the mark. Datasets and checkpoints of ours carry checksums, so they must give the error or equal data.
+Files of each format that we write are cut, overwritten, bit-flipped and spliced, and arrays of Python objects put into
+them whose unpickling would leave a mark. A loader must give the error that its users catch, or data; never crash, hang,
+take a gigabyte or leave the mark. Datasets and checkpoints of ours carry checksums, so they must give the error or
+equal data.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import io
 import json
 import os
 import pickle
-import resource
 import shutil
 import signal
 import tempfile
@@ -161,6 +161,7 @@ def damage(path: Path, rng: np.random.Generator, mark: Path) -> None:
 
 def outcome(load: Load, path: Path, expected: object) -> tuple[str, int]:
     """What a loader did in a process of its own, and its peak of memory in bytes."""
+    from rlgen.data.formats.__main__ import limit_memory
     from rlgen.errors import CheckpointError, DemonstrationError
 
     codes = {0: "equal data", 1: "other data", 3: "error"}
@@ -172,8 +173,7 @@ def outcome(load: Load, path: Path, expected: object) -> tuple[str, int]:
             os.dup2(silent, 1)
             os.dup2(silent, 2)
             signal.alarm(SECONDS)
-            now = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-            resource.setrlimit(resource.RLIMIT_AS, (now + LIMIT, now + LIMIT))
+            limit_memory(LIMIT)
             code = 0 if load(path) == expected else 1
         except (DemonstrationError, CheckpointError, MemoryError, OSError):
             code = 3

@@ -137,6 +137,9 @@ def main() -> None:
     ]
     drawn = np.random.default_rng(options.seed).choice(len(every), options.mutants, replace=False)
     print(f"{options.mutants} of {len(every)} mutants", flush=True)
+    unchanged = Mutant(every[0].path, 1, 0, 0, "", "")
+    if failure := caught(unchanged, options.more):
+        raise SystemExit(f"error: the tests fail on unchanged code: {failure}")
     rows = []
     with ThreadPoolExecutor(options.jobs) as pool:
         mutants = [every[i] for i in drawn]

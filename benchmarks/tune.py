@@ -11,6 +11,7 @@ on processes here, or on a Ray cluster whose machines have rlgen and the named f
 from __future__ import annotations
 
 import argparse
+import fcntl
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,11 @@ def tune(options: argparse.Namespace) -> optuna.Study:
     """Ask, run and tell until there are as many finished trials as asked for."""
     search = dict(options.search)
     options.output.parent.mkdir(parents=True, exist_ok=True)
+    lock = options.output.with_suffix(".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit(f"error: another search goes on in {options.output}; choose another --output") from None
     study = optuna.create_study(
         storage=f"sqlite:///{options.output}",
         study_name=f"{' '.join(options.command)} | {search} | {options.metric} | seeds {options.seeds}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
     Raises:
         UsageError: the packages that write ONNX aren't installed.
     """
-    mode = _Mode(policy).cpu().eval()
+    mode = _Mode(copy.deepcopy(policy)).cpu().eval()  # a module moves its parts in place
     obs = torch.zeros(2, len(policy.normalizer.mean))
     try:
         with warnings.catch_warnings():

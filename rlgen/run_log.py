@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import secrets
 import shlex
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from rlgen.errors import CheckpointError, UsageError
-from rlgen.files import sha256, versions, write_atomically, write_bytes, write_json
+from rlgen.files import versions, write_atomically, write_bytes, write_json
 from rlgen.train import Iteration
 
 if TYPE_CHECKING:
@@ -80,7 +81,14 @@ class RunLog:
         self._file = (folder / "metrics.csv").open("a" if rows else "w", newline="")
         self._csv = csv.DictWriter(self._file, list(rows[0])) if rows else None
         self._shown = 0.0
-        self._tracked = _start_tracking(folder, plain) if track else None
+        self._tracked = None
+        if track:
+            try:
+                self._tracked = _start_tracking(folder, plain)
+            except UsageError:
+                if resume_after is None:  # the same command is to find the folder free
+                    (folder / "config.json").unlink()
+                raise
 
     def __enter__(self) -> Self:
         titles = ["steps", "steps/s", "return", *self.columns.values(), "left"]
@@ -189,12 +197,14 @@ def _wandb() -> Any:
 def _start_tracking(folder: Path, config: Mapping[str, Any]) -> Any:
     """A run of Weights & Biases under the folder's name, the same one again where the run is resumed."""
     wandb = _wandb()
-    name = folder.resolve().name
+    identity = folder / "wandb_id"
+    if not identity.exists():
+        write_bytes(identity, secrets.token_hex(8).encode())
     try:
         return wandb.init(
             project="rlgen",
-            name=name,
-            id=sha256(name.encode())[:16],
+            name=folder.resolve().name,
+            id=identity.read_text(),
             resume="allow",
             config=dict(config),
             dir=str(folder),

@@ -25,7 +25,9 @@ assert not any(name in sys.modules for name in ("rlgen", "torch"))
 @pytest.mark.parametrize("env_id", ["Hopper-v4", "CartPole-v1"])
 def test_onnx_takes_the_policys_actions(tmp_path, env_id):
     policy = rlgen.load_expert(ROOT / "expert_data", env_id)
+    policy.train()
     export_onnx(policy, tmp_path / "policy.onnx")
+    assert policy.network.training
     rng = np.random.default_rng(0)
     mean, deviation = policy.normalizer.mean.numpy(), policy.normalizer.var.sqrt().numpy()
     obs = (mean + 3 * deviation * rng.normal(size=(500, len(mean)))).astype(np.float32)

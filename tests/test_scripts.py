@@ -323,7 +323,12 @@ def test_data_is_converted_and_mistakes_are_one_clear_line(tmp_path):
     assert "500.0 +- 0.0" in done.stdout
     done = run("data.py", "convert", shipped, "--to", "d4rl", "--output", "cartpole.hdf5", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    done = run("data.py", "convert", shipped, "--to", "sb3", "--output", "cartpole.npz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     env = ["--env", "CartPole-v1"]
+    humanoid = str(ROOT / "expert_data" / "Humanoid-v4")
+    assert "84 episodes" in run("data.py", "validate", humanoid, cwd=tmp_path).stdout
+    assert "84 Humanoid-v4 trajectories" in run("data.py", "inspect", humanoid, cwd=tmp_path).stdout
     assert run("data.py", "validate", "cartpole.hdf5", *env, cwd=tmp_path).returncode == 0
     done = run("data.py", "convert", "cartpole.hdf5", *env, "--output", "mine", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -331,7 +336,12 @@ def test_data_is_converted_and_mistakes_are_one_clear_line(tmp_path):
     for arguments, code, message in (
         (["convert", "cartpole.hdf5", *env, "--output", "mine"], 4, "holds a dataset; choose another --output"),
         (["convert", shipped, "--to", "d4rl", "--output", "cartpole.hdf5"], 4, "cartpole.hdf5 exists"),
-        (["validate", "cartpole.hdf5"], 2, "doesn't tell its environment; tell it: --env"),
+        (["validate", "cartpole.npz"], 2, "doesn't tell its environment; tell it: --env"),
+        (
+            ["convert", shipped, "--to", "sb3", "--output", "b", "--overwrite"],
+            2,
+            "--overwrite has no effect with --to sb3",
+        ),
         (["validate", "cartpole.hdf5", "--env", "Acrobot-v1"], 3, "cartpole.hdf5: field obs: shape"),
         (["inspect", "nothing.npz"], 3, "nothing.npz: no such file"),
         (["inspect", "cartpole.hdf5", "--env", "Nothing-v0"], 2, "Nothing-v0"),

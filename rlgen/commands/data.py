@@ -96,6 +96,9 @@ def describe(source: Source) -> str:
     actions = np.concatenate([episode.actions.reshape(len(episode.actions), -1) for episode in episodes])
     terminated = sum(episode.terminated for episode in episodes)
     without = sum(len(episode.obs) == len(episode.actions) for episode in episodes)
+    guessed = (
+        ", by their lengths: the file doesn't tell" if source.env_id else " or unknown: --env tells the time limit"
+    )
     lines = {
         "format": source.format,
         "environment": source.env_id or "not told; --env tells it",
@@ -104,7 +107,7 @@ def describe(source: Source) -> str:
         "steps": f"{sum(lengths):,}; {min(lengths)} to {max(lengths)} an episode",
         "return": f"{np.mean(returns):.1f} +- {np.std(returns):.1f}; {min(returns):.1f} to {max(returns):.1f}",
         "ends": f"{terminated} terminated, {len(episodes) - terminated} truncated"
-        + ("" if source.tells_ends else ", by their lengths: the file doesn't tell"),
+        + ("" if source.tells_ends else guessed),
         "observations": f"{episodes[0].obs.shape[1:]}, {obs.min():.4g} to {obs.max():.4g}"
         + (f"; the final one is missing in {without} episodes" if without else ""),
         "actions": f"{episodes[0].actions.shape[1:]} {episodes[0].actions.dtype}, {actions.min():.4g} to "
@@ -123,7 +126,8 @@ def main(args: Sequence[str] | None = None) -> int:
     import tempfile
 
     from rlgen.data import formats
-    from rlgen.data.convert import OURS, load_source, save_as, save_dataset
+    from rlgen.data.convert import OURS, is_ours, load_source, save_as, save_dataset
+    from rlgen.data.demonstrations import load_all
     from rlgen.errors import UsageError
     from rlgen.run_log import command_line
 
@@ -132,6 +136,15 @@ def main(args: Sequence[str] | None = None) -> int:
         paths = arguments.paths if isinstance(arguments, Merge) else (arguments.path,)
         if not paths:
             raise UsageError("tell the files to merge")
+        if isinstance(arguments, Inspect | Validate) and is_ours(arguments.path, env_id):
+            # Without making episodes of it, which a dataset of single pairs has none of.
+            pairs = load_all(arguments.path, env_id)
+            if isinstance(arguments, Validate):
+                print(f"{arguments.path}: valid; {len(pairs.episode_returns)} episodes of {pairs.env_id}")
+                return 0
+            if pairs.subsample > 1:
+                print(pairs)
+                return 0
         sources = [load_source(path, env_id) for path in paths]
         for source in sources:
             if source.n_incomplete:
@@ -139,17 +152,20 @@ def main(args: Sequence[str] | None = None) -> int:
         if isinstance(arguments, Inspect):
             print(describe(sources[0]))
             return 0
+        if isinstance(arguments, Convert) and arguments.to != OURS:
+            if arguments.overwrite or arguments.deterministic is not None:
+                flag = "overwrite" if arguments.overwrite else "deterministic"
+                raise UsageError(f"--{flag} has no effect with --to {arguments.to}")
+            kind = next(kind for kind in formats.WRITABLE if arguments.to == kind.NAME)
+            save_as(sources[0], arguments.output.expanduser(), kind, arguments.clip_actions)
+            print(f"{arguments.output}: {len(sources[0].episodes)} episodes of {sources[0].env_id} for {kind.NAME}")
+            return 0
         command = command_line()
         if isinstance(arguments, Validate):
             # What a conversion would check, thrown away.
             with tempfile.TemporaryDirectory() as nowhere:
                 episodes = save_dataset(sources, Path(nowhere), command=command)
             print(f"{arguments.path}: valid; {len(episodes)} episodes of {sources[0].env_id}")
-            return 0
-        if isinstance(arguments, Convert) and arguments.to != OURS:
-            kind = next(kind for kind in formats.WRITABLE if arguments.to == kind.NAME)
-            save_as(sources[0], arguments.output, kind)
-            print(f"{arguments.output}: {len(sources[0].episodes)} episodes of {sources[0].env_id} for {kind.NAME}")
             return 0
         folder = arguments.output / (sources[0].env_id or "")
         if (folder / "manifest.json").exists() and not arguments.overwrite:

@@ -25,6 +25,7 @@ print(env.render().std() > 0)
 env.close()
 """
 OPTIONAL = {
+    "export": ("onnx", "onnxscript"),
     "video": ("imageio-ffmpeg",),
     "data": ("minari", "h5py", "pyarrow"),
     "robotics": ("gymnasium-robotics",),
@@ -83,7 +84,8 @@ def _version(package: str) -> str:
 
 
 def _rendering() -> str:
-    backend = os.environ.get("MUJOCO_GL") or ("a screen's" if os.environ.get("DISPLAY") else "egl")
+    bare = sys.platform == "linux" and not os.environ.get("DISPLAY")
+    backend = os.environ.get("MUJOCO_GL") or ("egl" if bare else "the system's window library")
     environment = os.environ | ({"MUJOCO_GL": "egl"} if backend == "egl" else {})
     try:
         done = subprocess.run(

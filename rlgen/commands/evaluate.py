@@ -58,6 +58,11 @@ def evaluate_run(arguments: Arguments) -> None:
 
     facts, _ = load_checkpoint(arguments.run)
     env_id, policy = facts["env_id"], load_policy(arguments.run)
+    if arguments.onnx is not None:
+        from rlgen.export import export_onnx
+
+        export_onnx(policy, arguments.onnx)
+        print(f"{arguments.onnx}: obs [N, {len(policy.normalizer.mean)}] to action")
     found = {
         "deterministic": evaluate(Actor(policy), env_id, arguments.episodes, arguments.seed, True, arguments.threads),
         "stochastic": evaluate(
@@ -81,11 +86,6 @@ def evaluate_run(arguments: Arguments) -> None:
         print(line)
         report[name] = {"mean": evaluation.mean, "interval": [low, high], "returns": evaluation.returns}
     write_json(arguments.run / "evaluation.json", report)
-    if arguments.onnx is not None:
-        from rlgen.export import export_onnx
-
-        export_onnx(policy, arguments.onnx)
-        print(f"{arguments.onnx}: obs [N, {len(policy.normalizer.mean)}] to action")
     if arguments.video:
         from rlgen.video import film, write_contact_sheet, write_mp4
 

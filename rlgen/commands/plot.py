@@ -138,6 +138,7 @@ def _setting(folder: Path) -> tuple[str, str]:
     words = " ".join([command, *told])
     for flag in ("seed", "run-dir", "threads", "device", "eval-episodes", "checkpoint-seconds"):
         words = re.sub(rf" --{flag}[ =]\S+", "", words)
+    words = re.sub(r" --(no-)?track\b", "", words)
     env_id = re.search(r" --env[ =](\S+)", words)
     default = "rlgen/SparseHalfCheetah-v0" if " --sparse" in words else folder.name.split("__")[0]
     return (env_id.group(1) if env_id else default), re.sub(r" --env[ =]\S+", "", words)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,21 +56,39 @@ def load_source(path: Path, env_id: str | None = None) -> Source:
         DemonstrationError: it can't be read, or a dataset of ours is of another environment.
         UsageError: gymnasium knows no such environment.
     """
-    if (path / "manifest.json").is_file() or (env_id is not None and (path / env_id / "manifest.json").is_file()):
+    path = path.expanduser()
+    if is_ours(path, env_id):
         manifest, episodes = load_episodes(path, env_id)
-        return Source(path, OURS, episodes, manifest["env_id"], manifest=manifest)
+        return Source(path, OURS, episodes, _plain_id(path, manifest["env_id"]), manifest=manifest)
+    if found := sorted(file.parent.name for file in path.glob("*/manifest.json")):
+        raise DemonstrationError(f"{path}: holds datasets of {', '.join(found)}; tell one's folder, or --env")
     recording = formats.read(path, None if env_id is None else _time_limit(env_id))
-    told = env_id or recording.env_id
-    if not recording.tells_ends and env_id is None and told is not None:
-        recording = formats.read(path, _time_limit(told))
+    if recording.env_id is not None:
+        _plain_id(path, recording.env_id)
+        if env_id is not None and env_id != recording.env_id:
+            warnings.warn(f"{path} was recorded in {recording.env_id}, not in {env_id}", stacklevel=2)
+        if env_id is None and not recording.tells_ends:
+            recording = formats.read(path, _time_limit(recording.env_id))
     return Source(
         path,
-        formats.recognise(path).NAME,
+        recording.format,
         recording.episodes,
-        told,
+        env_id or recording.env_id,
         recording.n_incomplete,
         recording.tells_ends,
     )
+
+
+def is_ours(path: Path, env_id: str | None) -> bool:
+    """Whether a folder is a dataset of ours, or holds one of the environment."""
+    return (path / "manifest.json").is_file() or (env_id is not None and (path / env_id / "manifest.json").is_file())
+
+
+def _plain_id(path: Path, env_id: str) -> str:
+    """An environment's id out of a file, which is not to import a module, as `module:Id` would."""
+    if ":" in env_id:
+        raise DemonstrationError(f"{path}: its environment {env_id!r} names a module, which no file is to import")
+    return env_id
 
 
 def save_dataset(
@@ -103,6 +123,9 @@ def save_dataset(
     with_spaces = make_vec(env_id, 1)
     observation_space, action_space = with_spaces.single_observation_space, with_spaces.single_action_space
     with_spaces.close()
+    limits = [source for source in sources if not source.tells_ends]
+    if limits and _time_limit(env_id) is None:
+        warnings.warn(f"{limits[0].path} doesn't tell how episodes end: taken for terminated", stacklevel=2)
     episodes = [
         _executed(_shaped(episode, observation_space), action_space, clip_actions)
         for source in sources
@@ -134,19 +157,19 @@ def save_dataset(
     return episodes
 
 
-def save_as(source: Source, path: Path, kind: Writable) -> None:
-    """Write a source in another package's format.
+def save_as(source: Source, path: Path, kind: Writable, clip_actions: bool = False) -> None:
+    """Write a source in another package's format, checked as for ours.
 
     Raises:
         DemonstrationError: the format can't hold it.
         FileExistsError: there is something already.
         UsageError: the source doesn't tell its environment.
     """
-    if source.env_id is None:
-        raise UsageError(f"{source.path} doesn't tell its environment; tell it: --env HalfCheetah-v4")
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another --output")
-    kind.write(path, source.episodes, source.env_id)
+    with tempfile.TemporaryDirectory() as nowhere:
+        episodes = save_dataset([source], Path(nowhere), command="", clip_actions=clip_actions)
+    kind.write(path, episodes, str(source.env_id))
 
 
 def _time_limit(env_id: str) -> int | None:
@@ -166,8 +189,9 @@ def _shaped(episode: Episode, space: gym.Space[Any]) -> Episode:
 
 def _executed(episode: Episode, space: gym.Space[Any], clip: bool) -> Episode:
     if isinstance(space, gym.spaces.Discrete):
-        if not np.issubdtype(episode.actions.dtype, np.integer) and (episode.actions % 1 == 0).all():
-            return replace(episode, actions=episode.actions.reshape(len(episode.actions), -1)[:, 0].astype(np.int64))
+        actions = episode.actions
+        if actions.size == len(actions) and not np.issubdtype(actions.dtype, np.integer) and (actions % 1 == 0).all():
+            return replace(episode, actions=actions.reshape(-1).astype(np.int64))
         return episode
     if not isinstance(space, gym.spaces.Box):
         raise UsageError(f"actions must be of a Box or Discrete space; this is {space}")

@@ -24,6 +24,7 @@ from rlgen.data.episodes import Episode
 from rlgen.data.formats.recording import read_npz
 from rlgen.errors import DemonstrationError
 from rlgen.files import (
+    MAX_BYTES,
     canonical_json,
     module_bytes,
     read_checked,
@@ -131,7 +132,7 @@ def save_demonstrations(
         env_id: the environment.
         observation_space: of a single environment.
         action_space: of a single environment; executed actions lie inside.
-        episodes: complete ones, failures too; all of them with a final observation, or none.
+        episodes: complete ones, failures too. Where one lacks its final observation, none is stored.
         deterministic: whether the expert acted by its mode, if that is known.
         algorithm: what trained the expert.
         command: what made the data.
@@ -149,6 +150,13 @@ def save_demonstrations(
         raise DemonstrationError(f"{folder}: no episodes to save")
     if keep_every < 1:
         raise DemonstrationError(f"{folder}: keep_every must be at least 1; got {keep_every}")
+    where = str(source["path"] if source else folder / "episodes.npz")
+    for i, e in enumerate(episodes):
+        for field, array, space in (("obs", e.obs, observation_space), ("actions", e.actions, action_space)):
+            if array.shape[1:] != space.shape:
+                raise DemonstrationError(
+                    f"{where}: episode {i}: field {field}: shape {array.shape[1:]}; the environment's is {space.shape}"
+                )
     returns = [episode.total_reward for episode in episodes]
     final_obs = all(len(e.obs) > len(e.actions) for e in episodes)
     if keep_every > 1 and not final_obs:
@@ -165,6 +173,8 @@ def save_demonstrations(
         arrays = _thin(arrays, episodes, keep_every, seed or 0)
     elif final_obs:
         arrays["final_obs"] = np.stack([e.obs[-1] for e in episodes]).astype(np.float32)
+    if (size := sum(array.nbytes for array in arrays.values())) > MAX_BYTES:
+        raise DemonstrationError(f"{where}: {size} bytes; at most {MAX_BYTES} are read again. Leave out episodes")
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     manifest = {
@@ -181,7 +191,7 @@ def save_demonstrations(
         "keep_every": keep_every,
         "algorithm": algorithm,
         "command": command,
-        "training_command": training_command or command,
+        "training_command": training_command if source else training_command or command,
         "seed": seed,
         "versions": versions(),
     }
@@ -190,7 +200,7 @@ def save_demonstrations(
     if source is not None:
         told = dict(source)
         manifest |= {"versions": told.pop("versions", {}), "source": told}
-    _validate(arrays, manifest, str(source["path"] if source else folder / "episodes.npz"))
+    _validate(arrays, manifest, where)
     files = {"episodes.npz": content.getvalue()}
     if policy is not None:
         files["policy.safetensors"] = module_bytes(policy)
@@ -266,6 +276,8 @@ def load_demonstrations(
     is_last = steps[kept] == starts[episode + 1] - 1
     if not manifest.get("final_obs", True):  # a last pair's successor isn't known
         kept, episode, is_last = kept[~is_last], episode[~is_last], is_last[~is_last]
+        if not len(kept):
+            raise DemonstrationError(f"{folder}: no pair of those drawn has a successor; draw more trajectories")
     if keep_every > 1:
         next_obs = arrays["next_obs"][kept]
     else:
@@ -315,6 +327,12 @@ def _thin(
     }
 
 
+def load_all(path: str | Path, env_id: str | None = None) -> Demonstrations:
+    """Every pair that a dataset stores, of failed episodes too; arguments and errors as for `load_episodes`."""
+    folder, manifest = _open(Path(path), env_id)
+    return load_demonstrations(folder, manifest["env_id"], subsample=manifest.get("keep_every", 1), include_failed=True)
+
+
 def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str, Any], list[Episode]]:
     """A dataset's manifest and all its episodes, in the order in which they were recorded.
 
@@ -325,10 +343,7 @@ def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str
     Raises:
         DemonstrationError: no such dataset, a damaged or inconsistent one, or one that stores single pairs.
     """
-    if env_id is None:
-        folder, manifest = Path(path), _read_manifest(Path(path) / "manifest.json")
-    else:
-        folder, manifest = _open(Path(path), env_id)
+    folder, manifest = _open(Path(path), env_id)
     arrays = _read_arrays(folder / "episodes.npz", manifest)
     _validate(arrays, manifest, f"{folder}/episodes.npz")
     if manifest.get("keep_every", 1) > 1:
@@ -362,8 +377,10 @@ def load_expert(path: str | Path, env_id: str) -> Policy:
     return Policy.from_state_dict(observation_space, action_space, state)
 
 
-def _open(path: Path, env_id: str) -> tuple[Path, dict[str, Any]]:
-    """The dataset's folder and its manifest, which is of this very environment."""
+def _open(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
+    """The dataset's folder and its manifest, which is of this very environment; `path` itself where none is told."""
+    if env_id is None:
+        return path, _read_manifest(path / "manifest.json")
     folder = _find(path, env_id)
     manifest = _read_manifest(folder / "manifest.json")
     if manifest["env_id"] != env_id:

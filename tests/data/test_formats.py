@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import pytest
 from fuzz import fuzz
 
 from rlgen.data import formats
-from rlgen.data.convert import load_source, save_dataset
+from rlgen.data.convert import load_source, save_as, save_dataset
 from rlgen.data.demonstrations import load_demonstrations, load_episodes
-from rlgen.data.episodes import Episode
+from rlgen.data.episodes import Episode, RandomActor, run_episodes
+from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError, UsageError
 
 NAMES = {"minari": "toy-v0", "imitation": "folder", "d4rl": "toy.hdf5", "sb3": "toy.npz"}
@@ -178,6 +180,9 @@ def test_imitations_older_npz(tmp_path):
     objects = np.array([{}] * 5)  # as that package has them; they stay unread
     np.savez(tmp_path / "old.npz", infos=objects, **arrays)
     assert_equal(load_source(tmp_path / "old.npz", HOPPER).episodes, rows)
+    alone = {"obs": rows[0].obs, "acts": rows[0].actions, "rews": rows[0].rewards, "terminal": np.ones(1, bool)}
+    np.savez(tmp_path / "one.npz", indices=np.cumsum([]), **alone)
+    assert_equal(load_source(tmp_path / "one.npz", HOPPER).episodes, rows[:1])
     np.savez(tmp_path / "old.npz", **(arrays | {"rews": objects}))
     with pytest.raises(DemonstrationError, match=r"old.npz: not an npz of plain arrays .*Object arrays"):
         formats.read(tmp_path / "old.npz")
@@ -208,6 +213,11 @@ def test_d4rl_without_what_it_may_lack(tmp_path):
     assert [e.terminated for e in found.episodes] == [True, True, False]
     np.testing.assert_array_equal(found.episodes[1].obs, arrays["observations"][10:30])
     np.testing.assert_array_equal(found.episodes[1].rewards, arrays["rewards"][10:30, 0])
+    d4rl(path, timeouts=np.zeros(50))
+    assert len(formats.read(path, time_limit=20).episodes) == 3  # its last flag is missing
+    d4rl(path, timeouts=None, terminals=np.zeros(50))
+    with pytest.raises(DemonstrationError, match="without timeouts the time limit splits its episodes; tell --env"):
+        formats.read(path)
     d4rl(path, timeouts=None)
     found = formats.read(path, time_limit=15)
     assert [(len(e.actions), e.terminated) for e in found.episodes] == [(10, True), (15, False), (5, True), (15, False)]
@@ -219,9 +229,9 @@ def test_d4rl_without_what_it_may_lack(tmp_path):
         ({"rewards": None}, "none of the formats"),
         ({"rewards": np.zeros(49)}, "field rewards: 49 rows beside 50"),
         ({"timeouts": np.zeros(3)}, "field timeouts: 3 rows"),
-        ({"next_observations": np.zeros((50, 10))}, "field next_observations: shape"),
+        ({"next_observations": np.zeros((50, 10))}, "field next_observations: its shape"),
         ({"terminals": np.zeros(50), "timeouts": np.zeros(50)}, "no complete episode"),
-        ({"observations": np.zeros(50)}, "field observations: must have a row a step"),
+        ({"observations": np.zeros(50)}, "field observations: must be numbers, a row a step"),
         ({"actions": [b"text"] * 50}, "field actions: not an array of numbers"),
         ({"actions": h5py.ExternalLink("other.hdf5", "actions")}, "field actions"),
     ],
@@ -294,6 +304,86 @@ def test_stable_baselines_and_baselines_and_the_papers_files(tmp_path):
         formats.read(tmp_path / "paper.h5")
 
 
+def test_one_hot_actions_are_refused_and_whole_floats_are_not(tmp_path):
+    only = episode(8, 0, CARTPOLE)
+    flat = {"obs": only.obs[:-1], "rewards": only.rewards, "episode_starts": np.arange(8) == 0}
+    np.savez(tmp_path / "toy.npz", actions=np.eye(2)[only.actions], **flat)
+    with pytest.raises(DemonstrationError, match=r"toy.npz: episode 0: field actions: shape \(2,\)"):
+        save_dataset([load_source(tmp_path / "toy.npz", CARTPOLE)], tmp_path, command="")
+    np.savez(tmp_path / "toy.npz", actions=only.actions[:, None].astype(np.float64), **flat)
+    save_dataset([load_source(tmp_path / "toy.npz", CARTPOLE)], tmp_path, command="")
+    _, (found,) = load_episodes(tmp_path, CARTPOLE)
+    np.testing.assert_array_equal(found.actions, only.actions)
+
+
+def test_no_file_imports_a_module(tmp_path, monkeypatch):
+    """As `module:Id` would, in Minari's metadata or in a manifest."""
+    (tmp_path / "payload.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'mark')!r})\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    formats.minari.write(tmp_path / "toy-v0", episodes_of(), HOPPER)
+    path = tmp_path / "toy-v0" / "data" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    spec = json.loads(metadata["env_spec"]) | {"id": "payload:Foo-v0"}
+    path.write_text(json.dumps(metadata | {"env_spec": json.dumps(spec)}))
+    for env_id in (None, HOPPER):
+        with pytest.raises(DemonstrationError, match="'payload:Foo-v0' names a module"):
+            load_source(tmp_path / "toy-v0", env_id)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_links_out_of_a_minari_dataset_are_refused(tmp_path):
+    formats.minari.write(tmp_path / "toy-v0", episodes_of(), HOPPER)
+    path = tmp_path / "toy-v0" / "data" / "main_data.hdf5"
+    d4rl(tmp_path / "secret.hdf5")
+    with h5py.File(path, "a") as file:
+        del file["episode_0/actions"]
+        file["episode_0/actions"] = h5py.ExternalLink(str(tmp_path / "secret.hdf5"), "actions")
+    with pytest.raises(DemonstrationError, match="field episode_0/actions: its values are in another place"):
+        formats.read(tmp_path / "toy-v0")
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DemonstrationError, match=r"main_data.hdf5: a link to another place"):
+        formats.read(tmp_path / "toy-v0")
+
+
+def test_another_environment_than_the_files_warns(tmp_path):
+    formats.minari.write(tmp_path / "toy-v0", episodes_of(), HOPPER)
+    with pytest.warns(UserWarning, match=r"toy-v0 was recorded in Hopper-v4, not in Hopper-v5"):
+        assert load_source(tmp_path / "toy-v0", "Hopper-v5").env_id == "Hopper-v5"
+
+
+def test_the_parent_never_opens_a_foreign_file(tmp_path):
+    """A process with the libraries does, since damaged bytes may crash those."""
+    d4rl(tmp_path / "hopper.hdf5")
+    code = f"""
+import sys
+from pathlib import Path
+from rlgen.data.convert import load_source
+source = load_source(Path({str(tmp_path / "hopper.hdf5")!r}), "Hopper-v4")
+assert source.format == "d4rl"
+sys.exit("h5py" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_task_that_json_cannot_name_goes_to_minari(tmp_path):
+    env_id = "rlgen/SparseMountainCar-v0"
+    envs = make_vec(env_id, 2)
+    envs.reset(seed=0)
+    rows = run_episodes(RandomActor(envs.single_action_space, 0), envs, seed=0)
+    formats.minari.write(tmp_path / "toy-v0", rows, env_id)
+    assert_equal(load_source(tmp_path / "toy-v0", env_id).episodes, rows)
+
+
+def test_what_is_written_elsewhere_is_checked_too(tmp_path):
+    d4rl(tmp_path / "hopper.hdf5", actions=np.full((50, 3), 9.0))
+    source = load_source(tmp_path / "hopper.hdf5", HOPPER)
+    with pytest.raises(DemonstrationError, match="field actions: outside"):
+        save_as(source, tmp_path / "toy.npz", formats.sb3)
+    save_as(source, tmp_path / "toy.npz", formats.sb3, clip_actions=True)
+    assert load_source(tmp_path / "toy.npz", HOPPER).episodes[0].actions.max() == 1
+
+
 def test_actions_outside_the_bounds_are_refused_or_clipped(tmp_path):
     arrays = d4rl(tmp_path / "hopper.hdf5", actions=2 * np.random.default_rng(0).normal(size=(50, 3)))
     source = load_source(tmp_path / "hopper.hdf5", HOPPER)
@@ -334,6 +424,8 @@ def test_what_a_format_cannot_hold_is_said(tmp_path):
     (tmp_path / "text.npz").write_text("<html>not found</html>")
     with pytest.raises(DemonstrationError, match=r"text.npz: none of the formats that are read: minari"):
         formats.read(tmp_path / "text.npz")
+    with pytest.raises(DemonstrationError, match=r"holds datasets of .*Hopper-v4.*; tell one's folder, or --env"):
+        load_source(Path(__file__).parents[2] / "expert_data")
     formats.sb3.write(tmp_path / "toy.npz", [episode(8)], HOPPER)
     with pytest.raises(UsageError, match=r"doesn't tell its environment"):
         save_dataset([load_source(tmp_path / "toy.npz")], tmp_path, command="")

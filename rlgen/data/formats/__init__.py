@@ -14,9 +14,19 @@ import numpy as np
 from rlgen.data.formats import baselines, d4rl, imitation, minari, openai_imitation, sb3
 from rlgen.data.formats.recording import Format, Recording, Writable, episode, read_npz
 from rlgen.errors import DemonstrationError
+from rlgen.files import MAX_BYTES
 
 FORMATS: tuple[Format, ...] = (minari, imitation, d4rl, sb3, baselines, openai_imitation)
 WRITABLE: tuple[Writable, ...] = (minari, imitation, d4rl, sb3)
+
+
+# What stands before the message of the process that reads.
+ERROR = "rlgen can't read: "
+
+
+def _size(path: Path) -> int:
+    """Of a file or a folder's files, in bytes."""
+    return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
 
 
 def recognise(path: Path) -> Format:
@@ -38,29 +48,33 @@ def read(path: Path, time_limit: int | None = None, timeout: float = 600.0) -> R
     """A foreign file's complete episodes, see `Format.read`.
 
     The libraries for HDF5 and Arrow are large, and a damaged or malicious file may crash them, or claim to unpack to
-    any size. So a process of its own reads it, with a gigabyte of memory, and hands plain arrays over.
+    any size. So a process of its own reads it, with limited memory, and hands plain arrays over.
 
     Args:
         path: a file or folder of one of `FORMATS`.
         time_limit: of the environment, in steps.
         timeout: seconds.
 
+    The limit of memory is a gigabyte and eight times the file's size (on Linux).
+
     Raises:
         DemonstrationError: it can't be read.
     """
-    limit = "" if time_limit is None else str(time_limit)
+    memory = MAX_BYTES + 8 * _size(path)
     # Nothing of the caller's folder is to be imported there.
-    command = [sys.executable, "-P", "-m", "rlgen.data.formats", str(path), limit]
+    command = [sys.executable, "-P", "-m", "rlgen.data.formats", str(path), str(time_limit or ""), str(memory)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout, env=os.environ | {"OMP_NUM_THREADS": "1"})
     except subprocess.TimeoutExpired:
         raise DemonstrationError(f"{path}: not read within {timeout:.0f} s; damaged?") from None
     if done.returncode == 3:
-        raise DemonstrationError(done.stderr.decode().strip().rpartition("error: ")[2])
+        raise DemonstrationError(done.stderr.decode(errors="replace").rpartition(ERROR)[2].strip())
     if done.returncode:
-        reason = f"signal {-done.returncode}" if done.returncode < 0 else done.stderr.decode().strip()[-400:]
+        reason = (
+            f"signal {-done.returncode}" if done.returncode < 0 else done.stderr.decode(errors="replace").strip()[-400:]
+        )
         raise DemonstrationError(f"{path}: reading it failed, damaged? ({reason})")
-    return unpack(done.stdout, path)
+    return unpack(done.stdout, path, memory)
 
 
 def pack(recording: Recording, file: IO[bytes]) -> None:
@@ -76,17 +90,19 @@ def pack(recording: Recording, file: IO[bytes]) -> None:
         n_actions=np.array([len(e.actions) for e in episodes]),
         terminated=np.array([e.terminated for e in episodes]),
         truncated=np.array([e.truncated for e in episodes]),
+        format=np.array(recording.format),
         env_id=np.array(recording.env_id or ""),
         n_incomplete=np.array(recording.n_incomplete),
         tells_ends=np.array(recording.tells_ends),
     )
 
 
-def unpack(content: bytes, path: Path) -> Recording:
-    """What `pack` packed; `path` is the file that it came from."""
-    arrays = read_npz(io.BytesIO(content), path)
+def unpack(content: bytes, path: Path, limit: int) -> Recording:
+    """What `pack` packed of a file `path`, of `limit` bytes at most."""
+    arrays = read_npz(io.BytesIO(content), path, limit=limit)
     rows = np.split(arrays["obs"], np.cumsum(arrays["n_obs"])[:-1])
     steps = [np.split(arrays[name], np.cumsum(arrays["n_actions"])[:-1]) for name in ("actions", "rewards")]
     ends = (arrays[name].tolist() for name in ("terminated", "truncated"))
     episodes = [episode(*parts) for parts in zip(rows, *steps, *ends, strict=True)]
-    return Recording(episodes, str(arrays["env_id"]) or None, int(arrays["n_incomplete"]), bool(arrays["tells_ends"]))
+    name, env_id = str(arrays["format"]), str(arrays["env_id"]) or None
+    return Recording(name, episodes, env_id, int(arrays["n_incomplete"]), bool(arrays["tells_ends"]))

@@ -29,4 +29,4 @@ def read(path: Path, time_limit: int | None) -> Recording:
     obs, actions, rewards = (arrays[field].reshape(-1, *arrays[field].shape[2:]) for field in FIELDS)
     ends = [ended(length, time_limit)] * n_episodes
     episodes = split(path, obs, actions, rewards, np.full(n_episodes, length), ends)
-    return Recording(episodes, tells_ends=False)
+    return Recording(NAME, episodes, tells_ends=False)

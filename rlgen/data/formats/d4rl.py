@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Recording, fail, hdf5_fields, needed, read_hdf5, split
+from rlgen.data.formats.recording import Array, Recording, fail, hdf5_fields, needed, read_hdf5, split
+from rlgen.errors import DemonstrationError
 from rlgen.files import write_bytes
 
 NAME = "d4rl"
@@ -23,7 +24,7 @@ def recognise(path: Path) -> bool:
 
 def read(path: Path, time_limit: int | None) -> Recording:
     """See `Format`. Without `timeouts` an episode that doesn't terminate ends at the time limit."""
-    arrays = read_hdf5(path, FIELDS, ("timeouts", "next_observations"))
+    arrays = read_hdf5(path, FIELDS, ("timeouts",))
     terminals = arrays["terminals"].reshape(-1).astype(bool)
     if len(terminals) != len(arrays["observations"]):
         fail(path, "terminals", f"{len(terminals)} rows beside {len(arrays['observations'])} observations")
@@ -38,12 +39,13 @@ def read(path: Path, time_limit: int | None) -> Recording:
             run += 1
             timeouts[i] = run == time_limit and not terminal
             run = 0 if terminal or timeouts[i] else run
+    done = np.flatnonzero(terminals | timeouts)
+    if len(terminals) - (done[-1] + 1 if len(done) else 0) == time_limit:  # some files leave out the last flag
+        timeouts[-1] = True
     stops = np.flatnonzero(terminals | timeouts) + 1
-    final = None
-    if "next_observations" in arrays:
-        if arrays["next_observations"].shape != arrays["observations"].shape:
-            fail(path, "next_observations", f"shape {arrays['next_observations'].shape} is not that of observations")
-        final = arrays["next_observations"][stops - 1]
+    if not len(stops) and time_limit is None and "timeouts" not in arrays:
+        raise DemonstrationError(f"{path}: without timeouts the time limit splits its episodes; tell --env")
+    final, env_id = _final_and_id(path, stops, arrays["observations"].shape)
     episodes = split(
         path,
         arrays["observations"],
@@ -53,7 +55,25 @@ def read(path: Path, time_limit: int | None) -> Recording:
         [(bool(terminals[i - 1]), bool(timeouts[i - 1])) for i in stops],
         final,
     )
-    return Recording(episodes, n_incomplete=int(stops[-1] < len(terminals)), tells_ends="timeouts" in arrays)
+    return Recording(
+        NAME, episodes, env_id, n_incomplete=int(stops[-1] < len(terminals)), tells_ends="timeouts" in arrays
+    )
+
+
+def _final_and_id(path: Path, stops: Array, shape: tuple[int, ...]) -> tuple[Array | None, str | None]:
+    """The true successors of the last steps alone, and the environment, where the file has them."""
+    h5py = needed("h5py")
+    final = env_id = None
+    with h5py.File(path, "r") as file:
+        if "next_observations" in file:
+            following = file["next_observations"]
+            if not isinstance(following, h5py.Dataset) or following.shape != shape:
+                fail(path, "next_observations", "its shape is not that of observations")
+            final = following[stops - 1]
+        found = file.get("metadata/env_id")
+        if isinstance(found, h5py.Dataset) and h5py.check_string_dtype(found.dtype) and found.shape == ():
+            env_id = found.asstr()[()]
+    return final, env_id
 
 
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:

@@ -46,7 +46,7 @@ def read(path: Path, time_limit: int | None) -> Recording:
             n_incomplete += 1
     if not episodes:
         raise DemonstrationError(f"{path}: holds no complete episode")
-    return Recording(episodes, n_incomplete=n_incomplete, tells_ends=False)
+    return Recording(NAME, episodes, n_incomplete=n_incomplete, tells_ends=False)
 
 
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
@@ -128,6 +128,7 @@ def _array(scalar: Any) -> Array:
 def _npz(path: Path) -> list[tuple[Array, Array, Array, bool]]:
     arrays = read_npz(path, path, (*FIELDS, "indices"))
     indices = arrays["indices"]
+    indices = indices if indices.size else indices.astype(np.int64)  # of a single trajectory
     if indices.ndim != 1 or indices.dtype.kind not in "iu" or (np.diff(indices, prepend=0) < 0).any():
         fail(path, "indices", "must be rising whole numbers")
     if len(arrays["terminal"]) != len(indices) + 1:

@@ -10,11 +10,14 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Recording, episode, fail, flatten, needed, with_final_obs
+from rlgen.data.formats.recording import Array, Recording, episode, fail, needed, refuse_links, with_final_obs
+from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError
 
 NAME = "minari"
@@ -26,7 +29,7 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path, time_limit: int | None) -> Recording:
-    """See `Format`. Observations in dictionaries are flattened in gymnasium's order."""
+    """See `Format`. Observations in dictionaries are flattened as `gymnasium.spaces.flatten` does."""
     minari = needed("minari")
     folder = _data(path)
     if folder is None:
@@ -38,10 +41,16 @@ def read(path: Path, time_limit: int | None) -> Recording:
             if not isinstance(metadata.get(field), str):
                 fail(folder / "metadata.json", field, "missing")
         env_id = json.loads(metadata["env_spec"])["id"] if metadata.get("env_spec") else None
+        if linked := [file for file in folder.rglob("*") if file.is_symlink()]:
+            raise DemonstrationError(f"{linked[0]}: a link to another place, which is not read")
+        for file in folder.glob("*.hdf5"):
+            with needed("h5py").File(file, "r") as content:
+                refuse_links(content, file)
         storage = minari.dataset.minari_storage.MinariStorage.read(folder)
         episodes, n_incomplete = [], 0
         for i, found in enumerate(storage.get_episodes(range(storage.total_episodes))):
-            obs, actions = flatten(found["observations"]), flatten(found["actions"])
+            obs = flatten(found["observations"], storage.observation_space)
+            actions = np.asarray(found["actions"])
             rewards = np.asarray(found["rewards"])
             ends = [np.asarray(found[name]).astype(bool) for name in ("terminations", "truncations")]
             lengths = {len(obs) - 1, len(actions), len(rewards), *(len(end) for end in ends)}
@@ -60,13 +69,11 @@ def read(path: Path, time_limit: int | None) -> Recording:
         raise DemonstrationError(f"{folder}: not a Minari dataset ({type(error).__name__}: {error})") from None
     if not episodes:
         raise DemonstrationError(f"{path}: holds no complete episode")
-    return Recording(episodes, env_id, n_incomplete)
+    return Recording(NAME, episodes, env_id, n_incomplete)
 
 
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
     """See `Writable`. The folder's name is the dataset's id, such as hopper-expert-v0, for a reader of its parent."""
-    import gymnasium as gym
-
     minari = needed("minari")
     with_final_obs(episodes, NAME)
     buffers = [
@@ -80,6 +87,11 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
         )
         for i, e in enumerate(episodes)
     ]
+    envs = make_vec(env_id, 1)
+    action_space = envs.single_action_space
+    envs.close()
+    spec = gym.spec(env_id)
+    named = not callable(spec.entry_point)  # otherwise JSON can't name it
     if not re.fullmatch(r"[A-Za-z0-9_-]+-v\d+", path.name):
         raise DemonstrationError(f"{path}: Minari wants a name with a version, as {path.name}-v0")
     # Minari writes by the id below a folder that the environment names: a temporary one, so that it is whole or absent.
@@ -88,14 +100,15 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         os.environ["MINARI_DATASETS_PATH"] = str(temporary)
-        with warnings.catch_warnings(), gym.make(env_id) as env:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about authors' addresses that weren't told
             minari.create_dataset_from_buffers(
                 path.name,
                 buffer=buffers,
-                env=env,
+                env=spec if named else None,
                 # As recorded; observations that gymnasium gives as float64 are float32 here.
                 observation_space=gym.spaces.Box(-np.inf, np.inf, episodes[0].obs.shape[1:], np.float32),
+                action_space=action_space,
             )
         os.replace(temporary / path.name, path)
     finally:
@@ -103,6 +116,19 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
         os.environ.pop("MINARI_DATASETS_PATH")
         if before is not None:
             os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def flatten(value: Any, space: gym.Space[Any]) -> Array:
+    """The rows `[T, D]` of observations `[T, ...]` of a space of boxes, in its order."""
+    if isinstance(space, gym.spaces.Dict):
+        parts = [flatten(value[name], part) for name, part in space.spaces.items()]
+    elif isinstance(space, gym.spaces.Tuple):
+        parts = [flatten(item, part) for item, part in zip(value, space.spaces, strict=True)]
+    elif isinstance(space, gym.spaces.Box):
+        return np.asarray(value)
+    else:
+        raise ValueError(f"observations of {space} are not read, boxes are")
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def _data(path: Path) -> Path | None:

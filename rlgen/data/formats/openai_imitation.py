@@ -29,4 +29,4 @@ def read(path: Path, time_limit: int | None) -> Recording:
         fail(path, "len_B", f"must lie in 1..{obs.shape[1]}")
     kept = np.arange(obs.shape[1]) < lengths[:, None]
     ends = [ended(length, time_limit) for length in lengths]
-    return Recording(split(path, obs[kept], actions[kept], rewards[kept], lengths, ends), tells_ends=False)
+    return Recording(NAME, split(path, obs[kept], actions[kept], rewards[kept], lengths, ends), tells_ends=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -23,12 +23,14 @@ class Recording:
     """Complete episodes out of a file.
 
     Attributes:
+        format: its name.
         episodes: in the file's order.
         env_id: the environment as the file tells it; None where it doesn't.
         n_incomplete: episodes that were left out because they are cut off in mid-episode.
         tells_ends: whether the file tells termination from truncation; otherwise the time limit decided.
     """
 
+    format: str
     episodes: list[Episode]
     env_id: str | None = None
     n_incomplete: int = 0
@@ -95,8 +97,9 @@ def split(
         ends: of each episode, terminated and truncated.
         final_obs: `[E, ...]` where it is known.
     """
-    if obs.ndim < 2:
-        fail(path, "observations", f"must have a row a step; got shape {obs.shape}")
+    for field, array in (("observations", obs), ("actions", actions), ("rewards", rewards)):
+        if array.dtype.kind not in "biuf" or array.ndim < (2 if field == "observations" else 1):
+            fail(path, field, f"must be numbers, a row a step; got {array.dtype} of shape {array.shape}")
     for field, array in (("actions", actions), ("rewards", rewards)):
         if len(array) != len(obs):
             fail(path, field, f"{len(array)} rows beside {len(obs)} observations")
@@ -118,11 +121,12 @@ def episode(obs: Array, actions: Array, rewards: Array, terminated: bool, trunca
     """An episode with the types that ours have: float32, discrete actions int64 and without a column of their own."""
     if np.issubdtype(actions.dtype, np.integer):
         actions = actions.reshape(len(actions)) if actions.size == len(actions) else actions
-        actions = actions.astype(np.int64)
+        actions = actions.astype(np.int64, copy=False)
     else:
-        actions = actions.astype(np.float32)
+        actions = actions.astype(np.float32, copy=False)
     with np.errstate(over="ignore"):  # what overflows becomes infinite, which validation refuses by name
-        return Episode(obs.astype(np.float32), actions, rewards.reshape(-1).astype(np.float32), terminated, truncated)
+        obs, rewards = obs.astype(np.float32, copy=False), rewards.reshape(-1).astype(np.float32, copy=False)
+    return Episode(obs, actions, rewards, terminated, truncated)
 
 
 def ended(length: int, time_limit: int | None) -> tuple[bool, bool]:
@@ -144,22 +148,26 @@ def with_final_obs(episodes: Sequence[Episode], name: str) -> Sequence[Episode]:
     return episodes
 
 
-def read_npz(file: Path | IO[bytes], path: Path, names: Sequence[str] | None = None) -> dict[str, Array]:
-    """Plain arrays out of an npz, of at most `MAX_BYTES` when unpacked; all of them unless told.
+def read_npz(
+    file: Path | IO[bytes], path: Path, names: Sequence[str] | None = None, limit: int | None = None
+) -> dict[str, Array]:
+    """Plain arrays out of an npz; all of them unless told.
 
     Args:
         file: what to read.
         path: its name in errors.
         names: must be there.
+        limit: bytes that it may unpack to; `MAX_BYTES` unless told.
 
     Raises:
         DemonstrationError: it is damaged, too large, lacks a field, or a field holds Python objects.
     """
+    limit = MAX_BYTES if limit is None else limit
     try:
         with zipfile.ZipFile(file) as members:
             size = sum(member.file_size for member in members.infolist())
-        if size > MAX_BYTES:
-            raise DemonstrationError(f"{path}: unpacks to {size} bytes; at most {MAX_BYTES} are read")
+        if size > limit:
+            raise DemonstrationError(f"{path}: unpacks to {size} bytes; at most {limit} are read")
         if not isinstance(file, Path):
             file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
@@ -167,7 +175,7 @@ def read_npz(file: Path | IO[bytes], path: Path, names: Sequence[str] | None = N
             if missing := [name for name in names if name not in arrays]:
                 fail(path, missing[0], "missing")
             return {name: arrays[name] for name in names}
-    except (DemonstrationError, OSError):
+    except (DemonstrationError, OSError, MemoryError):
         raise
     except Exception as error:  # zip and npy readers raise many kinds on foreign bytes
         raise DemonstrationError(f"{path}: not an npz of plain arrays ({type(error).__name__}: {error})") from None
@@ -188,14 +196,33 @@ def hdf5_fields(path: Path) -> set[str]:
     Raises:
         DemonstrationError: it is one, and h5py isn't installed.
     """
-    if not path.is_file() or path.read_bytes()[:8] != b"\x89HDF\r\n\x1a\n":
+    if not path.is_file():
         return set()
+    with path.open("rb") as start:
+        if start.read(8) != b"\x89HDF\r\n\x1a\n":
+            return set()
     h5py = needed("h5py")
     try:
         with h5py.File(path, "r") as file:
             return set(file)
     except Exception:  # a damaged one has no fields
         return set()
+
+
+def refuse_links(group: Any, path: Path) -> None:
+    """Refuse an HDF5 group in which something lies in another file, or is there twice by a soft link.
+
+    Raises:
+        DemonstrationError: it names what.
+    """
+    h5py = needed("h5py")
+    for name in group:
+        linked = not isinstance(group.get(name, getlink=True), h5py.HardLink)
+        found = None if linked else group[name]
+        if linked or (isinstance(found, h5py.Dataset) and (found.is_virtual or found.external)):
+            fail(path, f"{group.name.rstrip('/')}/{name}".lstrip("/"), "its values are in another place")
+        if isinstance(found, h5py.Group):
+            refuse_links(found, path)
 
 
 def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
@@ -208,6 +235,7 @@ def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) ->
     found: dict[str, Array] = {}
     try:
         with h5py.File(path, "r") as file:
+            refuse_links(file, path)
             for name in (*names, *optional):
                 if name not in file:
                     if name in names:
@@ -216,8 +244,6 @@ def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) ->
                 array = file[name]
                 if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "biuf":
                     fail(path, name, "not an array of numbers")
-                if not isinstance(file.get(name, getlink=True), h5py.HardLink) or array.is_virtual or array.external:
-                    fail(path, name, "its values are in another file")
                 found[name] = array[()]
     except (DemonstrationError, MemoryError):
         raise
@@ -238,12 +264,3 @@ def needed(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise DemonstrationError(f"this format needs {module}: pip install 'rlgen[data]'") from None
-
-
-def flatten(value: Any) -> Array:
-    """The rows `[T, D]` of observations `[T, ...]` in dictionaries and tuples, in gymnasium's order."""
-    if isinstance(value, Mapping):
-        value = [value[name] for name in sorted(value)]
-    if isinstance(value, list | tuple):
-        return np.concatenate([part.reshape(len(part), -1) for part in map(flatten, value)], axis=1)
-    return np.asarray(value)

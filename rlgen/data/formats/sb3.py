@@ -29,7 +29,7 @@ def read(path: Path, time_limit: int | None) -> Recording:
     lengths = np.diff(np.append(np.flatnonzero(starts), len(starts)))
     ends = [ended(length, time_limit) for length in lengths]
     episodes = split(path, arrays["obs"], arrays["actions"], arrays["rewards"], lengths, ends)
-    return Recording(episodes, tells_ends=False)
+    return Recording(NAME, episodes, tells_ends=False)
 
 
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
