@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -83,6 +84,8 @@ def parse(kind: Any, description: str | None, args: Sequence[str] | None) -> Any
         description: for --help.
         args: what follows `rlgen <command>`; None for a script's own.
     """
+    # One line, as errors have, without the code that warned.
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     program = None if args is None else f"rlgen {_name(kind)}"
     arguments: Any = tyro.cli(kind, prog=program, description=description, args=args)
     if getattr(getattr(arguments, "run", None), "resume", None) is None:
