@@ -48,6 +48,7 @@ def test_gail_leaves_a_complete_folder_and_a_seed_repeats(tmp_path, algo):
     for name in ("a", "b"):
         done = gail(tmp_path, "--algo", algo, "--total-timesteps", "1024", "--run-dir", name)
         assert done.returncode == 0, done.stderr
+        assert not set(done.stdout) & {"\r", "\x1b", "\b"}  # a file's log, unlike a terminal's
     folder = tmp_path / "a"
     assert {p.name for p in folder.iterdir()} == {
         "checkpoint", "config.json", "curve.png", "metrics.csv", "summary.json", "tensorboard",

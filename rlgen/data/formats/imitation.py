@@ -53,24 +53,14 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
     """See `Writable`. A folder that `datasets.load_from_disk` opens."""
     pyarrow = needed("pyarrow")
     with_final_obs(episodes, NAME)
-    discrete = episodes[0].actions.dtype == np.int64
-    # Type names of the datasets package beside those of Arrow.
-    real, whole = ("float32", pyarrow.float32()), ("int64", pyarrow.int64())
-    columns: dict[str, tuple[tuple[str, Any], int, list[Any]]] = {
-        "obs": (real, 2, [e.obs.reshape(len(e.obs), -1).tolist() for e in episodes]),
-        "acts": (whole if discrete else real, 1 if discrete else 2, [e.actions.tolist() for e in episodes]),
-        "infos": (("string", pyarrow.string()), 1, [["{}"] * len(e.actions) for e in episodes]),
-        "terminal": (("bool", pyarrow.bool_()), 0, [True] * len(episodes)),
-        "rews": (real, 1, [e.rewards.tolist() for e in episodes]),
+    arrays = {
+        "obs": _lists([e.obs.reshape(len(e.obs), -1) for e in episodes]),
+        "acts": _lists([e.actions for e in episodes]),
+        "infos": pyarrow.array([["{}"] * len(e.actions) for e in episodes]),
+        "terminal": pyarrow.array([True] * len(episodes)),
+        "rews": _lists([e.rewards for e in episodes]),
     }
-    features: dict[str, Any] = {}
-    arrays = {}
-    for name, ((dtype, kind), depth, values) in columns.items():
-        feature: dict[str, Any] = {"dtype": dtype, "_type": "Value"}
-        for _ in range(depth):
-            feature, kind = {"feature": feature, "_type": "Sequence"}, pyarrow.list_(kind)
-        features[name] = feature
-        arrays[name] = pyarrow.array(values, kind)
+    features = {name: _feature(array.type) for name, array in arrays.items()}
     table = pyarrow.table(arrays).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     content = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(content, table.schema) as stream:
@@ -87,6 +77,24 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
         "_split": None,
     }
     write_json(path / "state.json", state)
+
+
+def _lists(rows: Sequence[Array]) -> Any:
+    """Arrow's list a row of values `[T]`, or list of lists of values `[T, D]`."""
+    pyarrow = needed("pyarrow")
+    joined = np.concatenate(rows)
+    values = pyarrow.array(joined.reshape(-1))
+    if joined.ndim == 2:
+        values = pyarrow.ListArray.from_arrays(np.arange(len(joined) + 1, dtype=np.int32) * joined.shape[1], values)
+    return pyarrow.ListArray.from_arrays(np.cumsum([0, *map(len, rows)], dtype=np.int32), values)
+
+
+def _feature(kind: Any) -> dict[str, Any]:
+    """An Arrow type as the datasets package describes it."""
+    if kind.num_fields:
+        return {"feature": _feature(kind.value_type), "_type": "Sequence"}
+    name = {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
+    return {"dtype": name, "_type": "Value"}
 
 
 def _arrow(folder: Path) -> list[tuple[Array, Array, Array, bool]]:
@@ -117,11 +125,12 @@ def _arrow(folder: Path) -> list[tuple[Array, Array, Array, bool]]:
 def _array(scalar: Any) -> Array:
     """The array `[T]` or `[T, D]` of a row's list or list of lists, which must be equally long."""
     values, shape = scalar.values, [len(scalar.values)]
-    while hasattr(values, "flatten") and values.type.num_fields:
+    while values.type.num_fields:
+        lengths = np.unique(values.value_lengths().to_numpy(zero_copy_only=False))
+        if len(lengths) != 1:
+            raise ValueError("its rows differ in length")
         values = values.flatten()
-        shape.append(len(values) // max(len(scalar.values), 1))
-    if any(len(row) != shape[1] for row in scalar.values if len(shape) > 1) or len(shape) > 2:
-        raise ValueError("its rows differ in length")
+        shape.append(int(lengths[0]))
     return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(shape)
 
 
