@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Array, Recording, fail, hdf5_fields, needed, read_hdf5, split
+from rlgen.data.formats.recording import Array, Recording, fail, hdf5_fields, needed, opened_hdf5, read_hdf5, split
 from rlgen.errors import DemonstrationError
 from rlgen.files import write_bytes
 
@@ -64,7 +64,7 @@ def _final_and_id(path: Path, stops: Array, shape: tuple[int, ...]) -> tuple[Arr
     """The true successors of the last steps alone, and the environment, where the file has them."""
     h5py = needed("h5py")
     final = env_id = None
-    with h5py.File(path, "r") as file:
+    with opened_hdf5(path) as file:
         if "next_observations" in file:
             following = file["next_observations"]
             if not isinstance(following, h5py.Dataset) or following.shape != shape:

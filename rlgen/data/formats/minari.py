@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Array, Recording, episode, fail, needed, refuse_links, with_final_obs
+from rlgen.data.formats.recording import Array, Recording, episode, fail, needed, opened_hdf5, with_final_obs
 from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError
 
@@ -44,8 +44,8 @@ def read(path: Path, time_limit: int | None) -> Recording:
         if linked := [file for file in folder.rglob("*") if file.is_symlink()]:
             raise DemonstrationError(f"{linked[0]}: a link to another place, which is not read")
         for file in folder.glob("*.hdf5"):
-            with needed("h5py").File(file, "r") as content:
-                refuse_links(content, file)
+            with opened_hdf5(file):
+                pass  # nothing in it lies elsewhere
         storage = minari.dataset.minari_storage.MinariStorage.read(folder)
         episodes, n_incomplete = [], 0
         for i, found in enumerate(storage.get_episodes(range(storage.total_episodes))):

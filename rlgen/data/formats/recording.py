@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -225,6 +226,24 @@ def refuse_links(group: Any, path: Path) -> None:
             refuse_links(found, path)
 
 
+@contextlib.contextmanager
+def opened_hdf5(path: Path) -> Iterator[Any]:
+    """An HDF5 file whose values are in itself; what goes wrong with it becomes an error of the file.
+
+    Raises:
+        DemonstrationError: it is damaged, or something lies elsewhere.
+    """
+    h5py = needed("h5py")
+    try:
+        with h5py.File(path, "r") as file:
+            refuse_links(file, path)
+            yield file
+    except (DemonstrationError, MemoryError):
+        raise
+    except Exception as error:  # HDF5 raises many kinds on damaged bytes
+        raise DemonstrationError(f"{path}: not a readable HDF5 file ({type(error).__name__}: {error})") from None
+
+
 def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
     """Plain arrays out of an HDF5 file, which must be in this very file.
 
@@ -233,22 +252,16 @@ def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) ->
     """
     h5py = needed("h5py")
     found: dict[str, Array] = {}
-    try:
-        with h5py.File(path, "r") as file:
-            refuse_links(file, path)
-            for name in (*names, *optional):
-                if name not in file:
-                    if name in names:
-                        fail(path, name, "missing")
-                    continue
-                array = file[name]
-                if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "biuf":
-                    fail(path, name, "not an array of numbers")
-                found[name] = array[()]
-    except (DemonstrationError, MemoryError):
-        raise
-    except Exception as error:  # HDF5 raises many kinds on damaged bytes
-        raise DemonstrationError(f"{path}: not a readable HDF5 file ({type(error).__name__}: {error})") from None
+    with opened_hdf5(path) as file:
+        for name in (*names, *optional):
+            if name not in file:
+                if name in names:
+                    fail(path, name, "missing")
+                continue
+            array = file[name]
+            if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "biuf":
+                fail(path, name, "not an array of numbers")
+            found[name] = array[()]
     return found
 
 
