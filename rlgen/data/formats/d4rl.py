@@ -71,8 +71,9 @@ def _final_and_id(path: Path, stops: Array, shape: tuple[int, ...]) -> tuple[Arr
                 fail(path, "next_observations", "its shape is not that of observations")
             final = following[stops - 1]
         found = file.get("metadata/env_id")
-        if isinstance(found, h5py.Dataset) and h5py.check_string_dtype(found.dtype) and found.shape == ():
-            env_id = found.asstr()[()]
+        # Of fixed length: HDF5 2.0 may search a damaged heap of variable ones without end.
+        if isinstance(found, h5py.Dataset) and found.dtype.kind == "S" and found.shape == ():
+            env_id = found[()].decode()
     return final, env_id
 
 
@@ -94,5 +95,5 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
     with h5py.File(content, "w") as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, compression="gzip")
-        file.create_dataset("metadata/env_id", data=env_id)
+        file.create_dataset("metadata/env_id", data=np.bytes_(env_id))
     write_bytes(path, content.getvalue())
