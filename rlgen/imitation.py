@@ -151,7 +151,7 @@ _SETTINGS = {
 _STEPS = {
     "CartPole": 300_000,
     "Acrobot": 500_000,
-    "MountainCar": 500_000,
+    "MountainCar": 2_000_000,
     "Reacher": 1_500_000,
     "HalfCheetah": 2_250_000,
     "Hopper": 1_500_000,
