@@ -3,7 +3,7 @@
 python benchmarks/mutants.py --mutants 30
 
 A mutant swaps an operator or a comparison, or changes a number, in `functional/`, `optim/` or `rewards/`; docstrings,
-annotations and messages are left alone. It is caught when a test of those folders fails, or one of `--more`.
+annotations, messages and arguments that no result depends on (`zip`'s `strict`, Adam's `fused`) are left alone. It is caught when a test of those folders fails, or one of `--more`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cells import versions
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "mutants.csv"
 FOLDERS = ("functional", "optim", "rewards")
+WITHOUT_EFFECT = ("strict", "fused", "set_to_none")
 SWAPS: dict[type[ast.AST], str] = {
     ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.Pow: "*", ast.MatMult: "*", ast.FloorDiv: "*",
     ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not",
@@ -70,6 +71,8 @@ def mutants_of(path: Path) -> list[Mutant]:
 
     def walk(node: ast.AST) -> None:
         if isinstance(node, ast.JoinedStr | ast.Raise | ast.Import | ast.ImportFrom):
+            return
+        if isinstance(node, ast.keyword) and node.arg in WITHOUT_EFFECT:
             return
         if isinstance(node, ast.BinOp) and type(node.op) in SWAPS:
             between(node.left, node.right, symbols[type(node.op)], SWAPS[type(node.op)])
@@ -129,7 +132,12 @@ def main() -> None:
     parser.add_argument("--mutants", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--more", nargs="*", default=["tests/nn"], help="further tests, after those of the folders")
+    parser.add_argument(
+        "--more",
+        nargs="*",
+        default=["tests/nn", "tests/test_settings.py"],
+        help="further tests, after those of the folders",
+    )
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     every = [

@@ -43,3 +43,9 @@ def test_gradient_penalty_of_a_linear_network():
     x, y = torch.randn(8, 2), torch.randn(8, 2)
     torch.testing.assert_close(gradient_penalty(lambda z: z @ weight, x, y), torch.tensor(25.0))
     torch.testing.assert_close(gradient_penalty(lambda z: z @ weight, x, y, target_norm=1.0), torch.tensor(16.0))
+
+
+def test_nothing_but_the_cross_entropy_unless_told():
+    torch.testing.assert_close(
+        discriminator_loss(LOGITS, LOGITS + 1), F.softplus(LOGITS).mean() + F.softplus(-LOGITS - 1).mean()
+    )

@@ -40,3 +40,22 @@ def test_line_search_gives_up_where_it_started(result):
 
     assert line_search(evaluate, torch.ones(2), 1.0) == (0.0, ZERO, ZERO)
     assert not calls[-1].any()
+
+
+def test_searches_take_as_long_as_their_defaults_tell():
+    shares = []
+
+    def evaluate(step):
+        shares.append(float(step))
+        return -ONE, ZERO
+
+    line_search(evaluate, torch.ones(1), 1.0)
+    assert shares == pytest.approx([*(0.8**k for k in range(10)), 0.0])
+
+    products = []
+    matrix = torch.diag(torch.logspace(0, 6, 40, dtype=torch.float64))
+    conjugate_gradient(lambda v: products.append(v) or matrix @ v, torch.ones(40, dtype=torch.float64))
+    assert len(products) == 15
+    products.clear()
+    conjugate_gradient(lambda v: products.append(v) or v * (1 + 1e-4 * torch.arange(40)), torch.ones(40))
+    assert len(products) == 2  # whose residual is below 1e-5 of b

@@ -35,3 +35,15 @@ def test_the_weights_kept_are_those_with_the_best_held_out_likelihood():
     stopped = Policy(OBS, BOX, (64, 64))
     metrics = clone_behaviour(stopped, few, BehaviourCloningConfig(n_steps=1500))
     assert metrics["training_loss"] < metrics["validation_loss"] < 5
+
+
+def test_the_held_out_pairs_are_looked_at_every_hundred_steps():
+    """One look, after the last of a hundred steps, whose loss is beyond that of the start."""
+    losses = {}
+    for n_steps in (0, 100):
+        torch.manual_seed(2)
+        policy = Policy(OBS, BOX, (64, 64))
+        few = pairs(20, noise=0.5)
+        metrics = clone_behaviour(policy, few, BehaviourCloningConfig(learning_rate=0.1, n_steps=max(n_steps, 1)))
+        losses[n_steps] = float(metrics["validation_loss"])
+    assert losses[100] > losses[0]

@@ -51,3 +51,32 @@ def test_an_update_is_what_autograd_clipping_and_adam_do(actions, ent_coef, max_
     ours = [*policy.parameters(), *critic.network.parameters()]
     for parameter, theirs in zip(ours, [p for group in weights for p in group], strict=True):
         torch.testing.assert_close(parameter.grad, theirs.grad, rtol=1e-3, atol=1e-4)
+
+
+def batch_for(policy, rows=50):
+    obs, sampled = torch.randn(rows, 4), torch.randn(rows, 2)
+    with torch.no_grad():
+        log_probs = policy(obs).log_prob(sampled)
+    return PolicyBatch(obs, sampled, log_probs, torch.randn(rows), torch.randn(rows), torch.randn(rows))
+
+
+@pytest.mark.parametrize(("progress_remaining", "share"), [(1.0, 1.0), (0.5, 0.5), (0.1, 0.2), (0.0, 0.2)])
+def test_the_rate_falls_linearly_to_its_least_share(progress_remaining, share):
+    """Adam's first step is the rate's size, whatever the gradient."""
+    policy = Policy(OBS, ACTIONS[0], (8, 8))
+    ppo = PPO(policy, Critic(policy.normalizer, (8, 8)), PPOConfig(learning_rate=1e-2, n_epochs=1, least_share=0.2))
+    before = ppo.flat[1].detach().clone()
+    ppo.update(batch_for(policy), progress_remaining)
+    step = (ppo.flat[1].detach() - before).abs()
+    assert float(step.max()) == pytest.approx(1e-2 * share, rel=1e-2)
+
+
+@pytest.mark.parametrize(("target_kl", "epochs"), [(None, 3), (0.0035, 3), (0.0025, 1)])
+def test_passes_end_once_the_kl_is_half_as_much_again_as_its_target(target_kl, epochs):
+    policy = Policy(OBS, ACTIONS[0], (8, 8))
+    batch = batch_for(policy)
+    batch.log_probs[:] += 0.1  # as if the policy had moved already: (r - 1) - log r = 0.0048
+    config = PPOConfig(learning_rate=1e-9, n_epochs=3, batch_size=50, target_kl=target_kl)
+    ppo = PPO(policy, Critic(policy.normalizer, (8, 8)), config)
+    ppo.update(batch)
+    assert float(next(iter(ppo.optimizer.state.values()))["step"]) == epochs

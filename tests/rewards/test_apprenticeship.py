@@ -77,3 +77,12 @@ def test_discrete_actions_have_a_block_each():
         model.update(policy)
         assert model.weights.shape == (14,)
         assert model(expert[:20]).mean() > model(policy[0, :20]).mean()
+
+
+def test_features_are_in_deviations_of_the_expert_s_of_a_hundredth_at_least():
+    deviations = torch.tensor([0.1, 1.0, 0.001])
+    expert = transitions(20_000, obs=torch.randn(20_000, 3) * deviations)
+    rollout = transitions(100, 200, obs=torch.randn(100, 200, 3) * deviations + torch.tensor([0.2, 1.0, 0.001]))
+    fem = FEM(expert, BOX)
+    fem.update(rollout)
+    torch.testing.assert_close(fem.weights[:3] / fem.weights[1], torch.tensor([2.0, 1.0, 0.1]), atol=0.1, rtol=0.05)

@@ -120,6 +120,28 @@ def test_actions_of_double_precision_are_taken():
     assert torch.isfinite(bonus(rollout(seed=1))).all()
 
 
+@pytest.mark.parametrize("make", [l2, rnd, disagreement])
+def test_scores_and_gradients_of_errors_are_autograd_s(make):
+    bonus, rows = make(), rollout().flatten()
+    bonus.coder.update(rows)
+    inputs, targets = bonus.coder.inputs(rows), bonus.coder.targets(rows)
+    members = list(bonus.network) if make is disagreement else [bonus.network]
+    error = bonus.add_gradient(inputs, targets)
+    theirs = [
+        (member(x) - y).square().mean()
+        for member, x, y in zip(
+            members, inputs.tensor_split(len(members)), targets.tensor_split(len(members)), strict=True
+        )
+    ]
+    torch.testing.assert_close(error, sum(theirs) / len(members))
+    for gradient, exact in zip(bonus.gradients, torch.autograd.grad(sum(theirs), bonus.learned), strict=True):
+        torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        predictions = torch.stack([member(inputs) for member in members])
+    exact = predictions.var(0, correction=0) if make is disagreement else (predictions[0] - targets).square()
+    torch.testing.assert_close(bonus.score(inputs, targets), exact.mean(-1))
+
+
 @pytest.mark.parametrize("make", BONUSES)
 def test_scoring_changes_nothing(make):
     bonus = make()
