@@ -3,7 +3,8 @@
 python benchmarks/mutants.py --mutants 30
 
 A mutant swaps an operator or a comparison, or changes a number, in `functional/`, `optim/` or `rewards/`; docstrings,
-annotations, messages and arguments that no result depends on (`zip`'s `strict`, Adam's `fused`) are left alone. It is caught when a test of those folders fails, or one of `--more`.
+annotations, messages and arguments that no result depends on (`zip`'s `strict`, Adam's `fused`) are left alone. It is
+caught when a test of those folders fails, or one of `--more`.
 """
 
 from __future__ import annotations
