@@ -124,8 +124,9 @@ def _arguments_of_run(kind: Any, arguments: Any) -> Any:
     module = before.env is not None and ":" in before.env
     alone: Any = tyro.cli(kind, args=["--resume", str(folder), *(["--env", before.env] if module else [])])
     if arguments != alone:
-        more = f"nothing else but --env {before.env}, whose module is imported" if module else "nothing else"
-        raise UsageError(f"--resume goes on with the run's own arguments; tell {more}")
+        if module and arguments.env != before.env:
+            raise UsageError(f"add --env {before.env}: a module that a file names is imported only when told again")
+        raise UsageError("--resume goes on with the run's own arguments; tell nothing else")
     return replace(before, run=replace(before.run, run_dir=folder, resume=folder))
 
 
@@ -169,6 +170,9 @@ def describe_failure() -> Iterator[Failure]:
     except (UsageError, gym.error.Error) as error:
         failure.code = 2
         print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        failure.code = 130
+        print("interrupted", file=sys.stderr)
 
 
 def step_count(text: str | None) -> int | None:
@@ -192,15 +196,28 @@ def step_count(text: str | None) -> int | None:
 def environment_id(text: str) -> str:
     """The id in `Id` or `module:Id`, gymnasium's notation for a module that registers it, which is imported.
 
-    Only for what a person types: an id that stands in a file is never imported (`rlgen.make_vec` refuses it).
+    The current folder is looked in too, last. Only for what a person types: an id that stands in a file is never
+    imported (`rlgen.make_vec` refuses it).
 
     Raises:
-        UsageError: there is no such module.
+        UsageError: there is no such module, or no such environment.
     """
+    import gymnasium as gym
+
+    import rlgen.envs  # registers ours
+
     module, _, env_id = text.rpartition(":")
     if module:
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)
         try:
             importlib.import_module(module)
         except ImportError as error:
             raise UsageError(f"--env {text}: cannot import {module}: {error}") from None
+    if env_id not in rlgen.envs.TASKS:
+        try:
+            gym.spec(env_id)
+        except gym.error.Error as error:
+            hint = "" if module else f" One of your own: --env MODULE:{env_id}, after the module that registers it."
+            raise UsageError(f"--env {text}: {error}{hint}") from None
     return env_id

@@ -63,6 +63,6 @@ def random_return(env_id: str, n_episodes: int = 50, seed: int = 0) -> Evaluatio
     return evaluate(RandomActor(action_space, seed), env_id, n_episodes, seed)
 
 
-def normalised_score(value: float, random: float, expert: float) -> float:
-    """(value - random) / (expert - random): 0 is a random policy, 1 the expert."""
-    return (value - random) / (expert - random)
+def normalised_score(value: float, random: float, expert: float) -> float | None:
+    """(value - random) / (expert - random): 0 is a random policy, 1 the expert; None if that is no better."""
+    return (value - random) / (expert - random) if expert > random else None

@@ -53,9 +53,9 @@ class _Interrupted(Exception):
 
 
 class _Signals:
-    """SIGINT and SIGTERM inside a block are noted, and the first is told.
+    """SIGINT and SIGTERM inside a block are noted while training, and the first is told.
 
-    A second one raises KeyboardInterrupt, but not while training: half an iteration is no state to go on from.
+    Half an iteration is no state to go on from; what comes after training is ended by KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -72,10 +72,10 @@ class _Signals:
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.received.append(number)
-        if len(self.received) > 1:
-            if self.training:
-                return
+        if not self.training:
             raise KeyboardInterrupt
+        if len(self.received) > 1:
+            return
         print("\ninterrupted: ends after this iteration, then evaluates; once more skips the evaluation", flush=True)
 
 
@@ -268,8 +268,11 @@ def print_summary(summary: dict[str, Any]) -> None:
         f"{short(summary['return_std'])}, stochastic {short(summary['stochastic_return_mean'])} +- "
         f"{short(summary['stochastic_return_std'])}, random {short(summary['random_return_mean'])}"
     )
+    expert, random = summary["expert_return_mean"], summary["random_return_mean"]
+    if expert is not None and expert <= random:
+        print(f"no score: the expert's {short(expert)} is no better than random actions")
     if summary["normalised_score"] is not None:
         print(
-            f"expert {short(summary['expert_return_mean'])}: normalised score {summary['normalised_score']:.3f} "
+            f"expert {short(expert)}: normalised score {summary['normalised_score']:.3f} "
             f"deterministic, {summary['stochastic_normalised_score']:.3f} stochastic (0 random, 1 expert)"
         )

@@ -14,7 +14,7 @@ from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
-from rlgen.presets import LONG_PPO_LEARNER, TRPO_LEARNER, Learner
+from rlgen.presets import LONG_PPO_LEARNER, SHORT, TRPO_LEARNER, Learner, shortened
 from rlgen.rewards.apprenticeship import FEM, GTAL
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
 from rlgen.types import RewardModel, Transitions
@@ -103,6 +103,13 @@ def constant(settings: Imitation, policy: Policy, expert: Transitions, reward: R
 
 IMITATORS: Mapping[str, MakeImitator] = {"gail": gail, "airl": airl, "fem": fem, "gtal": gtal, "constant": constant}
 
+
+def reward_name(settings: Imitation, imitator: str) -> str:
+    """What an imitator pays unless told: `softplus` is -log(1-D)."""
+    of_gail = "log-d" if settings.ends_with_success else "softplus"
+    return {"gail": of_gail, "airl": "logit", "constant": "constant"}.get(imitator, "linear")
+
+
 # Noise starts near the expert's: from a deviation of 1 the discriminator tells Ant's pairs by the size of their
 # actions. The offset is a little more than standing still earns, which else pays where an episode ends with a fall.
 _TRPO_LEARNER = replace(
@@ -170,8 +177,13 @@ _MANY_OBSERVATIONS = ("Humanoid", "HumanoidStandup")
 _ENDS_WITH_SUCCESS = ("MountainCar", "MountainCarContinuous", "Acrobot")
 
 
+def subsample(env_id: str) -> int:
+    """Of how many pairs one is kept unless told: the paper's 20 for its tasks; others' episodes may be short."""
+    return 20 if env_id.split("-")[0] in _STEPS else 1
+
+
 def settings(preset: str, algo: str, env_id: str) -> Imitation:
-    """The settings for an environment.
+    """The settings for an environment: as measured for the paper's tasks; of others 1M steps, in short rollouts.
 
     Args:
         preset: `default` or `paper`.
@@ -182,6 +194,8 @@ def settings(preset: str, algo: str, env_id: str) -> Imitation:
     found = _SETTINGS[preset][algo]
     if preset == "default" and task in _STEPS:
         found = replace(found, learner=replace(found.learner, total_timesteps=_STEPS[task]))
+    if preset == "default" and task not in _STEPS:
+        found = replace(found, learner=replace(shortened(found.learner), total_timesteps=SHORT))
     if preset == "default" and task in _MANY_OBSERVATIONS:
         found = replace(found, gail=replace(found.gail, gradient_penalty_coef=10.0, reward_offset=0.0))
     if preset == "default" and task in _ENDS_WITH_SUCCESS:

@@ -53,7 +53,9 @@ class Learner:
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be in [0, 1]; got {getattr(self, name)}")
 
-    def override(self, n_envs: int | None, n_steps: int | None, total_timesteps: int | None) -> Learner:
+    def override(
+        self, n_envs: int | None = None, n_steps: int | None = None, total_timesteps: int | None = None
+    ) -> Learner:
         """The same with what a command line tells; None leaves a setting."""
         return replace(
             self,
@@ -112,6 +114,23 @@ PPO_LEARNER = Learner(PPOConfig(batch_size=256), n_steps=32, log_std_init=-0.5)
 LONG_PPO_LEARNER = Learner(PPOConfig(), n_steps=128, log_std_init=-0.5)
 
 LEARNERS = {"trpo": TRPO_LEARNER, "ppo": PPO_LEARNER}
+
+
+def shortened(learner: Learner) -> Learner:
+    """For a training of less than a million steps: rollouts of 2,048 steps, minibatches as SB3's PPO and TRPO have.
+
+    With the rollouts and minibatches of long trainings there are too few updates in it: on a double integrator 200k
+    steps left policies worse than random actions, and these learn the task (benchmarks/NOTES.md).
+    """
+    match learner.optimizer:
+        case TRPOConfig():
+            return replace(learner, n_envs=16, n_steps=128, optimizer=replace(learner.optimizer, batch_size=128))
+        case PPOConfig():
+            return replace(learner, n_envs=16, n_steps=128, optimizer=replace(learner.optimizer, batch_size=64))
+
+
+SHORT = 1_000_000
+"""Environment steps below which a training is better `shortened`."""
 
 # An expert is to act well stochastically too, so its noise starts small and its last steps are short.
 EXPERT = {

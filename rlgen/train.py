@@ -114,6 +114,7 @@ class Training:
 
         Raises:
             FloatingPointError: an observation, a reward or a loss isn't finite.
+            ValueError: the reward model gave rewards of another shape.
         """
         before = self.wall_seconds
         started = time.perf_counter()
@@ -131,6 +132,9 @@ class Training:
         # A sum is finite only if every term is, and costs less to check.
         self._check_finite("observation", float(steps.obs.sum() + steps.next_obs.sum()))
         rewards = self.reward_model(steps)
+        if rewards.shape != steps.rewards.shape:
+            expected, got = list(steps.rewards.shape), list(rewards.shape)
+            raise ValueError(f"a reward model gives one reward a step, [T, N] = {expected}; this one gave {got}")
         scaled = self.scaler(rewards, steps.terminated | steps.truncated)
         clock.lap("reward")
         batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda)

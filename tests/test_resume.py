@@ -206,7 +206,7 @@ def test_a_module_that_a_file_names_is_not_imported(tmp_path):
     options = {"capture_output": True, "text": True, "cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(tmp_path)}}
     done = subprocess.run(script("vime", "--resume", "run"), **options)
     assert done.returncode == 2
-    assert "tell nothing else but --env trap:X-v0, whose module is imported" in done.stderr
+    assert "add --env trap:X-v0: a module that a file names is imported only when told again" in done.stderr
     assert not (tmp_path / "sprung").exists()
     done = subprocess.run(script("vime", "--resume", "run", "--env", "trap:X-v0"), **options)
     assert (tmp_path / "sprung").exists()

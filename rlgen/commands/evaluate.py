@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from rlgen.command import describe_failure, parse, render_without_a_screen
+from rlgen.command import describe_failure, environment_id, parse, render_without_a_screen
 from rlgen.errors import UsageError
 
 
@@ -21,6 +21,8 @@ class Arguments:
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
+    env: str | None = None
+    """Of a run in an environment of your own: module:Id, as in training."""
     episodes: int = 50
     """Episodes, deterministic and stochastic each."""
     seed: int = 20_000
@@ -58,6 +60,9 @@ def evaluate_run(arguments: Arguments) -> None:
 
     facts, _ = load_checkpoint(arguments.run)
     env_id, policy = facts["env_id"], load_policy(arguments.run)
+    if arguments.env is not None and environment_id(arguments.env) != env_id:
+        raise UsageError(f"--env {arguments.env}: {arguments.run} was trained in {env_id}")
+    environment_id(env_id.rpartition(":")[2])
     if arguments.onnx is not None:
         from rlgen.export import export_onnx
 
@@ -81,8 +86,9 @@ def evaluate_run(arguments: Arguments) -> None:
     for name, evaluation in found.items():
         low, high = evaluation.interval()
         line = f"{name:>13}: {short(evaluation.mean)} ({short(low)} to {short(high)})"
-        if expert is not None and name != "random":
-            line += f", score {normalised_score(evaluation.mean, found['random'].mean, expert):.3f}"
+        score = None if expert is None else normalised_score(evaluation.mean, found["random"].mean, expert)
+        if score is not None and name != "random":
+            line += f", score {score:.3f}"
         print(line)
         report[name] = {"mean": evaluation.mean, "interval": [low, high], "returns": evaluation.returns}
     write_json(arguments.run / "evaluation.json", report)

@@ -6,12 +6,13 @@ python scripts/expert.py --env HalfCheetah-v4 --output expert_data/
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
+from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse, step_count
 
 if TYPE_CHECKING:
     from rlgen.experiment import Result
@@ -23,7 +24,7 @@ class Arguments:
     """Train on the environment's own reward, then record complete episodes, failed ones too."""
 
     env: str = "HalfCheetah-v4"
-    """Gymnasium id, with its version."""
+    """Gymnasium id, with its version. One of your own: module:Id, the module that registers it."""
     output: Path = Path("expert_data")
     """The dataset goes to a folder of the environment's name in this one."""
     overwrite: bool = False
@@ -51,7 +52,10 @@ def train(arguments: Arguments, env_id: str) -> Result:
     from rlgen.experiment import print_summary, run
     from rlgen.rewards.environment import EnvironmentReward
 
-    learner = arguments.run.override(presets.EXPERT[arguments.algo])
+    preset = presets.EXPERT[arguments.algo]
+    if (step_count(arguments.run.total_timesteps) or presets.SHORT) < presets.SHORT:
+        preset = presets.shortened(preset)
+    learner = arguments.run.override(preset)
     if arguments.log_std_init is not None:
         learner = replace(learner, log_std_init=arguments.log_std_init)
     if arguments.learning_rate is not None:
@@ -68,6 +72,9 @@ def train(arguments: Arguments, env_id: str) -> Result:
         **arguments.run.options(),
     )
     print_summary(result.summary)
+    reached, random = result.summary["return_mean"], result.summary["random_return_mean"]
+    if random is not None and reached <= random:
+        warnings.warn("this expert is no better than random actions: train it longer, or by --algo ppo", stacklevel=1)
     return result
 
 

@@ -24,13 +24,14 @@ class Arguments:
     """Imitate an expert by GAIL. The default learns HalfCheetah-v4 from four trajectories, every 20th pair."""
 
     env: str = "HalfCheetah-v4"
-    """Gymnasium id, with its version; the dataset must be of the same."""
+    """Gymnasium id, with its version; the dataset must be of the same. One of your own: module:Id."""
     expert: Path = Path("expert_data")
     """Folder with a dataset for each environment, or one dataset's folder."""
     n_trajectories: int = 4
     """Expert trajectories to draw (the paper's sizes are 4, 11, 18 and 25)."""
-    subsample: int = 20
-    """Keep one state-action pair in this many, from a random offset in each trajectory."""
+    subsample: int | None = None
+    """Keep one state-action pair in this many, from a random offset in each trajectory; unless told 20 for the paper's
+    tasks, and all for others."""
     include_failed: bool = False
     """Draw from the expert's failed episodes too."""
     algo: Literal["trpo", "ppo"] = "trpo"
@@ -81,11 +82,12 @@ def main(args: Sequence[str] | None = None) -> int:
 
     with describe_failure() as failure:
         env_id = environment_id(arguments.env)
+        subsample = imitation.subsample(env_id) if arguments.subsample is None else arguments.subsample
         demonstrations = load_demonstrations(
             arguments.expert,
             env_id,
             arguments.n_trajectories,
-            arguments.subsample,
+            subsample,
             seed=arguments.run.seed,
             include_failed=arguments.include_failed,
         )
@@ -115,7 +117,7 @@ def main(args: Sequence[str] | None = None) -> int:
             learner=learner,
             make_reward=make_reward,
             algorithm=algorithm,
-            reward=arguments.reward or ("logit" if arguments.reward_model == "airl" else "the task's"),
+            reward=arguments.reward or imitation.reward_name(settings, arguments.reward_model),
             config={"arguments": arguments, "settings": settings, "demonstrations": demonstrations.sha256},
             run_dir=arguments.run.folder(env_id, algorithm),
             columns={
@@ -128,7 +130,7 @@ def main(args: Sequence[str] | None = None) -> int:
             facts={
                 "preset": arguments.preset,
                 "n_trajectories": arguments.n_trajectories,
-                "subsample": arguments.subsample,
+                "subsample": subsample,
                 "demonstration_returns": demonstrations.episode_returns,
             },
         )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -67,7 +67,7 @@ def show_table(folders: list[Path]) -> None:
     rows = []
     for folder in folders:
         summary, metrics = read_summary(folder), read_metrics(folder)
-        row = {"run": folder.name, "state": "done" if summary else "under way, or stopped"}
+        row = {"run": folder.name, "state": _state(summary)}
         row |= {name: summary[name] for name in SUMMARY if summary.get(name) is not None}
         if not summary and len(metrics):
             row |= {"env_steps": metrics["env_steps"].iloc[-1], "return_mean": metrics["return_mean"].iloc[-1]}
@@ -76,6 +76,12 @@ def show_table(folders: list[Path]) -> None:
     write_bytes(folders[0].parent / "index.csv", table.to_csv(index=False).encode())
     pd.options.display.width = 200
     print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
+
+
+def _state(summary: dict[str, Any]) -> str:
+    if not summary:
+        return "under way, or stopped"
+    return "interrupted" if summary.get("interrupted") else "done"
 
 
 SUMMARY = (
@@ -129,7 +135,7 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     write_atomically(arguments.output, lambda file: figure.savefig(file, format="png", dpi=120))
-    print(f"{arguments.output}: {len(folders)} runs")
+    print(f"{arguments.output}: {len(folders)} run{'s'[: len(folders) > 1]}")
 
 
 def _setting(folder: Path) -> tuple[str, str]:

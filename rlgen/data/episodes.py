@@ -9,7 +9,12 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from rlgen.errors import UsageError
+
 Array = npt.NDArray[Any]
+
+LONGEST = 100_000
+"""Steps of an episode at most: an environment without a time limit may never end one."""
 
 
 class Predictor(Protocol):
@@ -67,12 +72,20 @@ def run_episodes(
         envs: same-step autoreset, with a time limit; its number of environments is the number of episodes.
         deterministic: act by the mode.
         seed: of the environments.
+
+    Raises:
+        UsageError: an episode does not end within `LONGEST` steps.
     """
     observation, _ = envs.reset(seed=seed)
     running = np.ones(envs.num_envs, np.bool_)
     ends: list[tuple[int, bool, bool, Array]] = [(0, False, False, observation[0])] * envs.num_envs
-    obs, actions, rewards = [], [], []
+    obs: list[Array] = []
+    actions: list[Array] = []
+    rewards: list[Array] = []
     while running.any():
+        if len(obs) == LONGEST:
+            name = envs.spec.id if envs.spec is not None else "the environment"
+            raise UsageError(f"{name}: an episode has not ended after {LONGEST} steps; register max_episode_steps")
         obs.append(observation.astype(np.float32))
         action, _ = actor.predict(obs[-1], deterministic=deterministic)
         observation, reward, terminated, truncated, infos = envs.step(action)

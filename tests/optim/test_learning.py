@@ -53,3 +53,18 @@ def test_a_reward_that_is_no_number_ends_training_at_once():
     learner = replace(LEARNERS[0], n_steps=16, total_timesteps=64)
     with pytest.raises(FloatingPointError, match="iteration 1: reward is nan"):
         next(iter(learner.training(envs, lambda envs, policy: Broken())))
+
+
+def test_rewards_of_another_shape_are_told():
+    envs = make_vec("CartPole-v1", 2)
+
+    class One:
+        def __call__(self, transitions):
+            return transitions.rewards.mean()
+
+        def update(self, transitions):
+            return {}
+
+    training = LEARNERS[0].override(n_envs=2, n_steps=8).training(envs, lambda envs, policy: One())
+    with pytest.raises(ValueError, match=r"one reward a step, \[T, N\] = \[8, 2\]; this one gave \[\]"):
+        next(iter(training))

@@ -1,0 +1,142 @@
+"""A person's own environment, from a command line: found, trained in, evaluated, and what is wrong with it told."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlgen import imitation, presets
+from rlgen.optim.ppo import PPOConfig
+from rlgen.optim.trpo import TRPOConfig
+from rlgen.run_log import read_summary
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+SMALL = ["--n-envs", "4", "--n-steps", "16", "--total-timesteps", "128", "--eval-episodes", "2", "--threads", "1"]
+OWN = """
+import gymnasium as gym
+import numpy as np
+
+
+class Push(gym.Env):
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = self.np_random.normal(size=2).astype(np.float32)
+        return self.state, {}
+
+    def step(self, action):
+        self.state = self.state + 0.1 * np.float32(action[0])
+        return self.state, self.pay(action), False, False, {}
+
+    def pay(self, action):
+        return -abs(float(self.state[0]))
+
+
+class Still(Push):
+    # What any policy earns, however long it learns, is no more than random actions do.
+    def pay(self, action):
+        return 1.0
+
+
+gym.register("Push-v0", Push, max_episode_steps=20)
+gym.register("Still-v0", Still, max_episode_steps=20)
+gym.register("Endless-v0", Push)
+"""
+
+
+def run(cwd, script, *arguments):
+    return subprocess.run([sys.executable, SCRIPTS / script, *arguments], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where `own.py` is, with an expert's run and dataset."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own.py").write_text(OWN)
+    told = ["--env", "own:Push-v0", "--output", "experts", "--n-episodes", "3", "--run-dir", "a"]
+    done = run(folder, "expert.py", *told, *SMALL)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_module_in_the_current_folder_is_found(folder):
+    assert (folder / "experts" / "Push-v0" / "manifest.json").exists()
+    told = [
+        "--env",
+        "own:Push-v0",
+        "--expert",
+        "experts",
+        "--n-trajectories",
+        "2",
+        "--include-failed",
+        "--run-dir",
+        "b",
+    ]
+    done = run(folder, "gail.py", *told, *SMALL)
+    assert done.returncode == 0, done.stderr
+    summary = read_summary(folder / "b")
+    assert summary["subsample"] == 1
+    assert summary["reward"] == "softplus"
+
+
+def test_a_run_is_evaluated_with_its_module_told_again(folder):
+    done = run(folder, "evaluate.py", "a", "--env", "own:Push-v0", "--episodes", "2")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "a" / "evaluation.json").read_text())["env_id"] == "Push-v0"
+    untold = run(folder, "evaluate.py", "a")
+    assert untold.returncode == 2
+    assert "--env MODULE:Push-v0" in untold.stderr
+    other = run(folder, "evaluate.py", "a", "--env", "Hopper-v4")
+    assert (other.returncode, other.stderr) == (2, "error: --env Hopper-v4: a was trained in Push-v0\n")
+
+
+def test_an_expert_no_better_than_random_actions_is_told_and_gives_no_score(folder):
+    done = run(folder, "expert.py", "--env", "own:Still-v0", "--output", "experts", "--run-dir", "c", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "warning: this expert is no better than random actions" in done.stderr
+    told = ["--env", "own:Still-v0", "--expert", "experts", "--include-failed", "--run-dir", "d"]
+    done = run(folder, "gail.py", *told, *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "no score: the expert's 20 is no better than random actions" in done.stdout
+    assert read_summary(folder / "d")["normalised_score"] is None
+
+
+def test_an_episode_without_an_end_is_told(folder):
+    few = ["--n-episodes", "1", "--n-envs", "1", "--eval-episodes", "1", "--n-steps", "64", "--total-timesteps", "64"]
+    done = run(folder, "expert.py", "--env", "own:Endless-v0", "--output", "experts", "--run-dir", "e", *few)
+    assert done.returncode == 2
+    assert "Endless-v0: an episode has not ended after 100000 steps; register max_episode_steps" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_not_there_is_told_with_what_would_be_right(folder):
+    for env_id, message in [
+        ("Push-v0", "One of your own: --env MODULE:Push-v0"),
+        ("own:Pull-v0", "Pull"),
+        ("nothing:Push-v0", "cannot import nothing"),
+    ]:
+        done = run(folder, "expert.py", "--env", env_id, "--output", "experts")
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_short_trainings_take_more_and_smaller_steps():
+    for algo, kind, batch_size in (("trpo", TRPOConfig, 128), ("ppo", PPOConfig, 64)):
+        learner = imitation.settings("default", algo, "Push-v0").learner
+        assert isinstance(learner.optimizer, kind)
+        assert (learner.n_envs, learner.n_steps, learner.optimizer.batch_size) == (16, 128, batch_size)
+        assert learner.total_timesteps == presets.SHORT
+        assert imitation.settings("default", algo, "Hopper-v4").learner.n_envs == 64
+
+
+def test_a_folder_named_as_the_package_does_not_hide_it(tmp_path):
+    """As the one that holds a checkout is."""
+    (tmp_path / "rlgen").mkdir()
+    found = "import rlgen; print(rlgen.make_vec.__module__)"
+    done = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "rlgen.envs.make\n", done.stderr
