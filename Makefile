@@ -39,7 +39,7 @@ test: $(VENV)/installed-test docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 coverage: $(VENV)/installed-test
 	$(BIN)/coverage erase
