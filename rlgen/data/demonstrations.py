@@ -395,16 +395,14 @@ def _find(path: Path, env_id: str) -> Path:
     for folder in (path / env_id, path):
         if (folder / "manifest.json").is_file():
             return folder
+    record = f"Record one: python scripts/expert.py --env {env_id} --output {path}"
     if not path.is_dir():
-        raise DemonstrationError(f"{path}: no such folder (from {Path.cwd()})")
+        raise DemonstrationError(f"{path}: no such folder (from {Path.cwd()}). {record}")
     found = sorted(p.parent.name for p in path.glob("*/manifest.json"))
     near = difflib.get_close_matches(env_id, found, 1)
     here = f"it has {', '.join(found)}" if found else "it has none"
     nearest = f"; the nearest is {near[0]} (--env {near[0]}), which is another environment" if near else ""
-    raise DemonstrationError(
-        f"{path}: no dataset for {env_id}; {here}{nearest}. "
-        f"Record one: python scripts/expert.py --env {env_id} --output {path}"
-    )
+    raise DemonstrationError(f"{path}: no dataset for {env_id}; {here}{nearest}. {record}")
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
