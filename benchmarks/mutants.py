@@ -27,7 +27,7 @@ from cells import versions
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "mutants.csv"
 FOLDERS = ("functional", "optim", "rewards")
-WITHOUT_EFFECT = ("strict", "fused", "set_to_none")
+WITHOUT_EFFECT = ("strict", "fused")
 SWAPS: dict[type[ast.AST], str] = {
     ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.Pow: "*", ast.MatMult: "*", ast.FloorDiv: "*",
     ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not",

@@ -23,7 +23,7 @@ from rlgen.evaluation import Evaluation, evaluate, normalised_score
 from rlgen.files import versions
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.presets import Learner
-from rlgen.run_log import RunLog, short
+from rlgen.run_log import RunLog, check_config, short
 from rlgen.spaces import describe_space
 from rlgen.train import Iteration, keep_freed_memory
 from rlgen.types import RewardModel
@@ -53,14 +53,14 @@ class _Interrupted(Exception):
 
 
 class _Signals:
-    """SIGINT and SIGTERM inside a block are noted while training, and the first is told.
+    """SIGINT and SIGTERM inside a block are noted, and the first is told.
 
-    Half an iteration is no state to go on from; what comes after training is ended by KeyboardInterrupt.
+    One that comes while evaluating raises KeyboardInterrupt, once; half an iteration is no state to go on from.
     """
 
     def __init__(self) -> None:
         self.received: list[int] = []
-        self.training = True
+        self.evaluating = False
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -72,7 +72,8 @@ class _Signals:
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.received.append(number)
-        if not self.training:
+        if self.evaluating:
+            self.evaluating = False
             raise KeyboardInterrupt
         if len(self.received) > 1:
             return
@@ -153,6 +154,8 @@ def run(
             raise UsageError(f"{name} must be at least 1; got {count}")
     facts = {} if facts is None else facts
     checkpoint = _checkpoint_to_resume(run_dir, env_id) if resume else None
+    if resume:
+        check_config(run_dir, config)
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -201,11 +204,12 @@ def run(
                     if training.wall_seconds > saved + checkpoint_seconds:
                         save()
             save()
-            signals.training = False
             if len(signals.received) < 2:
+                signals.evaluating = True
                 deterministic = returns(Actor(policy), True)
                 stochastic = returns(Actor(policy, np.random.default_rng(seed)), False)
                 zero = returns(RandomActor(envs.single_action_space, seed), False)
+                signals.evaluating = False
         except KeyboardInterrupt:
             pass  # in an evaluation, which is left out then
     steps = training.done * training.steps_per_iteration

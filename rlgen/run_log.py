@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def check_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run under other settings than it was started with; the arguments' wording is no setting.
+
+    Raises:
+        CheckpointError: it names the first that differs.
+    """
+    before = json.loads((folder / "config.json").read_text())
+    for name, value in config.items():
+        if name != "arguments" and _plain(value) != before.get(name):
+            raise CheckpointError(f"{folder}/config.json: field {name}: the run had others; it can't go on")
+
+
 class RunLog:
     """Writes `config.json`, `metrics.csv`, TensorBoard events, `curve.png` and `summary.json`.
 
@@ -67,9 +79,6 @@ class RunLog:
                 raise FileExistsError(f"{folder} holds a run already; choose another --run-dir") from None
             write_json(folder / "config.json", provenance() | plain)
         else:
-            before = json.loads((folder / "config.json").read_text())
-            if changed := [name for name in plain if name != "arguments" and plain[name] != before.get(name)]:
-                raise CheckpointError(f"{folder}/config.json: field {changed[0]}: the run had others; it can't go on")
             rows = _logged(folder / "metrics.csv", resume_after)
         self.folder = folder
         self.total_timesteps = total_timesteps

@@ -1,6 +1,8 @@
 """What remains after kills, a full disk, numbers that are none, and folders that can't be written."""
 
+import contextlib
 import errno
+import json
 import multiprocessing
 import os
 import random
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from rlgen import experiment
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
 from rlgen.envs import make_vec
 from rlgen.presets import LEARNERS
@@ -164,3 +167,31 @@ def test_a_disk_that_fills_up_in_a_run_is_an_error_of_files(tmp_path):
     assert "File too large" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run" / FILE).exists()
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM, signal.SIGINT]])
+def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, monkeypatch, numbers):
+    def signalled(*arguments):
+        for number in numbers[:-1]:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(number)
+        signal.raise_signal(numbers[-1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "evaluate", signalled)
+    learner = LEARNERS["trpo"].override(n_envs=2, n_steps=16, total_timesteps=64)
+    result = experiment.run(
+        env_id="CartPole-v1",
+        learner=learner,
+        make_reward=lambda envs, policy: EnvironmentReward(),
+        algorithm="trpo",
+        reward="environment",
+        config={},
+        run_dir=tmp_path / "a",
+        columns={},
+        device="cpu",
+    )
+    assert result.interrupted == numbers[0]
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert (summary["env_steps"], summary["return_mean"], summary["interrupted"]) == (64, None, True)
+    assert load_checkpoint(tmp_path / "a")[0]["env_steps"] == 64

@@ -62,12 +62,12 @@ def evaluate_run(arguments: Arguments) -> None:
     env_id, policy = facts["env_id"], load_policy(arguments.run)
     if arguments.env is not None and environment_id(arguments.env) != env_id:
         raise UsageError(f"--env {arguments.env}: {arguments.run} was trained in {env_id}")
-    environment_id(env_id.rpartition(":")[2])
     if arguments.onnx is not None:
         from rlgen.export import export_onnx
 
         export_onnx(policy, arguments.onnx)
         print(f"{arguments.onnx}: obs [N, {len(policy.normalizer.mean)}] to action")
+    environment_id(env_id.rpartition(":")[2])
     found = {
         "deterministic": evaluate(Actor(policy), env_id, arguments.episodes, arguments.seed, True, arguments.threads),
         "stochastic": evaluate(

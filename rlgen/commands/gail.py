@@ -118,7 +118,12 @@ def main(args: Sequence[str] | None = None) -> int:
             make_reward=make_reward,
             algorithm=algorithm,
             reward=arguments.reward or imitation.reward_name(settings, arguments.reward_model),
-            config={"arguments": arguments, "settings": settings, "demonstrations": demonstrations.sha256},
+            config={
+                "arguments": arguments,
+                "settings": settings,
+                "demonstrations": demonstrations.sha256,
+                "subsample": subsample,
+            },
             run_dir=arguments.run.folder(env_id, algorithm),
             columns={
                 "discriminator_accuracy_policy": "D(policy)",

@@ -95,5 +95,5 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
     with h5py.File(content, "w") as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, compression="gzip")
-        file.create_dataset("metadata/env_id", data=np.bytes_(env_id))
+        file.create_dataset("metadata/env_id", data=np.bytes_(env_id.encode()))
     write_bytes(path, content.getvalue())
