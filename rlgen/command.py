@@ -145,7 +145,7 @@ def render_without_a_screen() -> None:
 
 @dataclass
 class Failure:
-    """The exit code of a command that failed: 2 usage, 3 data, 4 files, 5 numbers."""
+    """The exit code of a command that failed: 2 usage, 3 data, 4 files, 5 numbers, 130 Ctrl-C."""
 
     code: int = 0
 
@@ -202,10 +202,6 @@ def environment_id(text: str) -> str:
     Raises:
         UsageError: there is no such module, or no such environment.
     """
-    import gymnasium as gym
-
-    import rlgen.envs  # registers ours
-
     module, _, env_id = text.rpartition(":")
     if module:
         if (here := os.getcwd()) not in sys.path:
@@ -214,10 +210,24 @@ def environment_id(text: str) -> str:
             importlib.import_module(module)
         except ImportError as error:
             raise UsageError(f"--env {text}: cannot import {module}: {error}") from None
-    if env_id not in rlgen.envs.TASKS:
-        try:
-            gym.spec(env_id)
-        except gym.error.Error as error:
-            hint = "" if module else f" One of your own: --env MODULE:{env_id}, after the module that registers it."
-            raise UsageError(f"--env {text}: {error}{hint}") from None
+    check_registered(env_id)
     return env_id
+
+
+def check_registered(env_id: str) -> None:
+    """Refuse an id that nothing has registered; nothing is imported for it.
+
+    Raises:
+        UsageError: with near matches, and how one's own is told.
+    """
+    import gymnasium as gym
+
+    from rlgen.envs import TASKS  # registers the exploration tasks
+
+    if env_id in TASKS:
+        return
+    try:
+        gym.spec(env_id)
+    except gym.error.Error as error:
+        own = f"One of your own: --env MODULE:{env_id}, after the module that registers it."
+        raise UsageError(f"--env {env_id}: {str(error).rstrip('.')}. {own}") from None

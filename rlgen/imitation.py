@@ -64,6 +64,9 @@ class Imitation:
 Reward = Callable[[Tensor], Tensor]
 """From logits to rewards, see `rlgen.functional.adversarial`."""
 
+REWARDS: Mapping[str, Reward] = {"softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit}
+"""By name; `softplus` is -log(1-D)."""
+
 MakeImitator = Callable[[Imitation, Policy, Transitions, Reward | None], RewardModel]
 """From settings, a policy and the expert's pairs on one device; the reward where told rather than the settings'."""
 
@@ -73,8 +76,8 @@ def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Rewar
     discriminator = Discriminator(
         expert.obs.shape[-1], policy.action_space, settings.net_arch, settings.spectral_norm, settings.dropout
     )
-    usual = reward_log_d if settings.ends_with_success else reward_softplus
-    return GAIL(discriminator.to(expert.obs.device), expert, settings.gail, reward or usual)
+    reward = reward or REWARDS[reward_name(settings, "gail")]
+    return GAIL(discriminator.to(expert.obs.device), expert, settings.gail, reward)
 
 
 def airl(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
@@ -105,7 +108,7 @@ IMITATORS: Mapping[str, MakeImitator] = {"gail": gail, "airl": airl, "fem": fem,
 
 
 def reward_name(settings: Imitation, imitator: str) -> str:
-    """What an imitator pays unless told: `softplus` is -log(1-D)."""
+    """What an imitator pays unless told: one of `REWARDS`, or what its class alone pays."""
     of_gail = "log-d" if settings.ends_with_success else "softplus"
     return {"gail": of_gail, "airl": "logit", "constant": "constant"}.get(imitator, "linear")
 

@@ -51,7 +51,6 @@ class RunLog:
 
     Raises:
         FileExistsError: the folder holds a run, and it isn't to be resumed.
-        CheckpointError: what is told differs from the run that is to be resumed.
         UsageError: Weights & Biases isn't installed, or doesn't start.
     """
 

@@ -65,18 +65,8 @@ def folder(tmp_path_factory):
 
 def test_a_module_in_the_current_folder_is_found(folder):
     assert (folder / "experts" / "Push-v0" / "manifest.json").exists()
-    told = [
-        "--env",
-        "own:Push-v0",
-        "--expert",
-        "experts",
-        "--n-trajectories",
-        "2",
-        "--include-failed",
-        "--run-dir",
-        "b",
-    ]
-    done = run(folder, "gail.py", *told, *SMALL)
+    told = ["--env", "own:Push-v0", "--expert", "experts", "--include-failed", "--run-dir", "b"]
+    done = run(folder, "gail.py", *told, "--n-trajectories", "2", *SMALL)
     assert done.returncode == 0, done.stderr
     summary = read_summary(folder / "b")
     assert summary["subsample"] == 1
@@ -125,13 +115,15 @@ def test_what_is_not_there_is_told_with_what_would_be_right(folder):
         assert done.stderr.count("\n") == 1
 
 
-def test_short_trainings_take_more_and_smaller_steps():
+def test_short_trainings_take_more_and_smaller_steps(folder):
     for algo, kind, batch_size in (("trpo", TRPOConfig, 128), ("ppo", PPOConfig, 64)):
         learner = imitation.settings("default", algo, "Push-v0").learner
         assert isinstance(learner.optimizer, kind)
         assert (learner.n_envs, learner.n_steps, learner.optimizer.batch_size) == (16, 128, batch_size)
         assert learner.total_timesteps == presets.SHORT
         assert imitation.settings("default", algo, "Hopper-v4").learner.n_envs == 64
+    expert = json.loads((folder / "a" / "config.json").read_text())["settings"]
+    assert expert["optimizer"]["batch_size"] == 128
 
 
 def test_a_folder_named_as_the_package_does_not_hide_it(tmp_path):

@@ -132,7 +132,6 @@ def test_interrupting_keeps_checkpoint_and_summary(tmp_path, times):
     ("arguments", "code", "message"),
     [
         (["--env", "HalfCheetah-v5"], 3, "no dataset for HalfCheetah-v5"),
-        (["--env", "HalfCheatah-v4"], 2, "HalfCheatah"),
         (["--env", "HalfCheatah-v4"], 2, "--env MODULE:HalfCheatah-v4, after the module that registers it"),
         (["--expert", "nowhere"], 3, "nowhere: no such folder"),
         (["--n-trajectories", "99"], 3, "n_trajectories is 99"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from rlgen.command import describe_failure, environment_id, parse, render_without_a_screen
+from rlgen.command import check_registered, describe_failure, environment_id, parse, render_without_a_screen
 from rlgen.errors import UsageError
 
 
@@ -67,7 +67,7 @@ def evaluate_run(arguments: Arguments) -> None:
 
         export_onnx(policy, arguments.onnx)
         print(f"{arguments.onnx}: obs [N, {len(policy.normalizer.mean)}] to action")
-    environment_id(env_id.rpartition(":")[2])
+    check_registered(env_id)
     found = {
         "deterministic": evaluate(Actor(policy), env_id, arguments.episodes, arguments.seed, True, arguments.threads),
         "stochastic": evaluate(

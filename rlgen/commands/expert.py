@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse, step_count
+from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
 
 if TYPE_CHECKING:
     from rlgen.experiment import Result
@@ -53,9 +53,9 @@ def train(arguments: Arguments, env_id: str) -> Result:
     from rlgen.rewards.environment import EnvironmentReward
 
     preset = presets.EXPERT[arguments.algo]
-    if (step_count(arguments.run.total_timesteps) or presets.SHORT) < presets.SHORT:
-        preset = presets.shortened(preset)
     learner = arguments.run.override(preset)
+    if learner.total_timesteps < presets.SHORT:
+        learner = arguments.run.override(presets.shortened(preset))
     if arguments.log_std_init is not None:
         learner = replace(learner, log_std_init=arguments.log_std_init)
     if arguments.learning_rate is not None:
@@ -74,7 +74,7 @@ def train(arguments: Arguments, env_id: str) -> Result:
     print_summary(result.summary)
     reached, random = result.summary["return_mean"], result.summary["random_return_mean"]
     if random is not None and reached <= random:
-        warnings.warn("this expert is no better than random actions: train it longer, or by --algo ppo", stacklevel=1)
+        warnings.warn("this expert is no better than random actions: train it longer (--total-timesteps)", stacklevel=1)
     return result
 
 

@@ -78,7 +78,6 @@ def main(args: Sequence[str] | None = None) -> int:
     from rlgen.data.demonstrations import load_demonstrations
     from rlgen.errors import UsageError
     from rlgen.experiment import print_summary, run
-    from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
 
     with describe_failure() as failure:
         env_id = environment_id(arguments.env)
@@ -105,8 +104,9 @@ def main(args: Sequence[str] | None = None) -> int:
             of_gail.setdefault("reward_offset", 0.0)
         of_network = {name: told[name] for name in NETWORK_FLAGS if name in told}
         settings = replace(preset, learner=learner, gail=replace(preset.gail, **of_gail), **of_network)
-        rewards = {None: None, "softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit}
-        make, reward = imitation.IMITATORS[arguments.reward_model], rewards[arguments.reward]
+        make = imitation.IMITATORS[arguments.reward_model]
+        reward_name = arguments.reward or imitation.reward_name(settings, arguments.reward_model)
+        reward = imitation.REWARDS.get(reward_name)
         algorithm = f"{arguments.reward_model}-{arguments.algo}"
 
         def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
@@ -117,7 +117,7 @@ def main(args: Sequence[str] | None = None) -> int:
             learner=learner,
             make_reward=make_reward,
             algorithm=algorithm,
-            reward=arguments.reward or imitation.reward_name(settings, arguments.reward_model),
+            reward=reward_name,
             config={
                 "arguments": arguments,
                 "settings": settings,
