@@ -91,13 +91,14 @@ def test_sub_sampling_factor_takes_fewer_rows():
     assert torch.cosine_similarity(a, b, 0) > 0.8
 
 
-@pytest.mark.parametrize(("progress_remaining", "share"), [(1.0, 1.0), (0.5, 0.6), (0.0, 0.2)])
+@pytest.mark.parametrize(("progress_remaining", "share"), [(None, 1.0), (1.0, 1.0), (0.5, 0.6), (0.0, 0.2)])
 def test_steps_shorten_to_their_final_share(progress_remaining, share):
     policy = Policy(OBS, ACTIONS[0])
     critic = Critic(policy.normalizer)
     config = TRPOConfig(target_kl=1e-3, final_share=0.2, n_critic_updates=1)
     trpo = TRPO(policy, critic, config)
-    metrics = trpo.update(batch_of(policy, critic, ACTIONS[0]), progress_remaining)
+    told = () if progress_remaining is None else (progress_remaining,)
+    metrics = trpo.update(batch_of(policy, critic, ACTIONS[0]), *told)
     # The KL of so short a step is the quadratic one, less what damping takes, unless a search had to shorten it.
     assert 0.4 * share < float(metrics["kl"]) / config.target_kl <= share
     assert trpo.critic_regression.learning_rate == pytest.approx(config.learning_rate * share)

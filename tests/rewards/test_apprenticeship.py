@@ -86,3 +86,11 @@ def test_features_are_in_deviations_of_the_expert_s_of_a_hundredth_at_least():
     fem = FEM(expert, BOX)
     fem.update(rollout)
     torch.testing.assert_close(fem.weights[:3] / fem.weights[1], torch.tensor([2.0, 1.0, 0.1]), atol=0.1, rtol=0.05)
+
+
+def test_a_discrete_action_s_block_is_the_observation_its_square_and_one():
+    expert = transitions(500, actions=torch.arange(500) % 2)
+    taken = expert.actions.unsqueeze(-1)
+    block = torch.cat((expert.obs, expert.obs.square(), torch.ones(500, 1)), -1)
+    exact = torch.cat((block * (1 - taken), block * taken), -1).mean(0)
+    torch.testing.assert_close(FEM(expert, spaces.Discrete(2)).normalizer.mean.float(), exact)

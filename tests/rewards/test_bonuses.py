@@ -207,6 +207,10 @@ def test_median_scaled_divides_by_the_mean_of_past_medians():
         assert metrics["median"] == 8.0
 
 
+def test_ten_medians_are_averaged_unless_told():
+    assert MedianScaled(Ramp()).medians.shape == (10,)
+
+
 def test_weighted_sum_adds_and_names_its_terms():
     steps = rollout()
     total = WeightedSum({"env": (EnvironmentReward(), 1.0), "bonus": (MedianScaled(vime()), 0.5)})
