@@ -7,7 +7,7 @@ from gymnasium import spaces
 from torch.nn import functional as F
 
 from rlgen.nn.policy import Critic, Policy
-from rlgen.optim.critic import CriticRegression
+from rlgen.optim.critic import CriticRegression, explained_variance
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.5, 1e3])
@@ -41,3 +41,16 @@ def test_a_fit_is_what_autograd_clipping_and_adam_do(max_grad_norm):
     # Adam doesn't see a gradient's scale, so the last one is compared itself.
     for ours, other in zip(critic.network.parameters(), theirs.network.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, other.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_gradients_are_clipped_at_a_half_unless_told():
+    policy = Policy(spaces.Box(-np.inf, np.inf, (4,), np.float64), spaces.Discrete(3))
+    assert CriticRegression(Critic(policy.normalizer), 1e-3).max_grad_norm == 0.5
+
+
+def test_explained_variance_is_one_less_the_share_left():
+    returns = torch.tensor([1.0, 2.0, 3.0, 6.0])  # variance 14 / 3
+    assert explained_variance(returns, returns) == 1
+    assert explained_variance(torch.zeros(4), returns) == 0
+    torch.testing.assert_close(explained_variance(0.5 * returns, returns), torch.tensor(0.75))
+    torch.testing.assert_close(explained_variance(-returns, returns), torch.tensor(-3.0))

@@ -80,3 +80,24 @@ def test_passes_end_once_the_kl_is_half_as_much_again_as_its_target(target_kl, e
     ppo = PPO(policy, Critic(policy.normalizer, (8, 8)), config)
     ppo.update(batch)
     assert float(next(iter(ppo.optimizer.state.values()))["step"]) == epochs
+
+
+def test_metrics_are_those_of_the_last_minibatch():
+    policy = Policy(OBS, ACTIONS[0], (8, 8))
+    critic = Critic(policy.normalizer, (8, 8))
+    batch = batch_for(policy)
+    batch.log_probs[:] += 0.4 * torch.randn(50)  # some ratios are clipped
+    with torch.no_grad():
+        distribution, values = policy(batch.obs), critic(batch.obs)
+        log_ratio = distribution.log_prob(batch.actions) - batch.log_probs
+    ratio, advantage = log_ratio.exp(), standardize(batch.advantages)
+    clipped = torch.where(advantage > 0, ratio.clamp(max=1.2), ratio.clamp(min=0.8))
+    metrics = PPO(policy, critic, PPOConfig(n_epochs=1, batch_size=50)).update(batch)
+    for name, exact in {
+        "kl": (ratio - 1 - log_ratio).mean(),
+        "policy_loss": -(clipped * advantage).mean(),
+        "value_loss": F.mse_loss(values, batch.returns),
+        "entropy": distribution.entropy().mean(),
+        "explained_variance": 1 - (batch.returns - batch.values).var() / batch.returns.var(),
+    }.items():
+        torch.testing.assert_close(metrics[name], exact, rtol=1e-4, atol=1e-5)
