@@ -38,6 +38,18 @@ def test_defaults_are_stable_baselines_but_for(config, theirs, own):
         assert value == (own[name] if name in own else parameters[name].default), name
 
 
+def test_behaviour_cloning_is_the_paper_s():
+    config = BehaviourCloningConfig()
+    assert (config.learning_rate, config.batch_size, config.n_steps) == (1e-3, 128, 20_000)
+    assert (config.validation_share, config.weight_decay) == (0.3, 0.0)
+
+
+def test_a_bonus_learns_by_ten_large_steps():
+    """Fewer and larger steps cost accuracy, as does a smaller rate (benchmarks/NOTES.md)."""
+    for config in (PoolConfig(), VIMEConfig()):
+        assert (config.learning_rate, config.n_updates, config.batch_size) == (1e-2, 10, 500)
+
+
 def test_a_discriminator_learns_by_cross_entropy_and_penalty_alone():
     assert dataclasses.asdict(GAILConfig()) == {
         "learning_rate": 3e-4,

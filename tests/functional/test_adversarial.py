@@ -49,3 +49,21 @@ def test_nothing_but_the_cross_entropy_unless_told():
     torch.testing.assert_close(
         discriminator_loss(LOGITS, LOGITS + 1), F.softplus(LOGITS).mean() + F.softplus(-LOGITS - 1).mean()
     )
+
+
+def test_the_penalty_is_taken_between_pairs_of_both_sides():
+    x, y, seen = torch.zeros(200, 2), torch.ones(200, 2) * torch.tensor([1.0, -3.0]), []
+
+    def network(z):
+        seen.append(z.detach())
+        return z.sum(1)
+
+    gradient_penalty(network, x, y)
+    shares = seen[0] / y
+    torch.testing.assert_close(shares[:, 0], shares[:, 1])
+    assert 0 <= shares.min() < 0.1
+    assert 0.9 < shares.max() <= 1
+    x += 5
+    seen.clear()
+    gradient_penalty(network, x, x)
+    torch.testing.assert_close(seen[0], x)

@@ -3,7 +3,7 @@ import torch
 from gymnasium import spaces
 
 from rlgen.nn.policy import Critic, Policy
-from rlgen.optim.advantages import policy_batch
+from rlgen.optim.advantages import policy_batch, standardize
 from rlgen.types import Rollout, Transitions
 
 OBS, BOX = spaces.Box(-np.inf, np.inf, (3,), np.float64), spaces.Box(-1, 1, (2,), np.float32)
@@ -40,3 +40,13 @@ def test_a_truncated_step_bootstraps_from_its_true_successor_and_a_terminated_on
     torch.testing.assert_close(batch.advantages, expected.flatten(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(batch.returns, (expected + values).flatten(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(batch.log_probs, log_probs.flatten())
+
+
+def test_standardised_advantages_have_mean_0_and_deviation_1_unless_nothing_differs():
+    x = standardize(3 + 5 * torch.randn(1000))
+    assert abs(float(x.mean())) < 1e-5
+    assert abs(float(x.std()) - 1) < 1e-5
+    assert not standardize(torch.full((8,), 2.0)).any()
+    torch.testing.assert_close(
+        standardize(torch.tensor([-1e-8, 1e-8])), torch.tensor([-0.41421, 0.41421]), rtol=1e-3, atol=0
+    )

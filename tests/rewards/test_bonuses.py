@@ -165,6 +165,22 @@ def test_vime_is_calibrated_and_keeps_the_reference_likelihood():
     assert reference.update(rollout())["likelihood_std"] == 5.0
 
 
+@pytest.mark.parametrize(("n_data", "rows"), [(None, 200), (50, 50)])
+def test_vime_weighs_the_prior_as_one_of_so_many_rows(n_data, rows):
+    coder = DynamicsCoder(3, BOX)
+    network = BayesianNetwork(coder.n_inputs, coder.n_targets)
+    bonus = VIME(network, coder, ReplayPool(5000, OBS, BOX), VIMEConfig(n_data=n_data, learning_rate=0.0))
+    bonus.update(rollout())  # 200 rows
+    inputs, targets = coder.inputs(rollout().flatten()), coder.targets(rollout().flatten())
+    found = []
+    for add in (bonus.add_gradient, lambda x, y: network.add_loss_gradient(x, y, 1 / rows)):
+        bonus.optimizer.zero_grad(set_to_none=False)
+        torch.manual_seed(0)
+        add(inputs, targets)
+        found.append([p.grad.clone() for p in bonus.learned])
+    torch.testing.assert_close(*found)
+
+
 def test_executed_actions_beyond_the_bounds_are_seen_clipped():
     bonus = vime()
     bonus.update(rollout())
@@ -210,8 +226,9 @@ def test_median_scaled_divides_by_the_mean_of_past_medians():
         torch.testing.assert_close(metrics["max"], largest.log1p() if bounded else largest)
 
 
-def test_ten_medians_are_averaged_unless_told():
+def test_ten_medians_are_averaged_and_pay_is_bounded_unless_told():
     assert MedianScaled(Ramp()).medians.shape == (10,)
+    assert MedianScaled(Ramp()).bounded
 
 
 def test_weighted_sum_adds_and_names_its_terms():
