@@ -187,3 +187,9 @@ def test_airl_weighs_a_clipped_action_by_the_tail_s_mass():
     likelihood = model.discriminator.inputs(batch)[:, -1].exp()
     # E[1 / likelihood] under the policy is the measure of the square: its inside 4, its four edges 2 each, 4 corners.
     assert (1 / likelihood).mean() == pytest.approx(4 + 8 + 4, rel=0.05)
+
+
+def test_input_noise_has_its_deviation():
+    noise = gail(GAILConfig(input_noise=0.3))._noisy(torch.zeros(5000, 5))
+    torch.testing.assert_close(noise.std(0), torch.full((5,), 0.3), rtol=0.05, atol=0)
+    assert noise.abs().max() < 0.3 * 6
