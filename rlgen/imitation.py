@@ -33,6 +33,7 @@ class Imitation:
         expert_weight: how many observations the expert's pairs count as in the policy's statistics, before any of its
             own; it makes the first normalisation the expert's.
         ends_with_success: an early end is the aim, so that a step is to cost: log D rather than -log(1-D).
+        symlog: see `rlgen.nn.discriminator.Discriminator`.
     """
 
     learner: Learner
@@ -42,6 +43,7 @@ class Imitation:
     dropout: float = 0.0
     expert_weight: float = 2000.0
     ends_with_success: bool = False
+    symlog: bool = False
 
     def expert(self, envs: gym.vector.VectorEnv, policy: Policy, demonstrations: Demonstrations) -> Transitions:
         """The expert's pairs on the policy's device, whose statistics start with them.
@@ -74,7 +76,12 @@ MakeImitator = Callable[[Imitation, Policy, Transitions, Reward | None], RewardM
 def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
     """A discriminator of pairs (Ho & Ermon 2016)."""
     discriminator = Discriminator(
-        expert.obs.shape[-1], policy.action_space, settings.net_arch, settings.spectral_norm, settings.dropout
+        expert.obs.shape[-1],
+        policy.action_space,
+        settings.net_arch,
+        settings.spectral_norm,
+        settings.dropout,
+        settings.symlog,
     )
     reward = reward or REWARDS[reward_name(settings, "gail")]
     return GAIL(discriminator.to(expert.obs.device), expert, settings.gail, reward)
@@ -85,8 +92,10 @@ def airl(settings: Imitation, policy: Policy, expert: Transitions, reward: Rewar
 
     Without the settings' offset, which is one of -log(1-D).
     """
-    discriminator = ShapedDiscriminator(policy, settings.net_arch, settings.learner.gamma).to(expert.obs.device)
-    return GAIL(discriminator, expert, replace(settings.gail, reward_offset=0.0), reward or reward_logit)
+    discriminator = ShapedDiscriminator(policy, settings.net_arch, settings.learner.gamma, settings.symlog)
+    return GAIL(
+        discriminator.to(expert.obs.device), expert, replace(settings.gail, reward_offset=0.0), reward or reward_logit
+    )
 
 
 def fem(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
@@ -198,7 +207,8 @@ def settings(preset: str, algo: str, env_id: str) -> Imitation:
     if preset == "default" and task in _STEPS:
         found = replace(found, learner=replace(found.learner, total_timesteps=_STEPS[task]))
     if preset == "default" and task not in _STEPS:
-        found = replace(found, learner=replace(shortened(found.learner), total_timesteps=SHORT))
+        # Nothing may bound a task: where all inputs are cut off no direction leads back to the expert.
+        found = replace(found, learner=replace(shortened(found.learner), total_timesteps=SHORT), symlog=True)
     if preset == "default" and task in _MANY_OBSERVATIONS:
         found = replace(found, gail=replace(found.gail, gradient_penalty_coef=10.0, reward_offset=0.0))
     if preset == "default" and task in _ENDS_WITH_SUCCESS:

@@ -3,14 +3,20 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
+import torch
 
 from rlgen import imitation, presets
+from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
 from rlgen.run_log import read_summary
+from rlgen.types import Transitions
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SMALL = ["--n-envs", "4", "--n-steps", "16", "--total-timesteps", "128", "--eval-episodes", "2", "--threads", "1"]
@@ -124,6 +130,27 @@ def test_short_trainings_take_more_and_smaller_steps(folder):
         assert imitation.settings("default", algo, "Hopper-v4").learner.n_envs == 64
     expert = json.loads((folder / "a" / "config.json").read_text())["settings"]
     assert expert["optimizer"]["batch_size"] == 128
+
+
+def test_only_a_task_without_known_bounds_keeps_telling_far_from_farther():
+    assert imitation.settings("default", "trpo", "Push-v0").symlog
+    for preset, env_id in (("default", "Hopper-v4"), ("default", "CartPole-v1"), ("paper", "Push-v0")):
+        assert not imitation.settings(preset, "trpo", env_id).symlog
+    space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    policy = Policy(space, gym.spaces.Box(-1, 1, (1,), np.float32))
+    expert, near, far = (_at(10.0**power) for power in (0, 4, 5))
+    for make in (imitation.gail, imitation.airl):
+        for symlog in (True, False):
+            settings = replace(imitation.settings("default", "trpo", "Push-v0"), symlog=symlog)
+            discriminator = make(settings, policy, expert, None).discriminator
+            alike = torch.equal(discriminator.inputs(near)[:, :2], discriminator.inputs(far)[:, :2])
+            assert alike != symlog
+
+
+def _at(distance):
+    """Pairs whose observations lie about this far from zero."""
+    obs, zeros = distance * (1 + torch.arange(8.0).view(4, 2) / 8), torch.zeros(4)
+    return Transitions(obs, torch.zeros(4, 1), obs, zeros, zeros.bool(), zeros.bool())
 
 
 def test_a_folder_named_as_the_package_does_not_hide_it(tmp_path):

@@ -92,11 +92,14 @@ def test_the_discriminators_flags_reach_it(tmp_path):
         "reward_offset": 0.3,
     }  # fmt: skip
     told = [x for name, value in flags.items() for x in ("--" + name.replace("_", "-"), str(value))]
-    done = gail(tmp_path, *told, "--spectral-norm", "True", "--total-timesteps", "256", "--run-dir", "a")
+    done = gail(
+        tmp_path, *told, "--spectral-norm", "True", "--symlog", "True", "--total-timesteps", "256", "--run-dir", "a"
+    )
     assert done.returncode == 0, done.stderr
     config = json.loads((tmp_path / "a" / "config.json").read_text())["settings"]
     assert flags.items() <= (config | config["gail"]).items()
     assert config["spectral_norm"] is True
+    assert config["symlog"] is True
 
 
 def test_a_second_run_never_takes_a_folder(tmp_path):

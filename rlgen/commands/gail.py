@@ -58,13 +58,16 @@ class Arguments:
     """Share of the discriminator's inputs that is dropped in training."""
     spectral_norm: bool | None = None
     """Normalise each of the discriminator's layers by its largest singular value."""
+    symlog: bool | None = None
+    """Squash the discriminator's normalised inputs by a logarithm rather than cut them off at ten deviations; unless
+    told only where the task is none of the paper's."""
     run: RunFlags = field(default_factory=RunArguments)
 
 
 GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise", "reward_offset")
-NETWORK_FLAGS = ("dropout", "spectral_norm")
+NETWORK_FLAGS = ("dropout", "spectral_norm", "symlog")
 # By reward model, the flags that don't reach it.
-USELESS = {"airl": ("reward_offset", *NETWORK_FLAGS)} | dict.fromkeys(
+USELESS = {"airl": ("reward_offset", "dropout", "spectral_norm")} | dict.fromkeys(
     ("fem", "gtal", "constant"), ("reward", *GAIL_FLAGS, *NETWORK_FLAGS)
 )
 

@@ -31,6 +31,7 @@ class Discriminator(nn.Module):
         net_arch: hidden layer sizes.
         spectral_norm: divide each layer's weight by its largest singular value (Miyato et al. 2018).
         dropout: share of the inputs that is dropped in training.
+        symlog: of the inputs, see `rlgen.nn.normalizer.RunningNormalizer`; otherwise they are clipped.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Discriminator(nn.Module):
         net_arch: Sequence[int] = (100, 100),
         spectral_norm: bool = False,
         dropout: float = 0.0,
+        symlog: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
@@ -47,7 +49,7 @@ class Discriminator(nn.Module):
         self.actions = ActionCoder(action_space)
         n_inputs = self.n_features = observation_size + self.actions.size
         # The floor keeps near-constant inputs of a few demonstrations from being blown up on the policy's side.
-        self.normalizer = RunningNormalizer(n_inputs, floor=1e-2)
+        self.normalizer = RunningNormalizer(n_inputs, floor=1e-2, symlog=symlog)
         self.network = mlp(n_inputs, net_arch, 1, output_gain=0.01)
         if spectral_norm:
             for layer in self.network:
@@ -86,9 +88,12 @@ class ShapedDiscriminator(nn.Module):
         policy: whose actions are told from the expert's; read, never changed.
         net_arch: hidden layer sizes of g and h each.
         gamma: the learner's discount.
+        symlog: as in `Discriminator`.
     """
 
-    def __init__(self, policy: Policy, net_arch: Sequence[int] = (100, 100), gamma: float = 0.99) -> None:
+    def __init__(
+        self, policy: Policy, net_arch: Sequence[int] = (100, 100), gamma: float = 0.99, symlog: bool = False
+    ) -> None:
         super().__init__()
         # Held in a tuple: its weights are no part of this module.
         self._policy = (policy,)
@@ -97,8 +102,8 @@ class ShapedDiscriminator(nn.Module):
         n_obs = policy.normalizer.mean.shape[0]
         self.sizes = [n_obs, self.actions.size, n_obs, 1, 1]
         self.n_features = 2 * n_obs + self.actions.size
-        self.of_obs = RunningNormalizer(n_obs, floor=1e-2)
-        self.of_actions = RunningNormalizer(self.actions.size, floor=1e-2)
+        self.of_obs = RunningNormalizer(n_obs, floor=1e-2, symlog=symlog)
+        self.of_actions = RunningNormalizer(self.actions.size, floor=1e-2, symlog=symlog)
         self.network = nn.ModuleDict(
             {
                 "g": mlp(n_obs + self.actions.size, net_arch, 1, output_gain=0.01),

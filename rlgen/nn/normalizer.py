@@ -12,16 +12,24 @@ class RunningNormalizer(nn.Module):
 
     y = clip((x - mean) / max(std, floor), -clip, clip). Statistics are kept in float64 and merged by Chan et al.'s
     parallel formula. The floor keeps dimensions that never vary from being blown up.
+
+    Args:
+        n_features: their number.
+        clip: the largest y, in standard deviations.
+        floor: the least standard deviation that is divided by.
+        symlog: sign(y) log(1 + |y|) in place of the clip, so that of two rows far from all that the statistics saw
+            the farther has the larger y (Hafner et al. 2023, https://arxiv.org/abs/2301.04104).
     """
 
     mean: Tensor
     var: Tensor
     count: Tensor
 
-    def __init__(self, n_features: int, clip: float = 10.0, floor: float = 1e-4) -> None:
+    def __init__(self, n_features: int, clip: float = 10.0, floor: float = 1e-4, symlog: bool = False) -> None:
         super().__init__()
         self.clip = clip
         self.floor = floor
+        self.symlog = symlog
         self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
         self.register_buffer("var", torch.ones(n_features, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
@@ -34,7 +42,8 @@ class RunningNormalizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `[*B, n_features]` float32."""
         scale, shift = self.scale_and_shift()
-        return torch.addcmul(shift, x, scale).clamp(-self.clip, self.clip)
+        y = torch.addcmul(shift, x, scale)
+        return y.sign() * y.abs().log1p() if self.symlog else y.clamp(-self.clip, self.clip)
 
     @torch.no_grad()
     def update(self, x: Tensor, weight: float | None = None) -> None:

@@ -35,6 +35,15 @@ def test_a_constant_is_not_blown_up_and_outliers_are_clipped():
     )
 
 
+def test_symlog_is_the_identity_nearby_and_tells_far_from_farther():
+    normalizer = RunningNormalizer(1, symlog=True)
+    normalizer.update(torch.tensor([[-1.0], [1.0]]))
+    y = torch.tensor([[-1e4], [-100.0], [-0.01], [0.0], [0.01], [100.0], [1e4]])
+    expected = y.sign() * (1 + y.abs()).log()
+    torch.testing.assert_close(normalizer(y), expected, atol=1e-6, rtol=1e-5)
+    assert (normalizer(y).diff(dim=0) > 0).all()
+
+
 def test_rewards_are_divided_by_the_deviation_of_their_discounted_return():
     gamma, rng = 0.9, np.random.default_rng(0)
     scaler = ReturnScaler(2, gamma)

@@ -89,6 +89,7 @@ def test_an_offset_moves_every_reward_and_the_sign_at_its_discriminator_value():
         (GAILConfig(entropy_coef=0.01, expert_label=0.9), {}),
         (GAILConfig(input_noise=0.3), {}),
         (GAILConfig(), {"dropout": 0.3}),
+        (GAILConfig(), {"symlog": True}),
         (GAILConfig(batch_size=None, n_updates=2, follow_policy=True), {}),
     ],
 )
