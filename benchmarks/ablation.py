@@ -26,8 +26,9 @@ RESULTS = Path(__file__).parent / "results" / "ablation.csv"
 # Environment steps of a run: a task where an episode can't end early, and a larger one where it can.
 STEPS = {"HalfCheetah-v4": 1_500_000, "Ant-v4": 1_000_000}
 NONE: dict[str, Any] = {"gradient_penalty_coef": 0.0}
+NO_OFFSET: dict[str, Any] = {"reward_offset": 0.0}
 # By name: what replaces the preset's values, which have the gradient penalty.
-VARIANTS: dict[str, dict[str, Any]] = {
+REGULARISERS: dict[str, dict[str, Any]] = {
     "gradient penalty": {},
     "none": NONE,
     "spectral norm": NONE | {"spectral_norm": True},
@@ -35,9 +36,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "entropy bonus": NONE | {"entropy_coef": 0.1},
     "input noise": NONE | {"input_noise": 0.5},
     "dropout": NONE | {"dropout": 0.3},
-    "reward log D": {"reward": "log_d", "reward_offset": 0.0},
-    "reward logit": {"reward": "logit", "reward_offset": 0.0},
 }
+# The preset's offset makes each step cost once a discriminator is sure; where an episode can end early that hides the
+# regulariser's own worth.
+VARIANTS = (
+    REGULARISERS
+    | {f"{name}, no offset": changes | NO_OFFSET for name, changes in REGULARISERS.items()}
+    | {"reward log D": NO_OFFSET | {"reward": "log_d"}, "reward logit": NO_OFFSET | {"reward": "logit"}}
+)
 
 
 def settings_of(cell: Cell) -> Imitation:
