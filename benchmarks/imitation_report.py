@@ -33,6 +33,7 @@ OURS = {
     "MountainCar-v0": "MountainCar-v0",
     **{f"{name}-v1": f"{name}-v4" for name in ("Reacher", "HalfCheetah", "Hopper", "Walker2d", "Ant", "Humanoid")},
 }
+CELL = ["env_id", "n_trajectories", "algorithm"]
 CLAIM = 0.70  # "at least 70% of the expert's performance" in every cell but Reacher, says the paper
 
 
@@ -44,13 +45,12 @@ def load(path: Path) -> pd.DataFrame:
         table[name] = pd.to_numeric(table[name])
     protocol = table.apply(lambda row: row["subsample"] == TASKS[row["env_id"]].subsample, axis=1)
     table = table[protocol & (table["algo"] != "ppo")]
-    cell = ["env_id", "n_trajectories", "algorithm", "seed"]
-    if (twice := table[table.duplicated(cell)]).size:
-        found = ", ".join(str(value) for value in twice.iloc[0][cell])
+    if (twice := table[table.duplicated([*CELL, "seed"])]).size:
+        found = ", ".join(str(value) for value in twice.iloc[0][[*CELL, "seed"]])
         raise ValueError(f"{path}: two rows of {found}; take out those of older settings")
     for name, order in (("env_id", list(TASKS)), ("algorithm", ALGORITHMS)):
         table[name] = pd.Categorical(table[name], [x for x in order if (table[name] == x).any()])
-    return table.sort_values(["env_id", "n_trajectories", "algorithm", "seed"])
+    return table.sort_values([*CELL, "seed"])
 
 
 def groups(table: pd.DataFrame, by: list[str]) -> list[tuple[tuple, pd.DataFrame]]:
@@ -80,7 +80,7 @@ def by_cell(table: pd.DataFrame) -> pd.DataFrame:
     """One row an environment, size and algorithm."""
     paper = paper_scores(table)
     rows = []
-    for (env_id, n, algorithm), group in groups(table, ["env_id", "n_trajectories", "algorithm"]):
+    for (env_id, n, algorithm), group in groups(table, CELL):
         scores = group[SCORE].to_numpy()
         low, high = interval(scores) if len(scores) > 1 else (np.nan, np.nan)
         rows.append(
@@ -234,6 +234,8 @@ def report(table: pd.DataFrame) -> str:
     gail = cells[cells["algorithm"] == "GAIL"]
     claimed = gail[(gail["environment"] != "Reacher-v4") & gail["low"].notna()]
     hours = table["wall_seconds"].mul(table["threads"]).sum() / 3600
+    mujoco = table[table["env_id"].str.endswith("-v4") & (table["env_id"] != "Humanoid-v4")]
+    projected = 5 * sum(group["wall_seconds"].mean() for _, group in groups(mujoco, CELL)) / 3600
     below = ", ".join(f"{c.environment} at {c.trajectories}" for c in claimed.itertuples() if c.low <= CLAIM) or "none"
     better = differences[differences["low"] > 0]
     return f"""# Imitation: the paper's table
@@ -247,6 +249,8 @@ training seed on MuJoCo.
 
 {len(table)} runs, {hours:.1f} core-hours in all, on {", ".join(sorted(set(table["hardware"])))};
 {"; ".join(sorted(set(table["versions"])))}.
+Five seeds of all cells here of MuJoCo but Humanoid project to {projected:.1f} core-hours of training by these runs'
+seconds, many of which shared the cores.
 
 ## All cells together
 
