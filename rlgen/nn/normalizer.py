@@ -17,7 +17,7 @@ class RunningNormalizer(nn.Module):
         n_features: their number.
         clip: the largest y, in standard deviations.
         floor: the least standard deviation that is divided by.
-        symlog: sign(y) log(1 + |y|) in place of the clip, so that of two rows far from all that the statistics saw
+        symlog: sign(y) log(1 + abs(y)) in place of the clip, so that of two rows far from all that the statistics saw
             the farther has the larger y (Hafner et al. 2023, https://arxiv.org/abs/2301.04104).
     """
 
