@@ -90,12 +90,12 @@ def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Rewar
 def airl(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
     """A discriminator whose logit is a reward, shaped, less the policy's log-likelihood (Fu et al. 2018).
 
-    Without the settings' offset, which is one of -log(1-D).
+    Without the settings' offset, which is one of -log(1-D), and by the expert's statistics alone: inputs normalised
+    anew would hold the likelihoods of the policy after its update, not of the one that acted.
     """
     discriminator = ShapedDiscriminator(policy, settings.net_arch, settings.learner.gamma, settings.symlog)
-    return GAIL(
-        discriminator.to(expert.obs.device), expert, replace(settings.gail, reward_offset=0.0), reward or reward_logit
-    )
+    config = replace(settings.gail, reward_offset=0.0, follow_policy=False)
+    return GAIL(discriminator.to(expert.obs.device), expert, config, reward or reward_logit)
 
 
 def fem(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:

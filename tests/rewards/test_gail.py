@@ -6,6 +6,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from rlgen import imitation
 from rlgen.functional.adversarial import reward_logit
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.policy import Policy
@@ -177,6 +178,18 @@ def test_airl_learns_with_the_likelihoods_of_the_policy_that_acted():
         model.update(batch)
     for left, right in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(left, right)
+
+
+def test_airl_never_takes_its_inputs_anew():
+    """The paper's preset has GAIL do so."""
+    settings = imitation.settings("paper", "trpo", "HalfCheetah-v4")
+    policy = Policy(spaces.Box(-np.inf, np.inf, (3,), np.float32), BOX)
+    assert imitation.gail(settings, policy, transitions(50)).config.follow_policy
+    model, batch = imitation.airl(settings, policy, transitions(50)), transitions(5, 4)
+    model(batch)
+    before = copy.deepcopy(model.discriminator.of_obs.state_dict())
+    model.update(batch)
+    torch.testing.assert_close(model.discriminator.of_obs.state_dict(), before, rtol=0, atol=0)
 
 
 def test_airl_weighs_a_clipped_action_by_the_tail_s_mass():
