@@ -233,9 +233,9 @@ def report(table: pd.DataFrame) -> str:
     cells, differences = by_cell(table), against_cloning(table)
     gail = cells[cells["algorithm"] == "GAIL"]
     claimed = gail[(gail["environment"] != "Reacher-v4") & gail["low"].notna()]
-    hours = table["wall_seconds"].mul(table["threads"]).sum() / 3600
+    hours = table["wall_seconds"] * table["threads"] / 3600
     mujoco = table[table["env_id"].str.endswith("-v4") & (table["env_id"] != "Humanoid-v4")]
-    projected = 5 * sum(group["wall_seconds"].mean() for _, group in groups(mujoco, CELL)) / 3600
+    projected = 5 * sum(hours[group.index].mean() for _, group in groups(mujoco, CELL))
     below = ", ".join(f"{c.environment} at {c.trajectories}" for c in claimed.itertuples() if c.low <= CLAIM) or "none"
     better = differences[differences["low"] > 0]
     return f"""# Imitation: the paper's table
@@ -247,7 +247,7 @@ Scores are interquartile means over seeds with 95% bootstrap intervals; "paper" 
 (2016) hold, on the scale of their expert and of our random actions: earlier versions of the environments, and one
 training seed on MuJoCo.
 
-{len(table)} runs, {hours:.1f} core-hours in all, on {", ".join(sorted(set(table["hardware"])))};
+{len(table)} runs, {hours.sum():.1f} core-hours in all, on {", ".join(sorted(set(table["hardware"])))};
 {"; ".join(sorted(set(table["versions"])))}.
 Five seeds of all cells here of MuJoCo but Humanoid project to {projected:.1f} core-hours of training by these runs'
 seconds, many of which shared the cores.
