@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import io
 import itertools
@@ -34,10 +35,10 @@ from rlgen.files import (
     write_json,
 )
 from rlgen.nn.policy import Policy
-from rlgen.spaces import describe_space, described_space
+from rlgen.spaces import ActionUnits, column_order, describe_space, described_space, flat_box
 from rlgen.types import Transitions
 
-FORMAT = "rlgen demonstrations 1"
+FORMAT = "rlgen demonstrations 2"
 ARRAYS = ("obs", "actions", "rewards", "lengths", "terminated", "truncated")
 # A dataset of whole episodes has the first, one that keeps every k-th pair alone the others.
 WHOLE, THINNED = ("final_obs",), ("next_obs", "steps")
@@ -76,23 +77,27 @@ class Demonstrations:
     action_space: gym.Space[Any]
     sha256: dict[str, str]
 
-    def check(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
-        """Refuse environments with other spaces, as the same task has with other constructor arguments.
+    def fitted_to(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> Demonstrations:
+        """The same pairs with the observations' parts in the order that `envs` has them, matched by name.
 
         Raises:
-            DemonstrationError: they differ in shape, or in the actions' bounds.
+            DemonstrationError: the parts differ by name or width, as the same task has with other constructor
+                arguments, or the action spaces differ.
         """
-        shape = envs.single_observation_space.shape
-        if shape != self.observation_space.shape:
-            raise DemonstrationError(
-                f"{self.path}/manifest.json: field observation_space: recorded with shape "
-                f"{self.observation_space.shape}, the environment has {shape}"
-            )
+        here = flat_box(envs.single_observation_space)
+        try:
+            order = column_order(flat_box(self.observation_space).columns, here.columns)
+        except ValueError as error:
+            raise DemonstrationError(f"{self.path}/manifest.json: field observation_space: {error}") from None
         if describe_space(envs.single_action_space) != describe_space(self.action_space):
             raise DemonstrationError(
                 f"{self.path}/manifest.json: field action_space: recorded in {self.action_space}, the environment has "
                 f"{envs.single_action_space}"
             )
+        steps = dataclasses.replace(
+            self.transitions, obs=self.transitions.obs[:, order], next_obs=self.transitions.next_obs[:, order]
+        )
+        return dataclasses.replace(self, transitions=steps, observation_space=here.original)
 
     def __str__(self) -> str:
         returns = ", ".join(f"{value:.0f}" for value in self.episode_returns)
@@ -151,19 +156,20 @@ def save_demonstrations(
     if keep_every < 1:
         raise DemonstrationError(f"{folder}: keep_every must be at least 1; got {keep_every}")
     where = str(source["path"] if source else folder / "episodes.npz")
+    flat, units = flat_box(observation_space), ActionUnits(action_space)
     for i, e in enumerate(episodes):
-        for field, array, space in (("obs", e.obs, observation_space), ("actions", e.actions, action_space)):
-            if array.shape[1:] != space.shape:
+        for field, array, shape in (("obs", e.obs, flat.shape), ("actions", e.actions, action_space.shape)):
+            if array.shape[1:] != shape:
                 raise DemonstrationError(
-                    f"{where}: episode {i}: field {field}: shape {array.shape[1:]}; the environment's is {space.shape}"
+                    f"{where}: episode {i}: field {field}: shape {array.shape[1:]}; the environment's is {shape}"
                 )
     returns = [episode.total_reward for episode in episodes]
     final_obs = all(len(e.obs) > len(e.actions) for e in episodes)
     if keep_every > 1 and not final_obs:
         raise DemonstrationError(f"{folder}: episodes without their final observations are stored whole, keep_every 1")
     arrays = {
-        "obs": np.concatenate([e.obs[: len(e.actions)] for e in episodes]).astype(np.float32),
-        "actions": np.concatenate([e.actions for e in episodes]),
+        "obs": np.concatenate([e.obs[: len(e.actions)] for e in episodes]).astype(flat.dtype),
+        "actions": np.concatenate([e.actions for e in episodes]).astype(units.stored_dtype),
         "rewards": np.concatenate([e.rewards for e in episodes]).astype(np.float32),
         "lengths": np.array([len(e.actions) for e in episodes], np.int64),
         "terminated": np.array([e.terminated for e in episodes]),
@@ -172,7 +178,7 @@ def save_demonstrations(
     if keep_every > 1:
         arrays = _thin(arrays, episodes, keep_every, seed or 0)
     elif final_obs:
-        arrays["final_obs"] = np.stack([e.obs[-1] for e in episodes]).astype(np.float32)
+        arrays["final_obs"] = np.stack([e.obs[-1] for e in episodes]).astype(flat.dtype)
     if (size := sum(array.nbytes for array in arrays.values())) > MAX_BYTES:
         raise DemonstrationError(f"{where}: {size} bytes; at most {MAX_BYTES} are read again. Leave out episodes")
     content = io.BytesIO()
@@ -317,7 +323,7 @@ def _thin(
     steps = np.concatenate(
         [np.arange(a + rng.integers(min(keep_every, b - a)), b, keep_every) for a, b in itertools.pairwise(starts)]
     )
-    next_obs = np.concatenate([e.obs[1:] for e in episodes]).astype(np.float32)
+    next_obs = np.concatenate([e.obs[1:] for e in episodes]).astype(arrays["obs"].dtype)
     whole = {name: arrays[name] for name in ("rewards", "lengths", "terminated", "truncated")}
     return whole | {
         "obs": arrays["obs"][steps],
@@ -451,8 +457,8 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
         fail("lengths", "must be a list of at least one positive int64")
     n_episodes, n_steps = len(lengths), int(lengths.sum())
     episode_of_step = np.repeat(np.arange(n_episodes), lengths)
-    obs_space, action_space = manifest["observation_space"], manifest["action_space"]
-    discrete = action_space["type"] == "Discrete"
+    flat = flat_box(described_space(manifest["observation_space"]))
+    units = ActionUnits(described_space(manifest["action_space"]))
     thinned = manifest.get("keep_every", 1) > 1
     n_pairs, episode_of_pair = n_steps, episode_of_step
     if thinned:
@@ -463,9 +469,9 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
         n_pairs, episode_of_pair = len(steps), episode_of_step[steps]
         if (without := np.setdiff1d(np.arange(n_episodes), episode_of_pair)).size:
             fail("steps", "no pair is stored", int(without[0]))
-    expected: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
-        "obs": ((n_pairs, *obs_space["shape"]), np.float32),
-        "actions": ((n_pairs, *action_space["shape"]), np.int64 if discrete else np.float32),
+    expected: dict[str, tuple[tuple[int, ...], Any]] = {
+        "obs": ((n_pairs, *flat.shape), flat.dtype),
+        "actions": ((n_pairs, *(units.space.shape or ())), units.stored_dtype),
         "rewards": ((n_steps,), np.float32),
         "terminated": ((n_episodes,), np.bool_),
         "truncated": ((n_episodes,), np.bool_),
@@ -473,7 +479,7 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
     if thinned:
         expected["next_obs"] = expected["obs"]
     elif manifest.get("final_obs", True):
-        expected["final_obs"] = ((n_episodes, *obs_space["shape"]), np.float32)
+        expected["final_obs"] = ((n_episodes, *flat.shape), flat.dtype)
     for field, (shape, dtype) in expected.items():
         if arrays[field].shape != shape:
             fail(field, f"shape {arrays[field].shape}; the spaces and lengths say {shape}")
@@ -490,14 +496,10 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
         bad = np.flatnonzero(~np.isfinite(arrays[field].reshape(len(arrays[field]), -1)).all(1))
         if len(bad):
             fail(field, "NaN or infinite", int(episodes_of[field][bad[0]]))
-    if discrete:
-        outside = (arrays["actions"] < 0) | (arrays["actions"] >= action_space["n"])
-        bounds = f"0..{action_space['n'] - 1}"
-    else:
-        low, high = np.array(action_space["low"], np.float32), np.array(action_space["high"], np.float32)
-        outside = ((arrays["actions"] < low) | (arrays["actions"] > high)).any(1)
-        bounds = f"[{action_space['low']}, {action_space['high']}]"
+    actions = arrays["actions"].reshape(n_pairs, -1)
+    outside = ((actions < units.low) | (actions > units.high)).any(1)
     if outside.any():
+        bounds = f"[{units.low.tolist()}, {units.high.tolist()}]"
         fail("actions", f"outside {bounds}", int(episode_of_pair[np.flatnonzero(outside)[0]]))
     for i in range(n_episodes):
         if not (arrays["terminated"][i] or arrays["truncated"][i]):

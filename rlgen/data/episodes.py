@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlgen.errors import UsageError
+from rlgen.spaces import ActionUnits, FlatBox
 
 Array = npt.NDArray[Any]
 
@@ -30,9 +31,9 @@ class Episode:
     """One complete episode of T steps.
 
     Attributes:
-        obs: `[T + 1, *obs_shape]` float32, the last being the true final observation; `[T, *obs_shape]` where a
+        obs: `[T + 1, D]`, flat (`rlgen.spaces.FlatBox`), the last being the true final observation; `[T, D]` where a
             converted file doesn't have that.
-        actions: `[T, A]` float32 or `[T]` int64, as executed.
+        actions: `[T, *action_shape]` as executed: int64, or floats of the action space's precision.
         rewards: `[T]` float32.
         terminated: ended in the task's own sense.
         truncated: cut by the time limit.
@@ -59,7 +60,7 @@ class RandomActor:
 
     def predict(self, observation: Array, *, deterministic: bool = False) -> tuple[Array, None]:
         """One action an observation; there is no deterministic one."""
-        return np.array([self.action_space.sample() for _ in observation]), None
+        return np.stack([self.action_space.sample() for _ in observation]), None
 
 
 def run_episodes(
@@ -68,7 +69,7 @@ def run_episodes(
     """Run the first episode of every environment, so that short episodes are not counted more often than long ones.
 
     Args:
-        actor: acts on float32 observations.
+        actor: acts on flat observations.
         envs: same-step autoreset, with a time limit; its number of environments is the number of episodes.
         deterministic: act by the mode.
         seed: of the environments.
@@ -76,9 +77,10 @@ def run_episodes(
     Raises:
         UsageError: an episode does not end within `LONGEST` steps.
     """
+    space, stored = FlatBox(envs.single_observation_space), ActionUnits(envs.single_action_space).stored_dtype
     observation, _ = envs.reset(seed=seed)
     running = np.ones(envs.num_envs, np.bool_)
-    ends: list[tuple[int, bool, bool, Array]] = [(0, False, False, observation[0])] * envs.num_envs
+    ends: list[tuple[int, bool, bool, Array]] = [(0, False, False, np.empty(0))] * envs.num_envs
     obs: list[Array] = []
     actions: list[Array] = []
     rewards: list[Array] = []
@@ -86,13 +88,14 @@ def run_episodes(
         if len(obs) == LONGEST:
             name = envs.spec.id if envs.spec is not None else "the environment"
             raise UsageError(f"{name}: an episode has not ended after {LONGEST} steps; register max_episode_steps")
-        obs.append(observation.astype(np.float32))
+        obs.append(space.flatten(observation, envs.num_envs))
         action, _ = actor.predict(obs[-1], deterministic=deterministic)
         observation, reward, terminated, truncated, infos = envs.step(action)
-        actions.append(action)
+        actions.append(np.array(action, stored))
         rewards.append(reward.astype(np.float32))
         for i in np.flatnonzero(running & (terminated | truncated)).tolist():
-            ends[i] = (len(obs), bool(terminated[i]), bool(truncated[i]), np.array(infos["final_obs"][i], np.float32))
+            final = space.flatten(infos["final_obs"][i], 1)[0]
+            ends[i] = (len(obs), bool(terminated[i]), bool(truncated[i]), final)
             running[i] = False
     episodes = []
     for i, (length, terminated_, truncated_, final) in enumerate(ends):

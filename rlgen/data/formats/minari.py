@@ -106,8 +106,10 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
                 path.name,
                 buffer=buffers,
                 env=spec if named else None,
-                # As recorded; observations that gymnasium gives as float64 are float32 here.
-                observation_space=gym.spaces.Box(-np.inf, np.inf, episodes[0].obs.shape[1:], np.float32),
+                # As recorded.
+                observation_space=gym.spaces.Box(
+                    -np.inf, np.inf, episodes[0].obs.shape[1:], episodes[0].obs.dtype.type
+                ),
                 action_space=action_space,
             )
         os.replace(temporary / path.name, path)
