@@ -10,6 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from rlgen.envs import BatchedEnv
+from rlgen.envs.batched import require_same_step
 from rlgen.nn.policy import Actor
 from rlgen.spaces import FlatBox
 from rlgen.types import Rollout, State, Transitions
@@ -31,6 +32,7 @@ class Collector:
     def __init__(
         self, envs: gym.vector.VectorEnv, n_steps: int, device: torch.device | str = "cpu", stagger: bool = True
     ) -> None:
+        require_same_step(envs)
         self.envs = envs
         self.n_steps = n_steps
         self.device = torch.device(device)
