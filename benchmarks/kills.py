@@ -72,13 +72,23 @@ def start(command: str, words: Sequence[str], log: Path) -> int:
     return child
 
 
-def finish(child: int, seconds: float | None, log: Path, after: Path | None = None) -> bool:
-    """Wait for a process, or kill it some time after its start or after a file exists; whether it was killed.
+def finish(
+    child: int, seconds: float | None, log: Path, after: Path | None = None, writing_to: Path | None = None
+) -> bool:
+    """Wait for a process, or kill it some time after its start; whether it was killed.
+
+    Args:
+        child: its id.
+        seconds: until it is killed; None waits.
+        log: what it printed.
+        after: the time begins when this file exists.
+        writing_to: when the time is over, wait until a file in this folder is being written.
 
     Raises:
         RuntimeError: it failed.
     """
     end = None if seconds is None else time.monotonic() + seconds
+    left = set() if writing_to is None else _unfinished(writing_to)
     while True:
         if seconds is not None and after is not None and not after.exists():
             end = time.monotonic() + seconds
@@ -87,11 +97,13 @@ def finish(child: int, seconds: float | None, log: Path, after: Path | None = No
             if os.waitstatus_to_exitcode(status):
                 raise RuntimeError(f"exit status {status}: {log.read_text()[-2000:]}")
             return False
-        if end is not None and time.monotonic() >= end:
+        due = end is not None and time.monotonic() >= end
+        if due and (writing_to is None or _unfinished(writing_to) - left):
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             return os.WIFSIGNALED(status)
-        time.sleep(0.0005)
+        if not due:
+            time.sleep(0.0005)
 
 
 def content(run: Path) -> dict[str, Any]:
@@ -174,7 +186,9 @@ def measure(cell: Cell) -> Row:
                 # Most of the first ones fall when there is something to go on from.
                 checkpoint = run / "checkpoint" / "model.safetensors"
                 after = checkpoint if rng.random() < 0.9 else None
-                killed = finish(child, rng.uniform(0, span) if kills < cell["kills"] else None, log, after)
+                seconds = rng.uniform(0, span) if kills < cell["kills"] else None
+                # Every other one while a checkpoint is written.
+                killed = finish(child, seconds, log, after, checkpoint.parent if kills % 2 and after else None)
                 kills += killed
                 row["cut_writes"] += bool(_unfinished(folder) - before)
                 told = ["--resume", str(run), *outward(run)]
