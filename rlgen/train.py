@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from rlgen.data.collect import Collector
 from rlgen.nn.normalizer import ReturnScaler
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.optim.advantages import policy_batch
-from rlgen.types import PolicyOptimizer, RewardModel, State
+from rlgen.types import PolicyOptimizer, RewardModel, State, is_stateful
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def keep_freed_memory() -> None:
 
     A setting of the whole process, so commands ask for it and `Training` doesn't. Nothing happens on other C libraries.
     """
+    if sys.platform != "linux":
+        return
     m_trim_threshold, m_mmap_threshold = -1, -3
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -131,6 +133,8 @@ class Training:
         steps = rollout.transitions
         # A sum is finite only if every term is, and costs less to check.
         self._check_finite("observation", float(steps.obs.sum() + steps.next_obs.sum()))
+        # Also where another reward is learned from: the task is broken, and its returns mean nothing.
+        self._check_finite("the task's reward", float(steps.rewards.sum()))
         rewards = self.reward_model(steps)
         if rewards.shape != steps.rewards.shape:
             expected, got = list(steps.rewards.shape), list(rewards.shape)
@@ -158,12 +162,11 @@ class Training:
 
     def state_dict(self) -> State:
         """Everything that the next iteration depends on, by part."""
-        model = self.reward_model
         return {
             "policy": self.policy.state_dict(),
             "critic": self.critic.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "reward_model": model.state_dict() if isinstance(model, nn.Module) else {},
+            "reward_model": self.reward_model.state_dict() if is_stateful(self.reward_model) else {},
             "scaler": self.scaler.state_dict(),
             "collector": self.collector.state_dict(),
             "random": {
@@ -181,7 +184,7 @@ class Training:
         self.policy.load_state_dict(state["policy"])
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if isinstance(self.reward_model, nn.Module):
+        if is_stateful(self.reward_model):
             self.reward_model.load_state_dict(state["reward_model"])
         self.scaler.load_state_dict(state["scaler"])
         self.collector.load_state_dict(state["collector"])

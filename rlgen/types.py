@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeGuard
 
 from torch import Tensor
 
@@ -104,17 +104,29 @@ class RewardModel(Protocol):
         ...
 
 
-class PolicyOptimizer(Protocol):
-    """Improves policy and critic from one batch; never knows where its rewards came from."""
+class Stateful(Protocol):
+    """What keeps something from one iteration to the next, a module or not; a checkpoint holds its state."""
+
+    def state_dict(self) -> State:
+        """Its state."""
+        ...
+
+    def load_state_dict(self, state: State) -> object:
+        """Go on from a state."""
+        ...
+
+
+def is_stateful(model: object) -> TypeGuard[Stateful]:
+    """Whether a reward model has both methods of `Stateful`; one that has none keeps nothing."""
+    return hasattr(model, "state_dict") and hasattr(model, "load_state_dict")
+
+
+class PolicyOptimizer(Stateful, Protocol):
+    """Improves policy and critic from one batch; never knows where its rewards came from.
+
+    Its state is its own; the networks have theirs.
+    """
 
     def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
         """One iteration's update of policy and critic; `progress_remaining` falls from 1 to 0 over the training."""
-        ...
-
-    def state_dict(self) -> State:
-        """Its own state; the networks have theirs."""
-        ...
-
-    def load_state_dict(self, state: State) -> None:
-        """Go on from a state."""
         ...

@@ -106,6 +106,7 @@ def main(args: Sequence[str] | None = None) -> int:
     from rlgen.data.episodes import run_episodes
     from rlgen.envs import make_vec
     from rlgen.errors import UsageError
+    from rlgen.files import check_writable
     from rlgen.nn.policy import Actor
     from rlgen.run_log import command_line
 
@@ -116,7 +117,7 @@ def main(args: Sequence[str] | None = None) -> int:
             raise UsageError(f"--n-episodes must be at least 1; got {arguments.n_episodes}")
         if (folder / "manifest.json").exists() and not arguments.overwrite:
             raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
-        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder.parent)
         algorithm: str = arguments.algo
         training_command = None
         if arguments.policy is None:

@@ -26,12 +26,12 @@ from rlgen.errors import DemonstrationError
 from rlgen.files import (
     MAX_BYTES,
     canonical_json,
+    json_bytes,
     module_bytes,
     read_checked,
     sha256,
     versions,
-    write_bytes,
-    write_json,
+    write_folder,
 )
 from rlgen.nn.policy import Policy
 from rlgen.spaces import describe_space, described_space
@@ -125,7 +125,7 @@ def save_demonstrations(
     keep_every: int = 1,
     source: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a dataset, validated as it would be on loading; each file is whole or absent.
+    """Write a dataset, validated as it would be on loading; an older one is kept until the new one is whole.
 
     Args:
         folder: `expert_data/<env_id>`.
@@ -205,10 +205,8 @@ def save_demonstrations(
     if policy is not None:
         files["policy.safetensors"] = module_bytes(policy)
     manifest["sha256"] = {name: sha256(data) for name, data in files.items()}
-    for name, data in files.items():
-        write_bytes(folder / name, data)
-    # The manifest comes last: files without it, or with an older one, fail their checksum and never load.
-    write_json(folder / "manifest.json", manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
+    files["manifest.json"] = json_bytes(manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
+    write_folder(folder, files)
 
 
 def load_demonstrations(
