@@ -92,13 +92,16 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UsageError: no such device, or CUDA is asked for and absent.
     """
+    n_gpus = torch.cuda.device_count()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        return torch.device("cuda" if n_gpus else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", name):
         raise UsageError(f"--device must be auto, cpu or cuda; got {name}")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this installation of torch finds no CUDA device; use --device cpu")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= n_gpus:
+        found = f"{n_gpus} CUDA devices, from cuda:0" if n_gpus else "no CUDA device; use --device cpu"
+        raise UsageError(f"--device {name}: this installation of torch finds {found}")
+    return device
 
 
 def run(

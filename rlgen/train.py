@@ -192,6 +192,6 @@ class Training:
             self.scaler.returns.zero_()  # new episodes begin
         self.rng.bit_generator.state = state["random"]["actions"]
         torch.set_rng_state(state["random"]["torch"])
-        if state["random"]["cuda"] is not None:
+        if state["random"]["cuda"] is not None and self.collector.device.type == "cuda":
             torch.cuda.set_rng_state(state["random"]["cuda"], self.collector.device)
         self.done, self.wall_seconds = state["progress"]["done"], state["progress"]["wall_seconds"]

@@ -16,6 +16,7 @@ import kills
 import numpy as np
 import pytest
 import torch
+from conftest import CUDA
 
 from rlgen import exploration, imitation, presets
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
@@ -67,7 +68,7 @@ def test_environments_go_on_as_if_never_stopped(tmp_path, env_id):
     assert envs.elapsed_steps.tolist() == other.elapsed_steps.tolist()
 
 
-def training_of(kind, algo, seed=0):
+def training_of(kind, algo, seed=0, device="cpu"):
     torch.manual_seed(seed)
     if kind == "environment":
         learner, env_id = presets.LEARNERS[algo], "Humanoid-v4"
@@ -89,10 +90,10 @@ def training_of(kind, algo, seed=0):
         bonus = replace(bonus, n_updates=3, batch_size=64, pool_size=300)
 
         def make(envs, policy):
-            return exploration.reward_model(envs, "cpu", exploration.BONUSES[kind], bonus)
+            return exploration.reward_model(envs, device, exploration.BONUSES[kind], bonus)
 
     learner = replace(learner, n_envs=4, n_steps=32, total_timesteps=6 * 128)
-    return learner.training(make_vec(env_id, 4, seed), make, seed)
+    return learner.training(make_vec(env_id, 4, seed), make, seed, device)
 
 
 def leaves(state, path=""):
@@ -106,24 +107,26 @@ def assert_same(left, right):
     assert left.keys() == right.keys()
     for name in left.keys() - {"/progress/wall_seconds"}:
         if isinstance(left[name], torch.Tensor | np.ndarray):
-            np.testing.assert_array_equal(np.asarray(left[name]), np.asarray(right[name]), err_msg=name)
+            ours, theirs = (x.cpu() if isinstance(x, torch.Tensor) else x for x in (left[name], right[name]))
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
         else:
             assert left[name] == right[name], name
 
 
+@pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize("algo", ["trpo", "ppo"])
 @pytest.mark.parametrize(
     "kind", ["gail", "airl", "fem", "vime", "vime-reference", "rnd", "disagreement", "noise", "environment"]
 )
-def test_stopped_and_resumed_equals_never_stopped(tmp_path, kind, algo):
-    whole = training_of(kind, algo)
+def test_stopped_and_resumed_equals_never_stopped(tmp_path, device, kind, algo):
+    whole = training_of(kind, algo, device=device)
     expected = [iteration.metrics for iteration in whole]
-    first = training_of(kind, algo)
+    first = training_of(kind, algo, device=device)
     steps = iter(first)
     found = [next(steps).metrics for _ in range(3)]
     save_checkpoint(tmp_path, first.state_dict(), {})
     _, state = load_checkpoint(tmp_path)
-    second = training_of(kind, algo, seed=7)
+    second = training_of(kind, algo, seed=7, device=device)
     second.load_state_dict(state)
     found += [iteration.metrics for iteration in second]
     assert len(expected) == len(found) == 6
