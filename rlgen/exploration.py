@@ -11,7 +11,6 @@ import gymnasium as gym
 import torch
 
 from rlgen.data.replay import ReplayPool
-from rlgen.errors import UsageError
 from rlgen.nn.bayesian import BayesianNetwork, FactorisedGaussian
 from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.nn.mlp import mlp
@@ -19,6 +18,7 @@ from rlgen.nn.random_features import RandomFeatures
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import Learner
+from rlgen.ranges import Count
 from rlgen.rewards.combine import MedianScaled, WeightedSum
 from rlgen.rewards.disagreement import Disagreement
 from rlgen.rewards.environment import EnvironmentReward
@@ -41,19 +41,12 @@ class BonusConfig(PoolConfig):
         pool_size: transitions that are kept to learn from.
 
     Raises:
-        UsageError: eta is not finite, or a count not positive.
+        UsageError: a number outside its range.
     """
 
     eta: float = 1e-3
-    net_arch: tuple[int, ...] = (32,)
-    pool_size: int = 100_000
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.eta):
-            raise UsageError(f"eta must be a finite number; got {self.eta}")
-        for name in ("n_updates", "batch_size", "pool_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
+    net_arch: tuple[Count, ...] = (32,)
+    pool_size: Count = 100_000
 
 
 MakeBonus = Callable[[gym.vector.VectorEnv, BonusConfig], RewardModel]

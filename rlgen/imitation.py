@@ -16,13 +16,14 @@ from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import LONG_PPO_LEARNER, SHORT, TRPO_LEARNER, Learner, shortened
+from rlgen.ranges import Checked, Count, Positive, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
 from rlgen.types import RewardModel, Transitions
 
 
 @dataclass(frozen=True)
-class Imitation:
+class Imitation(Checked):
     """A learner beside what it imitates by.
 
     Attributes:
@@ -39,10 +40,10 @@ class Imitation:
 
     learner: Learner
     gail: GAILConfig
-    net_arch: tuple[int, ...] = (100, 100)
+    net_arch: tuple[Count, ...] = (100, 100)
     spectral_norm: bool = False
-    dropout: float = 0.0
-    expert_weight: float = 2000.0
+    dropout: ShareBelowOne = 0.0
+    expert_weight: Positive = 2000.0
     ends_with_success: bool = False
     symlog: bool = False
 

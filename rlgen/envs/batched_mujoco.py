@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from rlgen.envs.batched import BatchedEnv
 from rlgen.envs.contact_batch import ContactForceBatch
 from rlgen.envs.sparse_mujoco import SPARSE_MUJOCO_TASKS
 from rlgen.envs.tasks import TASKS, Array, Info, Outcome, Rows, Simulations, Task
+from rlgen.ranges import available_processors
 
 # The engine's warnings of a simulation that diverged: bad positions, velocities, accelerations, in this order.
 _DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
@@ -127,11 +127,6 @@ class BatchedMujocoEnv(BatchedEnv):
         obs[diverged] = self._obs[diverged]
         rewards = np.where(diverged, 0.0, outcome.rewards)
         return outcome._replace(rewards=rewards, terminated=outcome.terminated | diverged)
-
-
-def available_processors() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_model(task: Task) -> mujoco.MjModel:

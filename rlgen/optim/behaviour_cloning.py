@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from rlgen.nn.policy import Policy
+from rlgen.ranges import Checked, Count, NotNegative, ShareBelowOne
 from rlgen.types import Metrics, Transitions
 
 
 @dataclass(frozen=True)
-class BehaviourCloningConfig:
+class BehaviourCloningConfig(Checked):
     """Settings, by default those of Ho & Ermon (2016), who choose the weights by held-out action error instead.
 
     Attributes:
@@ -24,11 +25,11 @@ class BehaviourCloningConfig:
         weight_decay: L2 penalty of the weights.
     """
 
-    learning_rate: float = 1e-3
-    batch_size: int = 128
-    n_steps: int = 20_000
-    validation_share: float = 0.3
-    weight_decay: float = 0.0
+    learning_rate: NotNegative = 1e-3
+    batch_size: Count = 128
+    n_steps: Count = 20_000
+    validation_share: ShareBelowOne = 0.3
+    weight_decay: NotNegative = 0.0
 
 
 def clone_behaviour(policy: Policy, expert: Transitions, config: BehaviourCloningConfig | None = None) -> Metrics:
