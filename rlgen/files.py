@@ -114,7 +114,7 @@ def opened(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> Iterato
     Args:
         path: where.
         limit: bytes that it may have.
-        links: follow `path` where it is a symbolic link, as a user's own path may be; files of a dataset or run are not.
+        links: follow `path` where it is a symbolic link, as a user's own path may be.
 
     Raises:
         OSError: it can't be read.

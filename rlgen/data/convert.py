@@ -15,9 +15,11 @@ import numpy as np
 from rlgen.data import formats
 from rlgen.data.demonstrations import load_episodes, save_demonstrations
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Writable
+from rlgen.data.formats import minari
+from rlgen.data.formats.recording import Columns, Writable
 from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError, UsageError
+from rlgen.files import printable
 
 OURS = "rlgen"
 
@@ -34,6 +36,7 @@ class Source:
         n_incomplete: episodes left out because they are cut off.
         tells_ends: whether the file tells termination from truncation.
         manifest: of a dataset of ours; empty else.
+        columns: see `Recording`.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class Source:
     n_incomplete: int = 0
     tells_ends: bool = True
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    columns: Columns | None = None
 
 
 def load_source(path: Path, env_id: str | None = None) -> Source:
@@ -76,6 +80,7 @@ def load_source(path: Path, env_id: str | None = None) -> Source:
         env_id or recording.env_id,
         recording.n_incomplete,
         recording.tells_ends,
+        columns=recording.columns,
     )
 
 
@@ -123,11 +128,12 @@ def save_dataset(
     with_spaces = make_vec(env_id, 1)
     observation_space, action_space = with_spaces.single_observation_space, with_spaces.single_action_space
     with_spaces.close()
+    names = _columns(env_id, observation_space) if any(source.columns for source in sources) else None
     limits = [source for source in sources if not source.tells_ends]
     if limits and _time_limit(env_id) is None:
         warnings.warn(f"{limits[0].path} doesn't tell how episodes end: taken for terminated", stacklevel=2)
     episodes = [
-        _executed(_shaped(episode, observation_space), action_space, clip_actions)
+        _executed(_shaped(_ordered(episode, source, names), observation_space), action_space, clip_actions)
         for source in sources
         for episode in source.episodes
     ]
@@ -177,6 +183,33 @@ def _time_limit(env_id: str) -> int | None:
         return gym.spec(env_id).max_episode_steps
     except gym.error.Error as error:
         raise UsageError(f"{env_id}: {error}") from None
+
+
+def _columns(env_id: str, space: gym.Space[Any]) -> Columns | None:
+    """Names and widths of the parts of an environment's observations, in its order."""
+    if hasattr(space, "columns"):
+        return tuple(space.columns)
+    env = gym.make(env_id)
+    env.close()
+    return minari.columns(env.observation_space)
+
+
+def _ordered(episode: Episode, source: Source, names: Columns | None) -> Episode:
+    """The episode with its observations' parts in the environment's order, matched by name.
+
+    Raises:
+        DemonstrationError: the names or widths differ; it lists them.
+    """
+    if source.columns is None or source.columns == names:
+        return episode
+    if names is None or dict(names) != dict(source.columns):
+        told, has = (printable(", ".join(f"{name} ({n})" for name, n in x or ())) for x in (source.columns, names))
+        raise DemonstrationError(
+            f"{source.path}: field observations: they are {told}; the environment's are {has or 'without names'}"
+        )
+    ends = np.cumsum([n for _, n in source.columns])
+    parts = dict(zip(dict(source.columns), np.split(episode.obs, ends[:-1], axis=1), strict=True))
+    return replace(episode, obs=np.concatenate([parts[name] for name, _ in names], axis=1))
 
 
 def _shaped(episode: Episode, space: gym.Space[Any]) -> Episode:

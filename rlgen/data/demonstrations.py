@@ -215,6 +215,7 @@ def save_demonstrations(
         arrays["final_obs"] = _stored(np.stack([e.obs[-1] for e in episodes]))
     if (size := sum(array.nbytes for array in arrays.values())) > MAX_BYTES:
         raise DemonstrationError(f"{where}: {size} bytes; at most {MAX_BYTES} are read again. Leave out episodes")
+    observation_space = _kept_bounds(observation_space, arrays, where)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     if size > allowance(content.tell()):  # more than a reader believes of a compressed file
@@ -523,6 +524,20 @@ def _validate_headers(headers: Mapping[str, Header], manifest: Mapping[str, Any]
         if dtype not in expected[field][1]:
             names = " or ".join(np.dtype(kind).name for kind in expected[field][1])
             raise DemonstrationError(f"{file}: field {field}: dtype {dtype}; must be {names}")
+
+
+def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, npt.NDArray[Any]], where: str) -> gym.Space[Any]:
+    """The space without the bounds that observations don't keep to, as those of many environments don't."""
+    if not isinstance(space, gym.spaces.Box):
+        return space
+    rows = [arrays[field] for field in ("obs", "next_obs", "final_obs") if field in arrays]
+    least, most = (np.min([x.min(0) for x in rows], 0), np.max([x.max(0) for x in rows], 0))
+    below, above = least < space.low.astype(least.dtype), most > space.high.astype(most.dtype)
+    if not (below | above).any():
+        return space
+    warnings.warn(f"{where}: observations lie outside {space}; the dataset promises no such bounds", stacklevel=3)
+    dtype: Any = np.result_type(space.dtype, np.float32)
+    return gym.spaces.Box(np.where(below, -np.inf, space.low), np.where(above, np.inf, space.high), dtype=dtype)
 
 
 def _outside(values: npt.NDArray[Any], space: gym.Space[Any]) -> npt.NDArray[np.bool_]:
