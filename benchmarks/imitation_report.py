@@ -333,8 +333,8 @@ The score is the mean over cells of each cell's mean: cells weigh alike, however
 The interval resamples the seeds within each cell, one fewer than there are, and covers in {coverage_of_means():.3f} of
 simulated tables of 25 cells with five seeds each (the same command). With cells of one seed there is none. The
 optimality gap is how far runs fall short of 1 on average, those above counting as there. "GAIL there" is GAIL's score
-in the same cells, "GAIL better" the chance that a run of GAIL beats one of that algorithm in the same cell, averaged over
-cells.
+in the same cells, "GAIL better" the chance that a run of GAIL beats one of that algorithm, averaged
+over cells.
 
 ![Share of runs above each score](results/imitation_profiles.png)
 
