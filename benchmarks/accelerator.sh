@@ -6,7 +6,7 @@
 #       WHEELS  folder of wheels that are put into a temporary folder for this run; without it what Python has is used
 #   benchmarks/accelerator.sh wheels FOLDER PYTHON_VERSION [LEAVE_OUT ...]
 #       fills FOLDER, on a machine with a package index, for the target's Python (such as 3.12) on 64-bit x86 Linux.
-#       LEAVE_OUT are packages that the target has, such as numpy pandas matplotlib pillow (two thirds of the 62 MB).
+#       LEAVE_OUT are packages that the target has, such as numpy pandas matplotlib pillow (most of the 71 MB).
 #
 #   PYTHON          the Python that has torch (default: python3)
 #   DEVICES         what to compare (default: "cuda cpu", or cpu without CUDA)
@@ -20,7 +20,7 @@ BUDGET=${BUDGET_SECONDS:-540}
 # Everything that the parts import, torch and what torch brings aside.
 PACKAGES="numpy pandas python-dateutil matplotlib contourpy cycler kiwisolver packaging pillow pyparsing tensorboard
     absl-py protobuf markdown werkzeug markupsafe gymnasium cloudpickle farama-notifications typing-extensions mujoco
-    mujoco-core tyro docstring-parser typeguard safetensors threadpoolctl pytest iniconfig pluggy pygments"
+    mujoco-core glfw imageio fonttools tyro docstring-parser typeguard safetensors threadpoolctl pytest iniconfig pluggy pygments"
 
 usage() {
     sed -n '3,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
@@ -88,7 +88,7 @@ if [ -n "$WHEELS" ]; then
         --target "$SCRATCH/site" "${wheels[@]}" || exit 1
     PYTHONPATH=$PYTHONPATH:$SCRATCH/site
 fi
-part import 40 "$PYTHON" -c "import torch, mujoco, pandas, pytest, rlgen.experiment; torch.zeros(1)" || exit 1
+part import 40 "$PYTHON" -c "import pytest, torch, matplotlib.figure, torch.utils.tensorboard, throughput, rlgen.commands.gail, rlgen.experiment" || exit 1
 if [ -z "${DEVICES:-}" ]; then
     DEVICES=$("$PYTHON" -c "import torch; print('cuda cpu' if torch.cuda.is_available() else 'cpu')") || exit 1
 fi
