@@ -10,6 +10,7 @@
 #
 #   PYTHON          the Python that has torch (default: python3)
 #   DEVICES         what to compare (default: "cuda cpu", or cpu without CUDA)
+#   STEPS           of each row of whole training (default: 20000)
 #   BUDGET_SECONDS  time for everything (default: 540); each part's limit is a share of it
 set -uo pipefail
 
@@ -23,7 +24,7 @@ PACKAGES="numpy pandas python-dateutil matplotlib contourpy cycler kiwisolver pa
     mujoco-core glfw imageio fonttools tyro docstring-parser typeguard safetensors threadpoolctl pytest iniconfig pluggy pygments"
 
 usage() {
-    sed -n '3,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '3,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 
@@ -108,6 +109,6 @@ for device in $DEVICES; do
 done
 for device in $DEVICES; do accelerator "vime $device" 35 vime "$device"; done
 # shellcheck disable=SC2086  # a list of words
-throughput devices 90 --devices $DEVICES ${STEPS:+--steps "$STEPS"}
+for width in 64 512; do throughput "devices_$width" 50 --devices $DEVICES --steps "${STEPS:-20000}"; done
 throughput threads 50 --seconds 0.3
 exit "$FAILED"
