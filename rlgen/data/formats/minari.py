@@ -147,7 +147,7 @@ def _parts(value: Any, space: gym.Space[Any]) -> Iterator[Array]:
             raise ValueError(f"outside {space}")
         yield rows.reshape(len(rows), -1)
     else:
-        yield np.stack([gym.spaces.flatten(space, x) for x in np.asarray(value)])
+        yield np.stack([np.asarray(gym.spaces.flatten(space, x)) for x in np.asarray(value)])
 
 
 def _data(path: Path) -> Path | None:
