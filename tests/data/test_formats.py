@@ -392,6 +392,9 @@ class Named(gym.Env):
     )
     action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
 
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
+
 
 def minari_of_names(path, monkeypatch, space, obs):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(path.parent))
