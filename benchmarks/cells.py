@@ -12,6 +12,8 @@ import json
 import multiprocessing
 import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -42,6 +44,23 @@ def hardware() -> str:
 def versions() -> str:
     """Versions of the packages that results depend on, in one field."""
     return " ".join(f"{package}={version}" for package, version in files.versions().items())
+
+
+def provenance() -> dict[str, str]:
+    """What made a row: hardware, GPU, versions, git revision ("unknown" without one) and command."""
+    import torch
+
+    root = Path(__file__).parents[1]
+    revision = subprocess.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True
+    )
+    return {
+        "hardware": hardware(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "versions": versions(),
+        "revision": revision.stdout.strip() or "unknown",
+        "measured_by": " ".join(sys.argv),
+    }
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -121,7 +121,7 @@ def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation, rew
             expert_return=demonstrations.dataset_return_mean,
             on_iteration=test,
         ).summary
-    if summary["interrupted"]:
+    if summary["status"] == "interrupted":
         raise RuntimeError("interrupted: a shorter run is another cell")
     zero, one = summary["random_return_mean"], summary["expert_return_mean"]
     return {name: summary[name] for name in COLUMNS} | {

@@ -18,13 +18,14 @@ import time
 import venv
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from cells import hardware, versions
+from cells import provenance
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -39,12 +40,17 @@ ROOT = Path(__file__).parents[1]
 PEER_VENV = ROOT / ".venv-imitation"
 ENVS = ["HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Ant-v4", "Humanoid-v4"]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+LAST_ROUND = float("inf")
+"""No further round starts after this time of `time.perf_counter`."""
 Measure = Callable[[], float]
 
 
 def interleave(rows: dict[str, Measure], reference: str, repeats: int) -> pd.DataFrame:
     """Run every row once a round; steps per second as median and 20th to 80th percentile, and ratios to `reference`."""
-    rounds = pd.DataFrame([{name: measure() for name, measure in rows.items()} for _ in range(repeats)])
+    done = []
+    while not done or (len(done) < repeats and time.perf_counter() < LAST_ROUND):
+        done.append({name: measure() for name, measure in rows.items()})
+    rounds = pd.DataFrame(done)
     ratios = rounds.div(rounds[reference], axis=0)
     table = pd.DataFrame(
         {
@@ -152,8 +158,10 @@ def whole_iterations(
     learner: Learner,
     make_reward: Callable[[gym.vector.VectorEnv, Policy], RewardModel],
     threads: int | None = None,
+    device: str = "cpu",
+    steps: int = 30_000,
 ) -> Measure:
-    """Whole iterations (collect, reward, update) of one of our learners."""
+    """Whole iterations (collect, reward, update) of one of our learners, of at least `steps` steps in all."""
     import torch
 
     from rlgen.envs import make_vec
@@ -161,8 +169,8 @@ def whole_iterations(
 
     keep_freed_memory()
     envs = make_vec(env_id, learner.n_envs, 0, n_threads=threads)
-    training = learner.training(envs, make_reward)
-    training.n_iterations = max(2, -(-30_000 // training.steps_per_iteration))
+    training = learner.training(envs, make_reward, device=device)
+    training.n_iterations = max(2, -(-steps // training.steps_per_iteration))
 
     def measure() -> float:
         torch.set_num_threads(threads or CORES)
@@ -174,7 +182,9 @@ def whole_iterations(
     return measure
 
 
-def ours(settings: Learner | Imitation, threads: int | None = None) -> Measure:
+def ours(
+    settings: Learner | Imitation, threads: int | None = None, device: str = "cpu", steps: int = 30_000
+) -> Measure:
     """A learner on HalfCheetah-v4, with the task's reward or GAIL's."""
     from rlgen.data.demonstrations import load_demonstrations
     from rlgen.imitation import gail
@@ -183,13 +193,13 @@ def ours(settings: Learner | Imitation, threads: int | None = None) -> Measure:
 
     env_id = "HalfCheetah-v4"
     if isinstance(settings, Learner):
-        return whole_iterations(env_id, settings, lambda envs, policy: EnvironmentReward(), threads)
+        return whole_iterations(env_id, settings, lambda envs, policy: EnvironmentReward(), threads, device, steps)
     demonstrations = load_demonstrations(ROOT / "expert_data", env_id, 4)
 
     def make_reward(envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
         return gail(settings, policy, settings.expert(envs, policy, demonstrations))
 
-    return whole_iterations(env_id, settings.learner, make_reward, threads)
+    return whole_iterations(env_id, settings.learner, make_reward, threads, device, steps)
 
 
 def sb3(learner: type, n_envs: int, n_steps: int, **settings: object) -> Measure:
@@ -296,6 +306,39 @@ def scaling(repeats: int, seconds: float) -> pd.DataFrame:
         )
         for name, learner in presets.LEARNERS.items():
             rows[f"{name.upper()}, n={n}, batch {n * n_steps}"] = ours(replace(learner, n_envs=n, n_steps=n_steps))
+    return interleave(rows, raw, repeats).reset_index()
+
+
+def threads(repeats: int, seconds: float) -> pd.DataFrame:
+    """Stepping with every number of threads, each against the raw limit of as many."""
+    from rlgen.envs import make_vec
+
+    env_id, tables = "HalfCheetah-v4", []
+    for count in (n for n in (1, 2, 4, 8, 16) if n <= CORES):
+        rows: dict[str, Measure] = {"raw mj_step": raw_limit(env_id, count, seconds)}
+        for n in (64, 256, 1024):
+            rows[f"rlgen, n={n}"] = closed_loop(make_vec(env_id, n, n_threads=count), n, seconds)
+        tables.append(interleave(rows, "raw mj_step", repeats).assign(threads=count).reset_index())
+    return pd.concat(tables)
+
+
+def devices(repeats: int, seconds: float, names: Sequence[str] = (), steps: int = 30_000) -> pd.DataFrame:
+    """Whole training with small and wide networks, by default on the CPU and, where there is one, the GPU."""
+    import torch
+
+    from rlgen import imitation, presets
+
+    raw = f"raw mj_step, {CORES} threads"
+    rows: dict[str, Measure] = {raw: raw_limit("HalfCheetah-v4", CORES, seconds)}
+    gail = imitation.settings("default", "trpo", "HalfCheetah-v4")
+    for width in (64, 512):
+        net_arch = (width, width)
+        for device in names or ("cpu", *["cuda"] * torch.cuda.is_available()):
+            for name, learner in presets.LEARNERS.items():
+                row = f"{name.upper()}, {width}x{width}, {device}"
+                rows[row] = ours(replace(learner, net_arch=net_arch), None, device, steps)
+            wide = replace(gail, learner=replace(gail.learner, net_arch=net_arch), net_arch=net_arch)
+            rows[f"GAIL-TRPO, {width}x{width}, {device}"] = ours(wide, None, device, steps)
     return interleave(rows, raw, repeats).reset_index()
 
 
@@ -406,6 +449,8 @@ SECTIONS = {
     "exploration": exploration,
     "information_gain": information_gain,
     "scaling": scaling,
+    "threads": threads,
+    "devices": devices,
     "memory": memory,
 }
 
@@ -416,14 +461,24 @@ def main() -> None:
     parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=SECTIONS)
     parser.add_argument("--repeats", type=int, default=5, help="rounds; each row runs once a round")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each stepping row and round")
+    parser.add_argument("--stop-after", type=float, help="seconds after which a section starts no further round")
+    parser.add_argument("--steps", type=int, default=30_000, help="of each row and round in the section devices")
+    parser.add_argument(
+        "--devices", nargs="+", choices=["cpu", "cuda"], default=[], help="those of the section devices"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
     options = parser.parse_args()
     pd.options.display.width, pd.options.display.max_columns, pd.options.display.max_rows = 200, 20, 200
+    sections = SECTIONS | {"devices": partial(devices, names=options.devices, steps=options.steps)}
     for section in options.sections:
-        table = SECTIONS[section](options.repeats, options.seconds)
-        table["hardware"], table["versions"], table["command"] = hardware(), versions(), " ".join(sys.argv)
-        RESULTS.mkdir(exist_ok=True)
-        table.round(4).to_csv(RESULTS / f"throughput_{section}.csv", index=False)
-        print(f"\n{section}\n{table.drop(columns=['hardware', 'versions', 'command']).round(3).to_string(index=False)}")
+        if options.stop_after is not None:
+            global LAST_ROUND
+            LAST_ROUND = time.perf_counter() + options.stop_after
+        table = sections[section](options.repeats, options.seconds)
+        facts = provenance()
+        options.results.mkdir(parents=True, exist_ok=True)
+        table.round(4).assign(**facts).to_csv(options.results / f"throughput_{section}.csv", index=False)
+        print(f"\n{section}\n{table.round(3).to_string(index=False)}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import difflib
 import importlib
 import sys
 
+from rlgen.files import keep_writing
+
 COMMANDS = {
     "gail": "imitate an expert from its demonstrations",
     "vime": "explore where reward is silent",
@@ -20,11 +22,12 @@ COMMANDS = {
 
 def main() -> int:
     """Hand over to a command; its module alone is imported."""
+    keep_writing()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print("usage: rlgen COMMAND [...]; rlgen COMMAND --help explains one\n")
         print("\n".join(f"  {command:<11} {what}" for command, what in COMMANDS.items()))
-        print("\nexit codes: 0 done, 2 usage, 3 data, 4 files, 5 numbers, 130 and 143 signals")
+        print("\nexit codes: 0 done, 1 the task's error, 2 usage, 3 data, 4 files, 5 numbers, 129, 130 and 143 signals")
         return 0 if len(sys.argv) > 1 else 2
     if name == "--version":
         from rlgen import __version__

@@ -31,7 +31,7 @@ from rlgen.spaces import described_space
 from rlgen.types import State
 
 FILE = Path("checkpoint") / "model.safetensors"
-FORMAT = "rlgen checkpoint 2"
+FORMAT = "rlgen checkpoint 3"
 TENSOR, ARRAY = "<tensor>", "<array>"
 CONTENT = {
     "facts": {

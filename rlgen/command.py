@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes.util
+import dataclasses
 import importlib
-import json
 import os
 import shlex
 import sys
+import types
+import typing
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from rlgen.errors import CheckpointError, DemonstrationError, UsageError
+from rlgen.files import keep_writing, printable
 
 if TYPE_CHECKING:
     from rlgen.presets import Learner
@@ -84,8 +87,9 @@ def parse(kind: Any, description: str | None, args: Sequence[str] | None) -> Any
         description: for --help.
         args: what follows `rlgen <command>`; None for a script's own.
     """
+    keep_writing()
     # One line, as errors have, without the code that warned.
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
     program = None if args is None else f"rlgen {_name(kind)}"
     arguments: Any = tyro.cli(kind, prog=program, description=description, args=args)
     if getattr(getattr(arguments, "run", None), "resume", None) is None:
@@ -95,18 +99,20 @@ def parse(kind: Any, description: str | None, args: Sequence[str] | None) -> Any
     sys.exit(failure.code)
 
 
-def command_of_run(folder: Path) -> tuple[str, list[str]]:
-    """The name of the command that started a run, and what it was told.
+def command_of_run(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The name of the command that started a run, and the JSON object of its arguments.
 
     Raises:
         CheckpointError: the folder holds no run.
     """
+    from rlgen.run_log import read_config
+
+    config = read_config(folder)
     try:
         # `rlgen gail ...` or `python scripts/gail.py ...`
-        _, command, *told = shlex.split(json.loads((folder / "config.json").read_text())["command"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Path(shlex.split(config["command"])[1]).stem, dict(config["arguments"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder}: holds no run ({type(error).__name__}: {error})") from None
-    return Path(command).stem, told
 
 
 def _name(kind: Any) -> str:
@@ -114,20 +120,69 @@ def _name(kind: Any) -> str:
     return str(getattr(kind, "__args__", (kind,))[0].__module__.rpartition(".")[2])
 
 
-def _arguments_of_run(kind: Any, arguments: Any) -> Any:
-    folder: Path = arguments.run.resume
-    command, told = command_of_run(folder)
+# What reaches beyond a run's folder: a file alone decides neither where to write nor what to import.
+OUTWARD = ("env", "output", "overwrite")
+
+
+def _arguments_of_run(kind: Any, told: Any) -> Any:
+    folder: Path = told.run.resume
+    command, stored = command_of_run(folder)
     if command != _name(kind):
         raise UsageError(f"{folder} is a run of {command}; resume it with that")
-    before: Any = tyro.cli(kind, args=told)
-    # An id out of a file is not to import a module unless a person repeats it.
-    module = before.env is not None and ":" in before.env
-    alone: Any = tyro.cli(kind, args=["--resume", str(folder), *(["--env", before.env] if module else [])])
-    if arguments != alone:
-        if module and arguments.env != before.env:
-            raise UsageError(f"add --env {before.env}: a module that a file names is imported only when told again")
+    before = from_json(kind, stored, f"{folder}/config.json: field arguments")
+    default = kind()
+    again = {name: getattr(told, name) for name in OUTWARD if hasattr(told, name)}
+    if told != replace(default, run=RunArguments(resume=folder, track=told.run.track), **again):
         raise UsageError("--resume goes on with the run's own arguments; tell nothing else")
-    return replace(before, run=replace(before.run, run_dir=folder, resume=folder))
+    for name, value in again.items():
+        wanted = getattr(before, name)
+        if value == wanted or (name == "env" and value == default.env and ":" not in str(wanted)):
+            continue
+        if value != getattr(default, name):
+            raise UsageError(f"--{name} {value}: the run has {wanted}")
+        what = "module that a file names is imported" if name == "env" else "dataset that a file names is written"
+        raise UsageError(f"add --{name}{'' if wanted is True else f' {wanted}'}: a {what} only when told again")
+    if before.run.track and not told.run.track:
+        warnings.warn("the run was tracked; add --track to go on with that", stacklevel=1)
+    return replace(before, run=replace(before.run, run_dir=folder, resume=folder, track=told.run.track))
+
+
+def from_json(kind: Any, value: Any, name: str) -> Any:
+    """A value of a type out of JSON: a dataclass field by field, never through a parser of command lines.
+
+    Args:
+        kind: a dataclass, or one of the types that fields of arguments have.
+        value: what `json` made of it.
+        name: for errors.
+
+    Raises:
+        CheckpointError: it names the field whose value is none of the type, or can't be used.
+    """
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        fields = typing.get_type_hints(kind)
+        if not isinstance(value, dict) or value.keys() != fields.keys():
+            raise CheckpointError(f"{name}: must have exactly the fields {', '.join(fields)}")
+        found = {field: from_json(of, value[field], f"{name}.{field}") for field, of in fields.items()}
+        try:
+            return kind(**found)
+        except UsageError as error:
+            raise CheckpointError(f"{name}: {error}") from None
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        for option in inner:
+            with contextlib.suppress(CheckpointError):
+                return from_json(option, value, name)
+    elif origin is tuple and isinstance(value, list):
+        return tuple(from_json(inner[0], item, name) for item in value)
+    elif origin is dict and isinstance(value, dict):
+        return value
+    elif kind is Path and isinstance(value, str):
+        return Path(value)
+    elif kind is float and type(value) is int:
+        return float(value)
+    elif kind is Any or (origin is typing.Literal and value in inner) or type(value) is kind:
+        return value
+    raise CheckpointError(f"{name}: must be {getattr(kind, '__name__', kind)}; got {value!r}")
 
 
 def render_without_a_screen() -> None:
@@ -145,34 +200,31 @@ def render_without_a_screen() -> None:
 
 @dataclass
 class Failure:
-    """The exit code of a command that failed: 2 usage, 3 data, 4 files, 5 numbers, 130 Ctrl-C."""
+    """The exit code of a command that failed: 1 another's code, 2 usage, 3 data, 4 files, 5 numbers, 130 Ctrl-C."""
 
     code: int = 0
 
 
 @contextlib.contextmanager
 def describe_failure() -> Iterator[Failure]:
-    """Turn the errors that a user can mend into one line on stderr and an exit code."""
+    """Turn the errors that a user can mend into one line on stderr and an exit code.
+
+    An error of somebody's task keeps its traceback.
+    """
     import gymnasium as gym
 
     failure = Failure()
     try:
         yield failure
-    except DemonstrationError as error:
-        failure.code = 3
-        print(f"error: {error}", file=sys.stderr)
-    except (OSError, CheckpointError) as error:
-        failure.code = 4
-        print(f"error: {error}", file=sys.stderr)
-    except FloatingPointError as error:
-        failure.code = 5
-        print(f"error: {error}", file=sys.stderr)
-    except (UsageError, gym.error.Error) as error:
-        failure.code = 2
-        print(f"error: {error}", file=sys.stderr)
+    except (OSError, FloatingPointError, UsageError, DemonstrationError, CheckpointError, gym.error.Error) as error:
+        kinds = {DemonstrationError: 3, OSError: 4, CheckpointError: 4, FloatingPointError: 5}
+        failure.code = next((code for kind, code in kinds.items() if isinstance(error, kind)), 2)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
     except KeyboardInterrupt:
         failure.code = 130
         print("interrupted", file=sys.stderr)
+    except SystemExit as error:  # of a task or a module of its own: whatever it says, the command isn't done
+        raise RuntimeError(f"code that the command runs called sys.exit({error.code!r})") from error
 
 
 def step_count(text: str | None) -> int | None:

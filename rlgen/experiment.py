@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,12 +21,12 @@ from rlgen.data.episodes import Predictor, RandomActor
 from rlgen.envs import BatchedEnv, make_vec
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluation import Evaluation, evaluate, normalised_score
-from rlgen.files import versions
+from rlgen.files import printable, versions
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.presets import Learner
-from rlgen.run_log import RunLog, check_config, short
+from rlgen.run_log import RunLog, check_config, hold, short
 from rlgen.spaces import describe_space
-from rlgen.train import Iteration, keep_freed_memory
+from rlgen.train import Iteration, Training, keep_freed_memory
 from rlgen.types import RewardModel
 
 MakeReward = Callable[[gym.vector.VectorEnv, Policy], RewardModel]
@@ -48,14 +49,11 @@ class Result:
     interrupted: int | None
 
 
-class _Interrupted(Exception):
-    pass
-
-
 class _Signals:
-    """SIGINT and SIGTERM inside a block are noted, and the first is told.
+    """SIGINT, SIGTERM and SIGHUP inside a block are noted, and the first is told.
 
-    One that comes while evaluating raises KeyboardInterrupt, once; half an iteration is no state to go on from.
+    One that comes while evaluating raises KeyboardInterrupt, once; half an iteration is no state to go on from. Only
+    the main thread can have handlers; Windows has no SIGHUP, and `nohup` has it ignored.
     """
 
     def __init__(self) -> None:
@@ -63,12 +61,17 @@ class _Signals:
         self.evaluating = False
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        if getattr(signal, "SIGHUP", None) in numbers and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+            numbers.remove(signal.SIGHUP)
+        if threading.current_thread() is not threading.main_thread():
+            numbers = []
+        self._before = {number: signal.signal(number, self._on_signal) for number in numbers}
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.received.append(number)
@@ -77,7 +80,10 @@ class _Signals:
             raise KeyboardInterrupt
         if len(self.received) > 1:
             return
-        print("\ninterrupted: ends after this iteration, then evaluates; once more skips the evaluation", flush=True)
+        with contextlib.suppress(RuntimeError):  # it came in the middle of another print
+            print(
+                "\ninterrupted: ends after this iteration, then evaluates; once more skips the evaluation", flush=True
+            )
 
 
 def choose_device(name: str) -> torch.device:
@@ -86,13 +92,16 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UsageError: no such device, or CUDA is asked for and absent.
     """
+    n_gpus = torch.cuda.device_count()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        return torch.device("cuda" if n_gpus else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", name):
         raise UsageError(f"--device must be auto, cpu or cuda; got {name}")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this installation of torch finds no CUDA device; use --device cpu")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= n_gpus:
+        found = f"{n_gpus} CUDA devices, from cuda:0" if n_gpus else "no CUDA device; use --device cpu"
+        raise UsageError(f"--device {name}: this installation of torch finds {found}")
+    return device
 
 
 def run(
@@ -118,8 +127,9 @@ def run(
 ) -> Result:
     """Train, then evaluate the last policy, in a folder that tells the whole story.
 
-    The true return is reported and decides nothing: the last policy is the result. SIGINT or SIGTERM ends training
-    after the iteration in progress, with checkpoint and summary as usual; a second one leaves the evaluation out. The
+    The true return is reported and decides nothing: the last policy is the result. SIGINT, SIGTERM or SIGHUP ends
+    training after the iteration in progress, with checkpoint and summary as usual; a second one leaves the evaluation
+    out. Whatever else ends it stands in `summary.json` as `error`, with the `status` "failed", and is raised. The
     checkpoint is renewed each minute unless told.
 
     Args:
@@ -146,16 +156,18 @@ def run(
     Raises:
         UsageError: an argument can't be used; nothing is written then.
         FileExistsError: `run_dir` holds a run, and it isn't to be resumed.
-        CheckpointError: there is none to go on from, or it is of another environment, version or setting.
+        CheckpointError: there is none to go on from, it is of another environment, version or setting, or another
+            process holds the run.
+        FloatingPointError: an observation, a reward, a loss or a return isn't finite.
     """
     started = time.perf_counter()
+    config = {"env_id": env_id, **config}
     for name, count in (("threads", threads), ("eval_episodes", eval_episodes)):
         if count is not None and count < 1:
             raise UsageError(f"{name} must be at least 1; got {count}")
     facts = {} if facts is None else facts
-    checkpoint = _checkpoint_to_resume(run_dir, env_id) if resume else None
-    if resume:
-        check_config(run_dir, config)
+    held = hold(run_dir) if resume else None
+    checkpoint = _checkpoint_to_resume(run_dir, env_id, config) if resume else None
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -166,14 +178,13 @@ def run(
     policy = training.policy
     if checkpoint is not None:
         kept, state = checkpoint
-        training.load_state_dict(state)
-        facts.update(kept["run"])
+        _go_on(run_dir, training, state, facts, kept.get("run"))
     print(f"{env_id}: {learner.n_envs} x {type(envs).__name__}, networks on {place}, run folder {run_dir}", flush=True)
     if training.done:
         exact = "" if isinstance(envs, BatchedEnv) else "; these environments begin new episodes"
         print(f"goes on after {training.done * training.steps_per_iteration:,} steps{exact}", flush=True)
 
-    log = RunLog(run_dir, config, learner.total_timesteps, columns, training.done if resume else None, track)
+    log = RunLog(run_dir, config, learner.total_timesteps, columns, held, training.done, track)
     spaces = {
         "observation_space": describe_space(envs.single_observation_space),
         "action_space": describe_space(envs.single_action_space),
@@ -182,42 +193,51 @@ def run(
 
     def save() -> None:
         nonlocal saved
+        log.sync()
         steps = training.done * training.steps_per_iteration
-        save_checkpoint(run_dir, training.state_dict(), {"env_id": env_id, "env_steps": steps, "run": facts, **spaces})
+        kept = {"env_id": env_id, "env_steps": steps, "run": facts, "config": log.digest, **spaces}
+        save_checkpoint(run_dir, training.state_dict(), kept)
         saved = training.wall_seconds
 
-    if not resume:
-        save()
-
     def returns(actor: Predictor, deterministic: bool) -> Evaluation:
-        return evaluate(actor, env_id, eval_episodes, seed + 10_000, deterministic, threads)
+        found = evaluate(actor, env_id, eval_episodes, seed + 10_000, deterministic, threads)
+        if not np.isfinite(found.mean):
+            raise FloatingPointError(f"evaluation: return is {found.mean}; the last checkpoint stands")
+        return found
 
-    deterministic = stochastic = zero = None
-    with _Signals() as signals:
-        try:
-            with log, contextlib.suppress(_Interrupted):
+    deterministic = stochastic = zero = failure = None
+    signals = _Signals()
+    try:
+        with signals:
+            if not resume:
+                save()
+            with log:
                 for iteration in training:
                     log(iteration)
                     on_iteration(iteration)
                     if signals.received:
-                        raise _Interrupted
+                        break
                     if training.wall_seconds > saved + checkpoint_seconds:
                         save()
-            save()
+                save()
             if len(signals.received) < 2:
                 signals.evaluating = True
                 deterministic = returns(Actor(policy), True)
                 stochastic = returns(Actor(policy, np.random.default_rng(seed)), False)
                 zero = returns(RandomActor(envs.single_action_space, seed), False)
                 signals.evaluating = False
-        except KeyboardInterrupt:
-            pass  # in an evaluation, which is left out then
+    except BaseException as error:
+        # KeyboardInterrupt without a signal is the task's own, and nothing but an error.
+        if not (isinstance(error, KeyboardInterrupt) and signals.received):
+            failure = error
     steps = training.done * training.steps_per_iteration
     summary: dict[str, Any] = {
         "env_id": env_id,
         "algorithm": algorithm,
         "reward": reward,
         "seed": seed,
+        "status": "failed" if failure is not None else "interrupted" if signals.received else "done",
+        "error": failure and printable(f"{type(failure).__name__}: {failure}"),
         "env_steps": steps,
         "wall_seconds": round(training.wall_seconds, 2),
         "steps_per_second": round(steps / training.wall_seconds) if training.wall_seconds else 0,
@@ -231,7 +251,6 @@ def run(
         "expert_return_mean": expert_return,
         "normalised_score": None,
         "stochastic_normalised_score": None,
-        "interrupted": bool(signals.received),
         "device": str(place),
         "total_seconds": round(time.perf_counter() - started, 2),
         **facts,
@@ -239,13 +258,19 @@ def run(
     if expert_return is not None and deterministic and stochastic and zero:
         summary["normalised_score"] = normalised_score(deterministic.mean, zero.mean, expert_return)
         summary["stochastic_normalised_score"] = normalised_score(stochastic.mean, zero.mean, expert_return)
-    log.save_summary(summary)
-    envs.close()
+    # What ended the run is told, not what follows from it, as on a full disk.
+    with contextlib.nullcontext() if failure is None else contextlib.suppress(Exception):
+        log.save_summary(summary)
+        envs.close()
+    if failure is not None:
+        raise failure
     return Result(policy, training.critic, summary, signals.received[0] if signals.received else None)
 
 
-def _checkpoint_to_resume(run_dir: Path, env_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Facts and state of the checkpoint in a run's folder, if it goes on exactly with this environment and version."""
+def _checkpoint_to_resume(
+    run_dir: Path, env_id: str, config: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Facts and state of the checkpoint in a run's folder, if it goes on exactly with these settings and versions."""
     facts, state = load_checkpoint(run_dir)
     if facts["env_id"] != env_id:
         raise CheckpointError(f"{run_dir}: its checkpoint is of {facts['env_id']}, not {env_id}")
@@ -256,7 +281,22 @@ def _checkpoint_to_resume(run_dir: Path, env_id: str) -> tuple[dict[str, Any], d
         raise CheckpointError(
             f"{run_dir}: its checkpoint was written with {'; '.join(changed)}; it would not go on exactly"
         )
+    check_config(run_dir, config, facts.get("config", ""))
     return facts, state
+
+
+def _go_on(run_dir: Path, training: Training, state: dict[str, Any], facts: dict[str, Any], kept: Any) -> None:
+    """Put state and facts of a checkpoint back, if they are what these settings would have written."""
+    try:
+        training.load_state_dict(state)
+        numbers = {name: value for name, value in kept.items() if value != facts[name]}
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{run_dir}: its checkpoint doesn't fit ({type(error).__name__}: {error})") from None
+    if type(training.done) is not int or not 0 <= training.done <= training.n_iterations:
+        raise CheckpointError(f"{run_dir}: its checkpoint has {training.done} of {training.n_iterations} iterations")
+    if wrong := [name for name, value in numbers.items() if type(value) not in (int, float)]:
+        raise CheckpointError(f"{run_dir}: its checkpoint: field run.{wrong[0]}: must be a number")
+    facts.update(numbers)
 
 
 def print_summary(summary: dict[str, Any]) -> None:
@@ -267,10 +307,13 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["random_return_mean"] is None:
         print("interrupted before its evaluation ended")
         return
+    spreads = ["" if summary[f"{name}return_std"] is None else f" +- {short(summary[f'{name}return_std'])}"
+               for name in ("", "stochastic_")]  # fmt: skip
     print(
-        f"return of {summary['episodes']} episodes: deterministic {short(summary['return_mean'])} +- "
-        f"{short(summary['return_std'])}, stochastic {short(summary['stochastic_return_mean'])} +- "
-        f"{short(summary['stochastic_return_std'])}, random {short(summary['random_return_mean'])}"
+        f"return of {summary['episodes']} episode{'s'[: summary['episodes'] > 1]}: "
+        f"deterministic {short(summary['return_mean'])}{spreads[0]}, "
+        f"stochastic {short(summary['stochastic_return_mean'])}{spreads[1]}, "
+        f"random {short(summary['random_return_mean'])}"
     )
     expert, random = summary["expert_return_mean"], summary["random_return_mean"]
     if expert is not None and expert <= random:

@@ -11,7 +11,6 @@ import gymnasium as gym
 import torch
 
 from rlgen.data.replay import ReplayPool
-from rlgen.errors import UsageError
 from rlgen.nn.bayesian import BayesianNetwork, FactorisedGaussian
 from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.nn.mlp import mlp
@@ -19,6 +18,7 @@ from rlgen.nn.random_features import RandomFeatures
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import Learner
+from rlgen.ranges import Count
 from rlgen.rewards.combine import MedianScaled, WeightedSum
 from rlgen.rewards.disagreement import Disagreement
 from rlgen.rewards.environment import EnvironmentReward
@@ -26,6 +26,7 @@ from rlgen.rewards.noise import RewardNoise
 from rlgen.rewards.pool_bonus import PoolConfig
 from rlgen.rewards.prediction_error import PredictionError
 from rlgen.rewards.vime import VIME, VIMEConfig
+from rlgen.spaces import flat_box
 from rlgen.train import Iteration
 from rlgen.types import RewardModel
 
@@ -40,19 +41,12 @@ class BonusConfig(PoolConfig):
         pool_size: transitions that are kept to learn from.
 
     Raises:
-        UsageError: eta is not finite, or a count not positive.
+        UsageError: a number outside its range.
     """
 
     eta: float = 1e-3
-    net_arch: tuple[int, ...] = (32,)
-    pool_size: int = 100_000
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.eta):
-            raise UsageError(f"eta must be a finite number; got {self.eta}")
-        for name in ("n_updates", "batch_size", "pool_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
+    net_arch: tuple[Count, ...] = (32,)
+    pool_size: Count = 100_000
 
 
 MakeBonus = Callable[[gym.vector.VectorEnv, BonusConfig], RewardModel]
@@ -234,11 +228,11 @@ def _of_vime(config: BonusConfig, n_data: float | None) -> VIMEConfig:
 
 
 def _pool(envs: gym.vector.VectorEnv, config: BonusConfig) -> ReplayPool:
-    return ReplayPool(config.pool_size, envs.single_observation_space, envs.single_action_space)  # type: ignore[arg-type]
+    return ReplayPool(config.pool_size, envs.single_observation_space, envs.single_action_space)
 
 
 def _observation_size(envs: gym.vector.VectorEnv) -> int:
-    return int(envs.single_observation_space.shape[0])  # type: ignore[index]
+    return flat_box(envs.single_observation_space).shape[0]
 
 
 def _dynamics(envs: gym.vector.VectorEnv, predict_change: bool = True) -> DynamicsCoder:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import hashlib
+import io
 import json
 import math
 import os
 import platform
 import re
+import shutil
 import stat
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from io import BufferedReader
 from pathlib import Path
@@ -105,7 +110,51 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, atomically; NaN and infinities are refused since JSON has none."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON, as `write_json` writes it."""
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder, all of them or none: a kill at any moment leaves what was there, or the new.
+
+    They are written to a folder beside it, which then takes its place. Files of other names are kept.
+
+    Args:
+        folder: made if absent.
+        files: content by name.
+    """
+    folder = folder.resolve()  # what a link points to, not the link
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)  # what a killed process left
+    try:
+        for name, content in files.items():
+            write_bytes(new / name, content)
+        if folder.exists():
+            _exchange(new, folder)
+            for path in new.iterdir():
+                if path.name not in files:
+                    path.replace(folder / path.name)
+        else:
+            new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _exchange(left: Path, right: Path) -> None:
+    """Exchange the names of two folders: at once on Linux, elsewhere by three renames."""
+    if sys.platform == "linux":
+        at_cwd, exchange = -100, 2
+        rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if rename is not None and not rename(at_cwd, os.fsencode(left), at_cwd, os.fsencode(right), exchange):
+            return
+    aside = left.with_suffix(".old")
+    right.rename(aside)
+    left.rename(right)
+    aside.rename(left)
 
 
 @contextlib.contextmanager
@@ -364,6 +413,47 @@ def csv_cell(value: Any) -> Any:
         return value
     text = printable(value)
     return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
+class _Output(io.FileIO):
+    """A standard stream that goes on as if it were read when its reader or its terminal is gone."""
+
+    def write(self, content: Any) -> int:
+        """Everything, to nobody from then on."""
+        try:
+            return super().write(content) or 0
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(content)
+
+
+def keep_writing() -> None:
+    """Have no print fail when nobody reads on: training is not to end by that, as in `rlgen vime | head -1`."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed from the start: the next file would get its number, and what libraries print
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        # Not what a test or a notebook has put in its place.
+        elif stream is getattr(sys, f"__{name}__") and not isinstance(getattr(stream.buffer, "raw", None), _Output):
+            buffered = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
+            at_once = stream.line_buffering or stream.write_through
+            kept = io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=at_once)
+            setattr(sys, name, kept)
+            setattr(sys, f"__{name}__", kept)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that can't be made or written to, without making it.
+
+    Raises:
+        OSError: of the folder, or the next one above it that exists.
+    """
+    path = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not path.is_dir() or not os.access(path, os.W_OK):
+        code = errno.EACCES if path.is_dir() else errno.ENOTDIR
+        raise OSError(code, os.strerror(code), str(path))
 
 
 def sha256(content: bytes) -> str:

@@ -14,12 +14,13 @@ from rlgen.errors import UsageError
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.ppo import PPO, PPOConfig
 from rlgen.optim.trpo import TRPO, TRPOConfig
+from rlgen.ranges import Checked, Count, Share
 from rlgen.train import Training
 from rlgen.types import PolicyOptimizer, RewardModel
 
 
 @dataclass(frozen=True)
-class Learner:
+class Learner(Checked):
     """Everything that a policy optimizer needs to be told.
 
     Attributes:
@@ -33,25 +34,25 @@ class Learner:
         log_std_init: initial log standard deviation of a Gaussian policy.
 
     Raises:
-        UsageError: a count is not positive, or gamma or gae_lambda outside [0, 1].
+        UsageError: a number outside its range, or a batch of too few rows.
     """
 
     optimizer: TRPOConfig | PPOConfig
-    n_steps: int
-    n_envs: int = 64
-    total_timesteps: int = 3_000_000
-    gamma: float = 0.99
-    gae_lambda: float = 0.95
-    net_arch: tuple[int, ...] = (64, 64)
+    n_steps: Count
+    n_envs: Count = 64
+    total_timesteps: Count = 3_000_000
+    gamma: Share = 0.99
+    gae_lambda: Share = 0.95
+    net_arch: tuple[Count, ...] = (64, 64)
     log_std_init: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "n_envs", "total_timesteps"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must be in [0, 1]; got {getattr(self, name)}")
+        super().__post_init__()
+        rows = self.n_envs * self.n_steps
+        share = self.optimizer.sub_sampling_factor if isinstance(self.optimizer, TRPOConfig) else 1
+        if rows < 2 * share:
+            of_share = "" if share == 1 else f" with sub_sampling_factor {share}"
+            raise UsageError(f"n_envs * n_steps must be at least {2 * share} rows{of_share}; got {rows}")
 
     def override(
         self, n_envs: int | None = None, n_steps: int | None = None, total_timesteps: int | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
-import io
 import json
+import os
+import re
 import secrets
 import shlex
 import subprocess
@@ -14,28 +16,86 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from rlgen.errors import CheckpointError, UsageError
-from rlgen.files import versions, write_atomically, write_bytes, write_json
+from rlgen.files import (
+    canonical_json,
+    json_bytes,
+    read_json,
+    read_regular,
+    sha256,
+    versions,
+    write_atomically,
+    write_bytes,
+    write_json,
+)
 from rlgen.train import Iteration
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def check_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run under other settings than it was started with; the arguments' wording is no setting.
+def hold(folder: Path) -> IO[str]:
+    """A run's `config.json`, locked: of two processes that would run or resume it, the second is refused.
+
+    The operating system releases the lock when the file is closed, also by a kill. There is none on Windows.
+
+    Raises:
+        CheckpointError: the folder holds no run, a link, or a run that another process holds.
+    """
+    if links := [path.name for path in folder.glob("*") if path.is_symlink()]:
+        raise CheckpointError(f"{folder}: {links[0]} is a link; a run's files lie in its folder")
+    read_config(folder)
+    file = (folder / "config.json").open("r+")
+    _lock(file, folder)
+    return file
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CheckpointError(f"{folder}: another process is running or resuming this run") from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's `config.json`.
+
+    Raises:
+        CheckpointError: the folder holds no run.
+    """
+    return _read_object(folder / "config.json", f"{folder}: holds no run")
+
+
+def check_config(folder: Path, config: Mapping[str, Any], digest: str) -> None:
+    """Refuse to go on with a run under other settings than it was started with.
+
+    Args:
+        folder: the run's.
+        config: what the run would have now; its arguments' wording is no setting.
+        digest: of `config.json` as the run wrote it.
 
     Raises:
         CheckpointError: it names the first that differs.
     """
-    before = json.loads((folder / "config.json").read_text())
+    before = read_config(folder)
+    if config_digest(before) != digest:
+        raise CheckpointError(f"{folder}/config.json: it was changed since the run began; the run can't go on")
     for name, value in config.items():
-        if name != "arguments" and _plain(value) != before.get(name):
+        if name != "arguments" and plain(value) != before.get(name):
             raise CheckpointError(f"{folder}/config.json: field {name}: the run had others; it can't go on")
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """What a checkpoint keeps of the run's configuration, so that a changed one is noticed."""
+    return sha256(canonical_json(config))
 
 
 class RunLog:
@@ -46,11 +106,16 @@ class RunLog:
         config: what was told and what it came to, by name: dataclasses and JSON values.
         total_timesteps: for the time left.
         columns: the metrics shown in the display, by their short titles.
-        resume_after: go on with the run in the folder after this iteration; what it logged of later ones is dropped.
+        held: of a run to resume, from `hold`.
+        resume_after: go on after this iteration; what the run logged of later ones is dropped.
         track: log to Weights & Biases too; its files go to `wandb` in the folder.
+
+    Attributes:
+        digest: `config_digest` of the run's configuration.
 
     Raises:
         FileExistsError: the folder holds a run, and it isn't to be resumed.
+        CheckpointError: `metrics.csv` lacks iterations that were done, or is no table of numbers.
         UsageError: Weights & Biases isn't installed, or doesn't start.
     """
 
@@ -60,41 +125,55 @@ class RunLog:
         config: Mapping[str, Any],
         total_timesteps: int,
         columns: dict[str, str],
-        resume_after: int | None = None,
+        held: IO[str] | None = None,
+        resume_after: int = 0,
         track: bool = False,
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         if track:
             _wandb()  # before anything is written
-        plain = {name: _plain(value) for name, value in config.items()}
-        rows: list[dict[str, str]] = []
-        if resume_after is None:
+        content = provenance() | {name: plain(value) for name, value in config.items()}
+        rows: list[dict[str, float]] = []
+        if held is None:
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 # Exclusive: of two runs given one folder, the second is refused.
-                (folder / "config.json").open("x").close()
+                self._held: IO[str] = (folder / "config.json").open("x")
             except FileExistsError:
                 raise FileExistsError(f"{folder} holds a run already; choose another --run-dir") from None
-            write_json(folder / "config.json", provenance() | plain)
+            _lock(self._held, folder)
+            self._held.write(json_bytes(content).decode())
+            self._held.flush()
+            os.fsync(self._held.fileno())
         else:
-            rows = _logged(folder / "metrics.csv", resume_after)
+            self._held = held
+            content = read_config(folder)
+            rows = _keep_rows(folder, resume_after)
+            (folder / "summary.json").unlink(missing_ok=True)  # it is of the part before
+        self.digest = config_digest(content)
         self.folder = folder
         self.total_timesteps = total_timesteps
         self.columns = columns
-        self.curve = [(int(row["env_steps"]), float(row["return_mean"])) for row in rows if row["return_mean"] != "nan"]
-        self._writer = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=int(rows[-1]["env_steps"]) + 1 if rows else None
-        )
+        self.curve = [
+            (int(row["env_steps"]), row["return_mean"]) for row in rows if row["return_mean"] == row["return_mean"]
+        ]
+        # Events are written anew from the rows: what a killed process left of them may lack the last minutes, or hold
+        # steps that come again.
+        for path in (folder / "tensorboard").glob("events.out.tfevents.*"):
+            path.unlink()
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
+        for row in rows:
+            self._write_events(row, time.time() - rows[-1]["wall_seconds"] + row["wall_seconds"])
         self._file = (folder / "metrics.csv").open("a" if rows else "w", newline="")
         self._csv = csv.DictWriter(self._file, list(rows[0])) if rows else None
         self._shown = 0.0
         self._tracked = None
         if track:
             try:
-                self._tracked = _start_tracking(folder, plain)
+                self._tracked = _start_tracking(folder, content)
             except UsageError:
-                if resume_after is None:  # the same command is to find the folder free
+                if held is None:  # the same command is to find the folder free
                     (folder / "config.json").unlink()
                 raise
 
@@ -108,11 +187,16 @@ class RunLog:
     ) -> None:
         if sys.stdout.isatty():
             print()
-        self._file.close()
-        self._writer.close()
-        if self._tracked is not None and error is not None:
-            self._tracked.finish(exit_code=1)
-        plot_curve(self.folder / "curve.png", self.curve)
+        # What ended the run is told, not what follows from it, as on a full disk.
+        with contextlib.nullcontext() if error is None else contextlib.suppress(Exception):
+            self._file.close()
+            self._writer.close()
+            plot_curve(self.folder / "curve.png", self.curve)
+
+    def sync(self) -> None:
+        """Have the rows on the disk: before a checkpoint that counts them, so that no power cut takes them from it."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def __call__(self, iteration: Iteration) -> None:
         """Log one iteration."""
@@ -130,15 +214,20 @@ class RunLog:
         if self._csv is None:
             self._csv = csv.DictWriter(self._file, list(row))
             self._csv.writeheader()
+        if list(row) != list(self._csv.fieldnames):
+            raise CheckpointError(f"{self.folder}/metrics.csv: its columns are not those of this training")
         self._csv.writerow(row)
         self._file.flush()
-        for name, value in row.items():
-            self._writer.add_scalar(name, value, iteration.env_steps)
+        self._write_events(row)
         if self._tracked is not None:
             self._tracked.log(row, step=iteration.env_steps)
         if returns:
             self.curve.append((iteration.env_steps, row["return_mean"]))
         self._show(iteration, row)
+
+    def _write_events(self, row: Mapping[str, float], wall_time: float | None = None) -> None:
+        for name, value in row.items():
+            self._writer.add_scalar(name, value, int(row["env_steps"]), wall_time)
 
     def _show(self, iteration: Iteration, row: dict[str, float]) -> None:
         tty = sys.stdout.isatty()
@@ -157,41 +246,80 @@ class RunLog:
         print(f"\r{line}" if tty else line, end="" if tty else "\n", flush=True)
 
     def save_summary(self, summary: dict[str, Any]) -> None:
-        """Write `summary.json`, and end the tracking."""
-        write_json(self.folder / "summary.json", summary)
-        if self._tracked is not None:
-            self._tracked.summary.update(summary)
-            self._tracked.finish()
+        """Write `summary.json`, end the tracking and release the folder."""
+        with self._held:
+            if self._tracked is not None:
+                self._tracked.summary.update(summary)
+                self._tracked.finish(exit_code=int(summary["status"] == "failed"))
+            write_json(self.folder / "summary.json", summary)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """A run's `summary.json`; empty where training hasn't ended."""
+    """A run's `summary.json`; empty where training hasn't ended.
+
+    Raises:
+        CheckpointError: it is no JSON object.
+    """
     path = folder / "summary.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return _read_object(path, str(path)) if path.exists() else {}
 
 
-def read_metrics(folder: Path) -> pd.DataFrame:
-    """A run's `metrics.csv`, one row an iteration; empty before the first. A row that is being written is left out."""
+def _read_object(path: Path, what: str) -> dict[str, Any]:
+    try:
+        value = read_json(path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{what} ({type(error).__name__}: {error})") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{what} ({path.name} is no JSON object)")
+    return value
+
+
+def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
+    """A run's `metrics.csv`, one row an iteration; empty before the first. A row that is being written is left out.
+
+    Args:
+        folder: the run's.
+        n_rows: how many to read; all unless told.
+
+    Raises:
+        CheckpointError: it is no table of numbers.
+    """
     import pandas as pd
 
     path = folder / "metrics.csv"
-    if not path.exists() or path.stat().st_size == 0:
+    if not path.exists():
         return pd.DataFrame()
-    whole, _, _ = path.read_text().rpartition("\n")
-    return pd.read_csv(io.StringIO(whole))
+    try:
+        whole, _, _ = read_regular(path).decode().rpartition("\n")
+        if not whole:
+            return pd.DataFrame()
+        header, *lines = csv.reader(whole.split("\n")[: None if n_rows is None else n_rows + 1])
+        rows = [[float(text or "nan") for text in line] for line in lines]
+        if len(set(header)) < len(header) or any(len(row) != len(header) for row in rows):
+            raise ValueError("rows and header differ in length, or a name stands twice")
+        table = pd.DataFrame(rows, columns=header)
+        return table.astype({"iteration": int, "env_steps": int, "return_mean": float})
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise CheckpointError(f"{path}: not a run's metrics ({type(error).__name__}: {error})") from None
 
 
-def _logged(path: Path, until: int) -> list[dict[str, str]]:
-    """The rows of a run's metrics up to an iteration; later ones, and one cut short, are taken out of the file."""
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values() and int(row["iteration"]) <= until]
-    text = io.StringIO(newline="")
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
-    return rows
+def _keep_rows(folder: Path, done: int) -> list[dict[str, float]]:
+    """The rows of the iterations that are done; those of later ones are taken out of the file.
+
+    Raises:
+        CheckpointError: rows are missing, or out of order.
+    """
+    table = read_metrics(folder, done)
+    found = table["iteration"].tolist() if len(table) else []
+    if found != list(range(1, done + 1)):
+        first = next(i for i in range(1, done + 1) if found[i - 1 : i] != [i])
+        raise CheckpointError(
+            f"{folder}/metrics.csv: the row of iteration {first} is missing; the checkpoint has {done} done"
+        )
+    if done:
+        lines = read_regular(folder / "metrics.csv").decode().split("\n")[: done + 1]
+        write_bytes(folder / "metrics.csv", "".join(f"{line}\n" for line in lines).encode())
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _wandb() -> Any:
@@ -206,13 +334,13 @@ def _start_tracking(folder: Path, config: Mapping[str, Any]) -> Any:
     """A run of Weights & Biases under the folder's name, the same one again where the run is resumed."""
     wandb = _wandb()
     identity = folder / "wandb_id"
-    if not identity.exists():
+    if not identity.exists() or not re.fullmatch(r"[0-9a-f]{16}", read_regular(identity, 100).decode()):
         write_bytes(identity, secrets.token_hex(8).encode())
     try:
         return wandb.init(
             project="rlgen",
             name=folder.resolve().name,
-            id=identity.read_text(),
+            id=read_regular(identity, 100).decode(),
             resume="allow",
             config=dict(config),
             dir=str(folder),
@@ -222,13 +350,13 @@ def _start_tracking(folder: Path, config: Mapping[str, Any]) -> Any:
         raise UsageError(f"--track: {error}; WANDB_MODE=offline keeps the log here") from None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A dataclass, path or collection, nested as it may be, as a JSON value."""
 
-    def plain(x: Any) -> Any:
+    def as_json(x: Any) -> Any:
         return dataclasses.asdict(x) if dataclasses.is_dataclass(x) and not isinstance(x, type) else str(x)
 
-    return json.loads(json.dumps(value, default=plain))
+    return json.loads(json.dumps(value, default=as_json))
 
 
 def short(x: float) -> str:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from rlgen.data.collect import Collector
 from rlgen.nn.normalizer import ReturnScaler
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.optim.advantages import policy_batch
-from rlgen.types import PolicyOptimizer, RewardModel, State
+from rlgen.types import PolicyOptimizer, RewardModel, State, is_stateful
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def keep_freed_memory() -> None:
 
     A setting of the whole process, so commands ask for it and `Training` doesn't. Nothing happens on other C libraries.
     """
+    if sys.platform != "linux":
+        return
     m_trim_threshold, m_mmap_threshold = -1, -3
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -131,17 +133,25 @@ class Training:
         steps = rollout.transitions
         # A sum is finite only if every term is, and costs less to check.
         self._check_finite("observation", float(steps.obs.sum() + steps.next_obs.sum()))
+        # Also where another reward is learned from: the task is broken, and its returns mean nothing.
+        self._check_finite("the task's reward", float(steps.rewards.sum()))
+        if self.done == 0:
+            # The first policy acts alike in every state, so its observations may set their own statistics.
+            self.policy.normalizer.update(steps.obs)
         rewards = self.reward_model(steps)
         if rewards.shape != steps.rewards.shape:
             expected, got = list(steps.rewards.shape), list(rewards.shape)
             raise ValueError(f"a reward model gives one reward a step, [T, N] = {expected}; this one gave {got}")
+        # A task's observations may be float64, and so a reward made of them.
+        rewards = rewards.to(steps.rewards.dtype)
         scaled = self.scaler(rewards, steps.terminated | steps.truncated)
         clock.lap("reward")
         batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda)
         metrics = self.optimizer.update(batch, progress_remaining=1 - self.done / self.n_iterations)
         clock.lap("policy")
         metrics = {"reward": rewards.mean(), **metrics, **self.reward_model.update(steps)}
-        self.policy.normalizer.update(steps.obs)
+        if self.done > 0:
+            self.policy.normalizer.update(steps.obs)
         found = {name: float(value) for name, value in metrics.items()}
         for name, value in found.items():
             # Other metrics may be undefined, as an explained variance of nothing is.
@@ -158,12 +168,11 @@ class Training:
 
     def state_dict(self) -> State:
         """Everything that the next iteration depends on, by part."""
-        model = self.reward_model
         return {
             "policy": self.policy.state_dict(),
             "critic": self.critic.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "reward_model": model.state_dict() if isinstance(model, nn.Module) else {},
+            "reward_model": self.reward_model.state_dict() if is_stateful(self.reward_model) else {},
             "scaler": self.scaler.state_dict(),
             "collector": self.collector.state_dict(),
             "random": {
@@ -181,7 +190,7 @@ class Training:
         self.policy.load_state_dict(state["policy"])
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if isinstance(self.reward_model, nn.Module):
+        if is_stateful(self.reward_model):
             self.reward_model.load_state_dict(state["reward_model"])
         self.scaler.load_state_dict(state["scaler"])
         self.collector.load_state_dict(state["collector"])
@@ -189,6 +198,6 @@ class Training:
             self.scaler.returns.zero_()  # new episodes begin
         self.rng.bit_generator.state = state["random"]["actions"]
         torch.set_rng_state(state["random"]["torch"])
-        if state["random"]["cuda"] is not None:
+        if state["random"]["cuda"] is not None and self.collector.device.type == "cuda":
             torch.cuda.set_rng_state(state["random"]["cuda"], self.collector.device)
         self.done, self.wall_seconds = state["progress"]["done"], state["progress"]["wall_seconds"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeGuard
 
 from torch import Tensor
 
@@ -34,9 +34,11 @@ class Transitions(_Tensors):
     """Steps of the environment with leading dimensions `*B`: a rollout `[T, N]`, a minibatch `[B]`, demonstrations.
 
     Attributes:
-        obs: `[*B, *obs_shape]` float32, the raw observation before the step.
-        actions: `[*B, action_dim]` float32 (Box) or `[*B]` int64 (Discrete), as **executed** (after clipping).
-        next_obs: `[*B, *obs_shape]`, the **true** successor, never the observation after a reset.
+        obs: `[*B, D]`, the raw observation before the step, flat (`rlgen.spaces.FlatBox`); float64 where float32 would
+            lose some of it.
+        actions: `[*B, *action_shape]` as **executed**, in the environment's own units: int64, or floats as precise as
+            the action space.
+        next_obs: `[*B, D]`, the **true** successor, never the observation after a reset.
         rewards: `[*B]` float32, the environment's own reward.
         terminated: `[*B]` bool, the episode ended in the task's own sense; never merged with
         truncated: `[*B]` bool, the episode was cut by a time limit.
@@ -61,8 +63,8 @@ class Rollout:
 
     Attributes:
         transitions: `[T, N]`.
-        sampled_actions: `[T, N, action_dim]` before clipping (equal to the executed ones for Discrete): the policy
-            loss needs these, a reward model must see the executed ones.
+        sampled_actions: what the policy sampled, `[T, N, A]` float32 in units of the space before clipping, or indices:
+            the policy loss needs these, a reward model must see the executed ones.
         episode_returns: true returns of the whole episodes that ended in this rollout, for reporting only.
     """
 
@@ -76,8 +78,8 @@ class PolicyBatch(_Tensors):
     """What a policy optimizer needs, flattened to `[B]`.
 
     Attributes:
-        obs: `[B, *obs_shape]` raw observations.
-        actions: `[B, action_dim]` or `[B]`, as sampled.
+        obs: `[B, D]` raw observations.
+        actions: as sampled, see `Rollout`.
         log_probs: `[B]` log-probability of `actions` under the policy that sampled them.
         values: `[B]` the critic's prediction before this update.
         advantages: `[B]` generalised advantage estimates, not standardised.
@@ -104,17 +106,29 @@ class RewardModel(Protocol):
         ...
 
 
-class PolicyOptimizer(Protocol):
-    """Improves policy and critic from one batch; never knows where its rewards came from."""
+class Stateful(Protocol):
+    """What keeps something from one iteration to the next, a module or not; a checkpoint holds its state."""
+
+    def state_dict(self) -> State:
+        """Its state."""
+        ...
+
+    def load_state_dict(self, state: State) -> object:
+        """Go on from a state."""
+        ...
+
+
+def is_stateful(model: object) -> TypeGuard[Stateful]:
+    """Whether a reward model has both methods of `Stateful`; one that has none keeps nothing."""
+    return hasattr(model, "state_dict") and hasattr(model, "load_state_dict")
+
+
+class PolicyOptimizer(Stateful, Protocol):
+    """Improves policy and critic from one batch; never knows where its rewards came from.
+
+    Its state is its own; the networks have theirs.
+    """
 
     def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
         """One iteration's update of policy and critic; `progress_remaining` falls from 1 to 0 over the training."""
-        ...
-
-    def state_dict(self) -> State:
-        """Its own state; the networks have theirs."""
-        ...
-
-    def load_state_dict(self, state: State) -> None:
-        """Go on from a state."""
         ...

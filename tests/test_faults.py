@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,10 @@ import numpy as np
 import pytest
 import torch
 
-from rlgen import experiment
+from rlgen import experiment, train
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
 from rlgen.envs import make_vec
+from rlgen.files import write_folder
 from rlgen.presets import LEARNERS
 from rlgen.rewards.environment import EnvironmentReward
 
@@ -193,5 +195,171 @@ def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, mo
     )
     assert result.interrupted == numbers[0]
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
-    assert (summary["env_steps"], summary["return_mean"], summary["interrupted"]) == (64, None, True)
+    assert (summary["env_steps"], summary["return_mean"], summary["status"]) == (64, None, "interrupted")
     assert load_checkpoint(tmp_path / "a")[0]["env_steps"] == 64
+
+
+def small_run(folder, reward=None, **options):
+    return experiment.run(
+        env_id=options.pop("env_id", "CartPole-v1"),
+        learner=LEARNERS["trpo"].override(n_envs=2, n_steps=16, total_timesteps=64),
+        make_reward=lambda envs, policy: reward or EnvironmentReward(),
+        algorithm="trpo",
+        reward="environment",
+        config={},
+        run_dir=folder,
+        columns={},
+        device="cpu",
+        eval_episodes=2,
+        **options,
+    )
+
+
+class Raising:
+    """A reward model that raises in its second iteration."""
+
+    def __init__(self, error):
+        self.error, self.calls = error, 0
+
+    def __call__(self, transitions):
+        self.calls += 1
+        if self.calls == 2:
+            raise self.error
+        return transitions.rewards
+
+    def update(self, transitions):
+        return {}
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
+def test_what_ended_a_run_stands_in_its_summary_and_is_raised(tmp_path, kind):
+    error = kind("red \x1b[31m")
+    with pytest.raises(kind) as caught:
+        small_run(tmp_path / "a", Raising(error))
+    assert caught.value is error
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert (summary["status"], summary["env_steps"], summary["return_mean"]) == ("failed", 32, None)
+    assert summary["error"].startswith(f"{kind.__name__}: red ")
+    assert "\x1b" not in summary["error"]
+    done = small_run(tmp_path / "b").summary
+    assert (done["status"], done["error"]) == ("done", None)
+
+
+@pytest.mark.parametrize(("end", "code"), [("sys.exit(0)", 1), ("raise KeyboardInterrupt", 130), ("1 / 0", 1)])
+def test_a_task_that_ends_the_process_is_no_success(tmp_path, end, code):
+    (tmp_path / "own.py").write_text(
+        "import sys\nimport gymnasium as gym\nfrom gymnasium.envs.classic_control import CartPoleEnv\n\n\n"
+        f"class Own(CartPoleEnv):\n    def step(self, action):\n        {end}\n\n\n"
+        "gym.register('Own-v0', Own, max_episode_steps=20)\n"
+    )
+    told = ["--env", "own:Own-v0", "--n-envs", "2", "--n-steps", "16", "--run-dir", "a"]
+    done = subprocess.run([sys.executable, SCRIPTS / "vime.py", *told], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert ("Traceback" in done.stderr) == (code == 1)
+    table = [sys.executable, SCRIPTS / "plot.py", "a", "--table"]
+    assert "failed" in subprocess.run(table, capture_output=True, text=True, cwd=tmp_path).stdout
+
+
+class NaNReward(gym.Wrapper):
+    """CartPole whose reward is NaN from some step on."""
+
+    def __init__(self, env, last):
+        super().__init__(env)
+        self.left = last
+
+    def step(self, action):
+        obs, reward, *rest = self.env.step(action)
+        self.left -= 1
+        return obs, (reward if self.left > 0 else float("nan")), *rest
+
+
+def test_a_reward_that_is_none_stops_training_where_another_is_learned_from():
+    gym.register("tests/NaNReward-v0", lambda: NaNReward(gym.make("CartPole-v1"), 20), max_episode_steps=500)
+    learner = replace(LEARNERS["ppo"], n_envs=2, n_steps=16, total_timesteps=400)
+    ones = type("Ones", (Scaled,), {"__call__": lambda self, transitions: torch.ones_like(transitions.rewards)})()
+    with pytest.raises(FloatingPointError, match="iteration 2: the task's reward is nan"):
+        list(learner.training(make_vec("tests/NaNReward-v0", 2, 0), lambda envs, policy: ones))
+
+
+def test_a_return_that_is_none_is_an_error_of_numbers(tmp_path, monkeypatch):
+    nan = experiment.Evaluation([float("nan")], [1])
+    monkeypatch.setattr(experiment, "evaluate", lambda *arguments: nan)
+    with pytest.raises(FloatingPointError, match="evaluation: return is nan"):
+        small_run(tmp_path / "a")
+
+
+def test_training_runs_in_a_thread_and_without_the_signals_of_unix(tmp_path, monkeypatch):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(small_run(tmp_path / "a").summary["status"]))
+    thread.start()
+    thread.join()
+    assert found == ["done"]
+    monkeypatch.delattr(signal, "SIGHUP")
+    assert small_run(tmp_path / "b").summary["status"] == "done"
+
+
+def test_a_hangup_ends_training_as_other_signals_do_but_not_under_nohup(tmp_path):
+    def hang_up(iteration):
+        signal.raise_signal(signal.SIGHUP)
+
+    result = small_run(tmp_path / "a", on_iteration=hang_up)
+    assert result.interrupted == signal.SIGHUP
+    assert result.summary["env_steps"] == 32
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert small_run(tmp_path / "b", on_iteration=hang_up).summary["status"] == "done"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_no_c_library_is_asked_where_it_is_not_glibc(monkeypatch, platform):
+    def absent(name):
+        raise TypeError("bad argument type for built-in operation")
+
+    monkeypatch.setattr(train.ctypes, "CDLL", absent)
+    monkeypatch.setattr(train.sys, "platform", platform)
+    train.keep_freed_memory()
+
+
+def without_a_reader(*command, cwd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=cwd)
+    os.close(writing)
+    return done
+
+
+def test_a_closed_output_ends_nothing(tmp_path):
+    small = ["--env", "CartPole-v1", "--n-envs", "2", "--n-steps", "16", "--total-timesteps", "64"]
+    more = ["--eval-episodes", "2", "--threads", "1", "--run-dir", "a"]
+    done = without_a_reader(sys.executable, SCRIPTS / "vime.py", *small, *more, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "a" / "summary.json").read_text())["status"] == "done"
+    for help_of in (["--help"], ["vime", "--help"]):
+        done = without_a_reader(sys.executable, "-m", "rlgen", *help_of, cwd=SCRIPTS.parent)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def write_for_ever(folder):
+    number = 1
+    while True:
+        write_folder(folder, dict.fromkeys(("a", "b"), str(number).encode() * 100_000))
+        number += 1
+
+
+def test_a_folder_that_is_replaced_is_the_old_or_the_new_at_any_moment(tmp_path):
+    folder = tmp_path / "x"
+    write_folder(folder, dict.fromkeys(("a", "b"), b"0" * 100_000))
+    (folder / "notes").write_text("mine")
+    rng = random.Random(0)
+    for _ in range(30):
+        process = fork.Process(target=write_for_ever, args=(folder,))
+        process.start()
+        time.sleep(rng.uniform(0.002, 0.03))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
+    write_folder(folder, {"a": b"1"})
+    assert {path.name for path in tmp_path.iterdir()} == {"x"}
+    assert (folder / "a").read_bytes() == b"1"

@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlgen.command import RunArguments
+from rlgen.commands import gail
 from rlgen.commands.plot import _binned, _setting
+from rlgen.run_log import plain
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "plot.py"
 
@@ -30,8 +33,9 @@ def runs(tmp_path):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         env_id = "Ant-v4" if name == "Ant" else "Hopper-v4"
-        command = f"python scripts/gail.py --env {env_id} --seed {seed} --run-dir {name} --n-trajectories 4"
-        (folder / "config.json").write_text(json.dumps({"command": command}))
+        arguments = plain(gail.Arguments(env=env_id, n_trajectories=5, run=RunArguments(seed=seed, run_dir=folder)))
+        config = {"command": "rlgen gail", "arguments": arguments, "env_id": env_id}
+        (folder / "config.json").write_text(json.dumps(config))
         with (folder / "metrics.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["iteration", "env_steps", "return_mean"])
@@ -58,9 +62,14 @@ def test_a_bin_is_the_mean_of_its_rows_and_an_empty_one_takes_the_value_before()
     np.testing.assert_allclose(_binned(run, np.array([20.0, 30.0, 40.0])), [2, 2, 8])
 
 
+def test_before_the_first_measurement_there_is_no_value():
+    run = pd.DataFrame({"env_steps": [30, 40], "x": [1.0, 8.0]})
+    np.testing.assert_array_equal(_binned(run, np.array([10.0, 20.0, 30.0, 40.0])), [np.nan, np.nan, 1, 8])
+
+
 def test_seeds_of_one_setting_go_together_and_others_do_not(runs):
     settings = {_setting(path) for path in (runs / "runs").iterdir()}
-    assert settings == {("Hopper-v4", "gail --n-trajectories 4"), ("Ant-v4", "gail --n-trajectories 4")}
+    assert settings == {("Hopper-v4", "gail --n-trajectories 5"), ("Ant-v4", "gail --n-trajectories 5")}
 
 
 def test_the_table_has_a_row_a_run(runs):
@@ -70,7 +79,7 @@ def test_the_table_has_a_row_a_run(runs):
     table = pd.read_csv(runs / "runs" / "index.csv").set_index("run")
     assert table.loc["Hopper-v4__gail-trpo__0__a", "return_mean"] == 7.5
     assert table.loc["Ant", "env_steps"] == 10_000
-    assert table.loc["Ant", "state"] == "under way, or stopped"
+    assert table.loc["Ant", "status"] == "under way, or stopped"
     assert "Hopper-v4__gail-trpo__1__b" in done.stdout
 
 
@@ -78,3 +87,38 @@ def test_a_folder_that_is_no_run_is_told(tmp_path):
     done = plot(str(tmp_path), cwd=tmp_path)
     assert done.returncode == 4
     assert "no folder of a run" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "begin"), [("a.pdf", b"%PDF"), ("a.SVG", b"<?xml"), ("a.png", b"\x89PNG")])
+def test_the_format_is_the_one_of_the_name(runs, name, begin):
+    done = plot(*(runs / "runs").iterdir(), "--output", name, cwd=runs)
+    assert done.returncode == 0, done.stderr
+    assert (runs / name).read_bytes().startswith(begin)
+
+
+def test_another_format_is_refused(runs):
+    done = plot(*(runs / "runs").iterdir(), "--output", "a.bmp", cwd=runs)
+    assert (done.returncode, "must end in .png, .pdf or .svg" in done.stderr) == (2, True)
+
+
+def test_words_of_a_run_command_neither_terminal_nor_spreadsheet(runs):
+    folder = runs / "runs" / "Hopper-v4__gail-trpo__0__a"
+    summary = {"env_id": "=cmd()", "algorithm": "\x1b]0;title\x07", "error": "-1+1", "status": "failed", "seed": -1}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    done = plot(folder, "--table", cwd=runs)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    (row,) = csv.DictReader((runs / "runs" / "index.csv").open(newline=""))
+    assert (row["env_id"], row["error"], row["seed"], row["status"]) == ("'=cmd()", "'-1+1", "-1", "failed")
+    assert "\x1b" not in row["algorithm"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "a", "iteration,env_steps,return_mean\n1,2\n", "iteration,env_steps,return_mean\nx,2,3\n"]
+)
+def test_a_metrics_file_that_is_none_is_told(runs, content):
+    folder = runs / "runs" / "Ant"
+    (folder / "metrics.csv").write_text(content)
+    done = plot(folder, cwd=runs)
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr

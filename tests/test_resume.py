@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,15 +12,23 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import kills
 import numpy as np
 import pytest
 import torch
+from conftest import CUDA
 
 from rlgen import exploration, imitation, presets
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
+from rlgen.command import RunArguments, from_json
+from rlgen.commands import expert, gail, vime
 from rlgen.data.demonstrations import load_demonstrations
 from rlgen.envs import make_vec
+from rlgen.errors import CheckpointError
+from rlgen.presets import LEARNERS
+from rlgen.rewards.combine import MedianScaled, WeightedSum
 from rlgen.rewards.environment import EnvironmentReward
+from rlgen.run_log import plain
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +68,7 @@ def test_environments_go_on_as_if_never_stopped(tmp_path, env_id):
     assert envs.elapsed_steps.tolist() == other.elapsed_steps.tolist()
 
 
-def training_of(kind, algo, seed=0):
+def training_of(kind, algo, seed=0, device="cpu"):
     torch.manual_seed(seed)
     if kind == "environment":
         learner, env_id = presets.LEARNERS[algo], "Humanoid-v4"
@@ -80,10 +90,10 @@ def training_of(kind, algo, seed=0):
         bonus = replace(bonus, n_updates=3, batch_size=64, pool_size=300)
 
         def make(envs, policy):
-            return exploration.reward_model(envs, "cpu", exploration.BONUSES[kind], bonus)
+            return exploration.reward_model(envs, device, exploration.BONUSES[kind], bonus)
 
     learner = replace(learner, n_envs=4, n_steps=32, total_timesteps=6 * 128)
-    return learner.training(make_vec(env_id, 4, seed), make, seed)
+    return learner.training(make_vec(env_id, 4, seed), make, seed, device)
 
 
 def leaves(state, path=""):
@@ -97,24 +107,26 @@ def assert_same(left, right):
     assert left.keys() == right.keys()
     for name in left.keys() - {"/progress/wall_seconds"}:
         if isinstance(left[name], torch.Tensor | np.ndarray):
-            np.testing.assert_array_equal(np.asarray(left[name]), np.asarray(right[name]), err_msg=name)
+            ours, theirs = (x.cpu() if isinstance(x, torch.Tensor) else x for x in (left[name], right[name]))
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
         else:
             assert left[name] == right[name], name
 
 
+@pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize("algo", ["trpo", "ppo"])
 @pytest.mark.parametrize(
     "kind", ["gail", "airl", "fem", "vime", "vime-reference", "rnd", "disagreement", "noise", "environment"]
 )
-def test_stopped_and_resumed_equals_never_stopped(tmp_path, kind, algo):
-    whole = training_of(kind, algo)
+def test_stopped_and_resumed_equals_never_stopped(tmp_path, device, kind, algo):
+    whole = training_of(kind, algo, device=device)
     expected = [iteration.metrics for iteration in whole]
-    first = training_of(kind, algo)
+    first = training_of(kind, algo, device=device)
     steps = iter(first)
     found = [next(steps).metrics for _ in range(3)]
     save_checkpoint(tmp_path, first.state_dict(), {})
     _, state = load_checkpoint(tmp_path)
-    second = training_of(kind, algo, seed=7)
+    second = training_of(kind, algo, seed=7, device=device)
     second.load_state_dict(state)
     found += [iteration.metrics for iteration in second]
     assert len(expected) == len(found) == 6
@@ -202,7 +214,8 @@ def test_a_module_that_a_file_names_is_not_imported(tmp_path):
     (tmp_path / "trap.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
     command = "python vime.py --env trap:X-v0 --bonus rnd"
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(json.dumps({"command": command}))
+    arguments = plain(vime.Arguments(env="trap:X-v0", bonus="rnd"))
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"command": command, "arguments": arguments}))
     options = {"capture_output": True, "text": True, "cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(tmp_path)}}
     done = subprocess.run(script("vime", "--resume", "run"), **options)
     assert done.returncode == 2
@@ -243,3 +256,182 @@ def test_what_cannot_go_on_says_why(tmp_path, monkeypatch):
     assert "rlgen 0.0.1, here" in old.stderr
     (folder / FILE).unlink()
     assert "there is no checkpoint" in resume("gail", "--resume", folder).stderr
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A run of vime that is done, four iterations; to be copied."""
+    folder = tmp_path_factory.mktemp("small") / "run"
+    told = ["--n-envs", "4", "--n-steps", "16", "--total-timesteps", "256", "--eval-episodes", "1", "--threads", "1"]
+    subprocess.run(script("vime", *told, "--n-updates", "1", "--run-dir", folder), check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def run(small, tmp_path):
+    return Path(shutil.copytree(small, tmp_path / "run"))
+
+
+def resumed(run, *arguments, name="vime"):
+    return subprocess.run(script(name, "--resume", run, *arguments), capture_output=True, text=True, cwd=run.parent)
+
+
+def edit(run, change):
+    config = json.loads((run / "config.json").read_text())
+    change(config)
+    (run / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["arguments"]["run"].update(seed=7),
+        lambda config: config["arguments"]["run"].update(track=True),
+        lambda config: config["arguments"].update(eta=0.5),
+        lambda config: config.update(command="rlgen vime --tyro-write-completion bash written"),
+        lambda config: config.update(command="rlgen vime", git_revision="0"),
+    ],
+)
+def test_an_edited_configuration_is_refused(run, change):
+    edit(run, change)
+    done = resumed(run)
+    assert (done.returncode, "it was changed since the run began" in done.stderr) == (4, True), done.stderr
+    assert not (run.parent / "written").exists()
+    assert (run / "summary.json").exists()
+
+
+@pytest.mark.parametrize("kind", [gail.Arguments, vime.Arguments, expert.Arguments])
+def test_arguments_come_back_from_json_as_they_were(kind):
+    arguments = replace(kind(), env="X-v0", run=RunArguments(seed=3, run_dir=Path("a/b"), threads=2))
+    assert from_json(kind, json.loads(json.dumps(plain(arguments))), "arguments") == arguments
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_trajectories": "4"}, "arguments.n_trajectories: must be int; got '4'"),
+        ({"n_trajectories": True}, "arguments.n_trajectories: must be int; got True"),
+        ({"algo": "sac"}, "arguments.algo: must be"),
+        ({"expert": 3}, "arguments.expert: must be Path; got 3"),
+        ({"dropout": [1]}, "arguments.dropout: must be"),
+        ({"run": None}, "arguments.run: must have exactly the fields seed"),
+        ({"extra": 1}, "arguments: must have exactly the fields env"),
+    ],
+)
+def test_arguments_of_other_types_are_refused_by_name(change, message):
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        from_json(gail.Arguments, plain(gail.Arguments()) | change, "arguments")
+
+
+def test_a_file_decides_neither_where_a_dataset_goes_nor_what_it_replaces(tmp_path):
+    arguments = plain(expert.Arguments(env="CartPole-v1", output=tmp_path / "elsewhere", overwrite=True))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"command": "rlgen expert", "arguments": arguments}))
+    done = resumed(tmp_path / "run", name="expert")
+    assert (done.returncode, f"add --output {tmp_path}/elsewhere: a dataset" in done.stderr) == (2, True), done.stderr
+    done = resumed(tmp_path / "run", "--output", tmp_path / "elsewhere", name="expert")
+    assert (done.returncode, "add --overwrite: a dataset" in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("lost", [slice(3, None), slice(2, 3), slice(1, None), slice(0, None)])
+def test_lost_rows_are_told(run, lost):
+    lines = (run / "metrics.csv").read_text().splitlines(keepends=True)
+    del lines[lost]
+    (run / "metrics.csv").write_text("".join(lines))
+    done = resumed(run)
+    first = max(lost.start, 1)
+    assert done.returncode == 4
+    assert f"metrics.csv: the row of iteration {first} is missing; the checkpoint has 4 done" in done.stderr
+
+
+def test_metrics_are_on_the_disk_before_the_checkpoint_that_counts_them(monkeypatch, tmp_path):
+    from rlgen import experiment
+
+    synced = []
+    monkeypatch.setattr("rlgen.run_log.os.fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    checked = []
+
+    def save(folder, state, facts):
+        checked.append(bool(synced) and synced[-1].endswith("metrics.csv"))
+        synced.clear()
+
+    monkeypatch.setattr(experiment, "save_checkpoint", save)
+    experiment.run(
+        env_id="CartPole-v1", learner=LEARNERS["ppo"].override(2, 16, 64), make_reward=lambda *_: EnvironmentReward(),
+        algorithm="ppo", reward="environment", config={}, run_dir=tmp_path / "a", columns={}, eval_episodes=1,
+        checkpoint_seconds=0,
+    )  # fmt: skip
+    assert checked == [True] * 4
+
+
+def test_a_second_resume_is_refused_while_the_first_runs(run):
+    from rlgen.run_log import hold
+
+    with hold(run):
+        done = resumed(run)
+        assert (done.returncode, "another process is running or resuming this run" in done.stderr) == (4, True)
+    assert resumed(run).returncode == 0
+
+
+def test_links_in_a_run_folder_are_not_followed(run):
+    elsewhere = run.parent / "elsewhere"
+    (run / "tensorboard").rename(elsewhere)
+    (run / "tensorboard").symlink_to(elsewhere)
+    before = {path.name for path in elsewhere.iterdir()}
+    done = resumed(run)
+    assert (done.returncode, "tensorboard is a link" in done.stderr) == (4, True)
+    assert {path.name for path in elsewhere.iterdir()} == before
+
+
+class Counting:
+    """A reward model that is no module: its reward is the number of its updates."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, transitions):
+        return torch.full_like(transitions.rewards, float(self.count))
+
+    def update(self, transitions):
+        self.count += 1
+        return {}
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda model: model,
+        lambda model: WeightedSum({"env": (EnvironmentReward(), 1.0), "own": (model, 2.0)}),
+        lambda model: WeightedSum({"own": (MedianScaled(model), 1.0)}),
+    ],
+)
+def test_the_state_of_a_model_that_is_no_module_is_in_the_checkpoint(tmp_path, around):
+    learner = LEARNERS["ppo"].override(2, 16, 128)
+
+    def training(model):
+        return learner.training(make_vec("Hopper-v4", 2, 0), lambda envs, policy: around(model))
+
+    first, second = Counting(), Counting()
+    steps = training(first)
+    next(iter(steps))
+    save_checkpoint(tmp_path, steps.state_dict(), {})
+    training(second).load_state_dict(load_checkpoint(tmp_path)[1])
+    assert second.count == first.count > 0
+
+
+@pytest.mark.parametrize("command", ["gail", "vime", "expert"])
+def test_runs_killed_at_random_moments_end_as_the_whole_one(command):
+    """A small one of `benchmarks/kills.py`."""
+    algo, env = ("trpo", "rlgen/SparseMountainCar-v0") if command == "vime" else ("ppo", "Hopper-v4")
+    row = kills.measure({"command": command, "algo": algo, "env": env, "kills": 3, "iterations": 12, "seed": 0})
+    assert {name: value for name, value in row.items() if name.endswith("equal")} == dict.fromkeys(
+        ("metrics_equal", "checkpoint_equal", "tensorboard_equal", "dataset_equal"), True
+    )
+    assert row["before_first_checkpoint"] < 3

@@ -2,11 +2,15 @@
 
 import dataclasses
 import inspect
+import math
 
 import pytest
 import sb3_contrib
 import stable_baselines3
 
+from rlgen import imitation, presets
+from rlgen.errors import UsageError
+from rlgen.exploration import BonusConfig
 from rlgen.imitation import Imitation
 from rlgen.optim.behaviour_cloning import BehaviourCloningConfig
 from rlgen.optim.ppo import PPOConfig
@@ -71,3 +75,47 @@ def test_a_discriminator_learns_by_cross_entropy_and_penalty_alone():
 )
 def test_settings_stay_what_a_run_recorded(settings):
     assert settings.__dataclass_params__.frozen
+
+
+WRONG = [
+    (PPOConfig, {"clip_range": 0.0}, r"clip_range must be above 0; got 0.0"),
+    (PPOConfig, {"learning_rate": -1e-3}, "learning_rate must be at least 0; got -0.001"),
+    (PPOConfig, {"target_kl": math.inf}, "target_kl must be above 0; got inf"),
+    (PPOConfig, {"batch_size": 2.5}, "batch_size must be a whole number; got 2.5"),
+    (TRPOConfig, {"cg_damping": math.nan}, "cg_damping must be at least 0; got nan"),
+    (TRPOConfig, {"line_search_shrinking_factor": 1.0}, r"line_search_shrinking_factor must be in \(0, 1\); got 1.0"),
+    (BehaviourCloningConfig, {"validation_share": 1.0}, r"validation_share must be in \[0, 1\); got 1.0"),
+    (GAILConfig, {"expert_label": 0.0}, r"expert_label must be in \(0, 1\]; got 0.0"),
+    (GAILConfig, {"reward_offset": math.nan}, "reward_offset must be a finite number; got nan"),
+    (GAILConfig, {"batch_size": 1}, "batch_size must be at least 2; got 1"),
+    (GAILConfig, {"gradient_penalty_coef": "1"}, "gradient_penalty_coef must be a number; got '1'"),
+    (VIMEConfig, {"n_data": 0.0}, "n_data must be above 0; got 0.0"),
+    (BonusConfig, {"eta": -math.inf}, "eta must be a finite number; got -inf"),
+    (BonusConfig, {"net_arch": (32, 0)}, "net_arch must be at least 1; got 0"),
+]
+
+
+@pytest.mark.parametrize(("settings", "changes", "message"), WRONG)
+def test_a_number_outside_its_range_is_refused_where_the_settings_are_made(settings, changes, message):
+    with pytest.raises(UsageError, match=message):
+        settings(**changes)
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(settings(), **changes)
+
+
+def test_settings_inside_settings_are_checked_too():
+    preset = imitation.settings("default", "trpo", "HalfCheetah-v4")
+    with pytest.raises(UsageError, match=r"dropout must be in \[0, 1\); got 1"):
+        dataclasses.replace(preset, dropout=1)
+    with pytest.raises(UsageError, match=r"gamma must be in \[0, 1\]; got nan"):
+        dataclasses.replace(preset.learner, gamma=math.nan)
+
+
+def test_a_batch_needs_rows():
+    """The standard deviation of one advantage is NaN, and a Fisher matrix of no rows never moves a policy."""
+    with pytest.raises(UsageError, match=r"n_envs \* n_steps must be at least 2 rows; got 1"):
+        presets.PPO_LEARNER.override(n_envs=1, n_steps=1)
+    assert presets.PPO_LEARNER.override(n_envs=1, n_steps=2).n_steps == 2
+    few = dataclasses.replace(presets.TRPO_LEARNER, optimizer=TRPOConfig(sub_sampling_factor=4))
+    with pytest.raises(UsageError, match="at least 8 rows with sub_sampling_factor 4; got 4"):
+        few.override(n_envs=2, n_steps=2)

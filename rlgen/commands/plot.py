@@ -6,11 +6,11 @@ python scripts/plot.py runs/* --table
 
 from __future__ import annotations
 
-import re
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -33,7 +33,7 @@ class Arguments:
     metric: str = "return_mean"
     """A column of metrics.csv."""
     output: Path = Path("runs/plot.png")
-    """The picture, a panel an environment."""
+    """The picture, a panel an environment; its name ends in .png, .pdf or .svg."""
     table: bool = False
     """Print a table of the runs instead, and write it to index.csv beside them."""
     points: int = 50
@@ -59,29 +59,26 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def show_table(folders: list[Path]) -> None:
     """One row a run, from its summary, or from what it logged so far."""
+    import numpy as np
     import pandas as pd
 
-    from rlgen.files import write_bytes
+    from rlgen.files import csv_cell, printable, write_bytes
     from rlgen.run_log import read_metrics, read_summary
 
     rows = []
     for folder in folders:
         summary, metrics = read_summary(folder), read_metrics(folder)
-        row = {"run": folder.name, "state": _state(summary)}
+        row = {"run": folder.name, "status": summary.get("status", "done") if summary else "under way, or stopped"}
         row |= {name: summary[name] for name in SUMMARY if summary.get(name) is not None}
         if not summary and len(metrics):
             row |= {"env_steps": metrics["env_steps"].iloc[-1], "return_mean": metrics["return_mean"].iloc[-1]}
-        rows.append(row)
+        # Numbers, and text that commands neither a terminal nor a spreadsheet.
+        rows.append({k: v if isinstance(v, int | float | np.number) else printable(str(v)) for k, v in row.items()})
     table = pd.DataFrame(rows)
-    write_bytes(folders[0].parent / "index.csv", table.to_csv(index=False).encode())
+    safe = table.map(csv_cell)
+    write_bytes(folders[0].parent / "index.csv", safe.to_csv(index=False).encode())
     pd.options.display.width = 200
     print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
-
-
-def _state(summary: dict[str, Any]) -> str:
-    if not summary:
-        return "under way, or stopped"
-    return "interrupted" if summary.get("interrupted") else "done"
 
 
 SUMMARY = (
@@ -94,6 +91,7 @@ SUMMARY = (
     "return_mean",
     "stochastic_return_mean",
     "normalised_score",
+    "error",
 )
 
 
@@ -107,6 +105,9 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
     from rlgen.files import write_atomically
     from rlgen.run_log import read_metrics
 
+    kind = arguments.output.suffix.lower().removeprefix(".")
+    if kind not in ("png", "pdf", "svg"):
+        raise UsageError(f"--output {arguments.output}: the name must end in .png, .pdf or .svg")
     curves: dict[str, dict[str, list[pd.DataFrame]]] = {}
     for folder in folders:
         metrics = read_metrics(folder)
@@ -134,27 +135,44 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
         axes.set(title=env_id, xlabel="environment steps", ylabel=arguments.metric)
         axes.grid(alpha=0.3)
         axes.legend()
-    write_atomically(arguments.output, lambda file: figure.savefig(file, format="png", dpi=120))
+    write_atomically(arguments.output, lambda file: figure.savefig(file, format=kind, dpi=120))
     print(f"{arguments.output}: {len(folders)} run{'s'[: len(folders) > 1]}")
 
 
+# By command or by all of them, the arguments that are no setting of a run.
+NO_SETTING = {"env", "sparse", "output", "overwrite", "run"}
+NO_SETTING_OF_RUN = {"seed", "run_dir", "threads", "device", "eval_episodes", "checkpoint_seconds", "track", "resume"}
+
+
 def _setting(folder: Path) -> tuple[str, str]:
-    """Environment and setting of a run: what its command told but for the seed and the folder."""
+    """Environment and setting of a run: its command, with the arguments that matter and aren't the default."""
+    from rlgen.errors import CheckpointError
+    from rlgen.files import printable
+    from rlgen.run_log import plain, read_config
+
     command, told = command_of_run(folder)
-    words = " ".join([command, *told])
-    for flag in ("seed", "run-dir", "threads", "device", "eval-episodes", "checkpoint-seconds"):
-        words = re.sub(rf" --{flag}[ =]\S+", "", words)
-    words = re.sub(r" --(no-)?track\b", "", words)
-    env_id = re.search(r" --env[ =](\S+)", words)
-    default = "rlgen/SparseHalfCheetah-v0" if " --sparse" in words else folder.name.split("__")[0]
-    return (env_id.group(1) if env_id else default), re.sub(r" --env[ =]\S+", "", words)
+    if command not in ("gail", "vime", "expert"):
+        raise CheckpointError(f"{folder}: holds no run of gail, vime or expert")
+    default = plain(importlib.import_module(f"rlgen.commands.{command}").Arguments())
+    run = told.get("run")
+    pairs = [(name, value, default.get(name)) for name, value in told.items() if name not in NO_SETTING]
+    pairs += [
+        (name, value, default["run"].get(name))
+        for name, value in (run if isinstance(run, dict) else {}).items()
+        if name not in NO_SETTING_OF_RUN
+    ]
+    words = [f"--{name.replace('_', '-')} {value}" for name, value, usual in pairs if value != usual]
+    env_id = str(read_config(folder).get("env_id", folder.name.split("__")[0]))
+    # A dollar would begin a formula of matplotlib's.
+    env_id, setting = (printable(text).replace("$", r"\$") for text in (env_id, " ".join([command, *words])))
+    return env_id, setting
 
 
 def _binned(run: pd.DataFrame, steps: Steps) -> Steps:
-    """The mean of what was logged up to each step since the one before; the value before where nothing was."""
+    """The mean of what was logged up to each step since the one before; the value before where nothing was, or NaN."""
     import numpy as np
     import pandas as pd
 
     number = np.searchsorted(steps, run["env_steps"])
     means = run.iloc[:, 1].groupby(number).mean().reindex(range(len(steps)))
-    return pd.Series(means).ffill().bfill().to_numpy()
+    return pd.Series(means).ffill().to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,11 +16,11 @@ import numpy as np
 from rlgen.data import formats
 from rlgen.data.demonstrations import load_episodes, save_demonstrations
 from rlgen.data.episodes import Episode
-from rlgen.data.formats import minari
-from rlgen.data.formats.recording import Columns, Writable
+from rlgen.data.formats.recording import Writable
 from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.files import printable
+from rlgen.spaces import ActionUnits, Columns, FlatBox, column_order, flat_box
 
 OURS = "rlgen"
 
@@ -128,12 +129,12 @@ def save_dataset(
     with_spaces = make_vec(env_id, 1)
     observation_space, action_space = with_spaces.single_observation_space, with_spaces.single_action_space
     with_spaces.close()
-    names = _columns(env_id, observation_space) if any(source.columns for source in sources) else None
+    flat, units = flat_box(observation_space), ActionUnits(action_space)
     limits = [source for source in sources if not source.tells_ends]
     if limits and _time_limit(env_id) is None:
         warnings.warn(f"{limits[0].path} doesn't tell how episodes end: taken for terminated", stacklevel=2)
     episodes = [
-        _executed(_shaped(_ordered(episode, source, names), observation_space), action_space, clip_actions)
+        _executed(_ordered(episode, source, flat), units, clip_actions)
         for source in sources
         for episode in source.episodes
     ]
@@ -185,52 +186,30 @@ def _time_limit(env_id: str) -> int | None:
         raise UsageError(f"{env_id}: {error}") from None
 
 
-def _columns(env_id: str, space: gym.Space[Any]) -> Columns | None:
-    """Names and widths of the parts of an environment's observations, in its order."""
-    if hasattr(space, "columns"):
-        return tuple(space.columns)
-    env = gym.make(env_id)
-    env.close()
-    return minari.columns(env.observation_space)
-
-
-def _ordered(episode: Episode, source: Source, names: Columns | None) -> Episode:
-    """The episode with its observations' parts in the environment's order, matched by name.
+def _ordered(episode: Episode, source: Source, space: FlatBox) -> Episode:
+    """The episode with flat observations, their parts in the environment's order where the file names them.
 
     Raises:
         DemonstrationError: the names or widths differ; it lists them.
     """
-    if source.columns is None or source.columns == names:
-        return episode
-    if names is None or dict(names) != dict(source.columns):
-        told, has = (printable(", ".join(f"{name} ({n})" for name, n in x or ())) for x in (source.columns, names))
-        raise DemonstrationError(
-            f"{source.path}: field observations: they are {told}; the environment's are {has or 'without names'}"
-        )
-    ends = np.cumsum([n for _, n in source.columns])
-    parts = dict(zip(dict(source.columns), np.split(episode.obs, ends[:-1], axis=1), strict=True))
-    return replace(episode, obs=np.concatenate([parts[name] for name, _ in names], axis=1))
+    obs = episode.obs.reshape(len(episode.obs), -1)
+    if source.columns is not None:
+        try:
+            obs = obs[:, column_order(source.columns, space.columns)]
+        except ValueError as error:
+            raise DemonstrationError(f"{source.path}: field observations: {printable(error)}") from None
+    return replace(episode, obs=obs)
 
 
-def _shaped(episode: Episode, space: gym.Space[Any]) -> Episode:
-    """Observations that are flat in the file, in the environment's shape."""
-    shape = space.shape or ()
-    if episode.obs.shape[1:] != shape and episode.obs[0].size == np.prod(shape, dtype=int):
-        return replace(episode, obs=episode.obs.reshape(-1, *shape))
-    return episode
-
-
-def _executed(episode: Episode, space: gym.Space[Any], clip: bool) -> Episode:
-    if isinstance(space, gym.spaces.Discrete):
-        actions = episode.actions
-        if actions.size == len(actions) and not np.issubdtype(actions.dtype, np.integer) and (actions % 1 == 0).all():
-            return replace(episode, actions=actions.reshape(-1).astype(np.int64))
-        return episode
-    if not isinstance(space, gym.spaces.Box):
-        raise UsageError(f"actions must be of a Box or Discrete space; this is {space}")
-    actions = episode.actions.astype(np.float32)
-    if actions.shape[1:] != space.shape and actions[0].size == np.prod(space.shape, dtype=int):
-        actions = actions.reshape(-1, *space.shape)
-    if clip and actions.shape[1:] == space.shape:
-        actions = np.clip(actions, space.low, space.high)
+def _executed(episode: Episode, units: ActionUnits, clip: bool) -> Episode:
+    """The episode with actions in the environment's shape; whole numbers as such."""
+    actions, shape = episode.actions, units.space.shape or ()
+    if actions.shape[1:] != shape and actions[0].size == math.prod(shape):
+        actions = actions.reshape(-1, *shape)
+    if units.stored_dtype is not np.int64:
+        actions = actions.astype(units.stored_dtype)
+        if clip and actions.shape[1:] == shape:
+            actions = np.clip(actions, units.space.low, units.space.high)  # type: ignore[attr-defined]
+    elif actions.dtype.kind == "f" and (actions % 1 == 0).all():
+        actions = actions.astype(np.int64)
     return replace(episode, actions=actions)

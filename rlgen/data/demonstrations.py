@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import itertools
@@ -30,21 +31,21 @@ from rlgen.files import (
     canonical_json,
     check,
     checked,
+    json_bytes,
     module_bytes,
     printable,
     read_json,
     read_safetensors,
     sha256,
     versions,
-    write_bytes,
-    write_json,
+    write_folder,
 )
 from rlgen.nn.policy import Policy
 from rlgen.nn.weights import policy_of_weights
-from rlgen.spaces import describe_space, described_space
+from rlgen.spaces import ActionUnits, FlatBox, column_order, describe_space, described_space, flat_box
 from rlgen.types import Transitions
 
-FORMAT = "rlgen demonstrations 1"
+FORMAT = "rlgen demonstrations 2"
 ARRAYS = ("obs", "actions", "rewards", "lengths", "terminated", "truncated")
 # A dataset of whole episodes has the first, one that keeps every k-th pair alone the others.
 WHOLE, THINNED = ("final_obs",), ("next_obs", "steps")
@@ -107,23 +108,27 @@ class Demonstrations:
     action_space: gym.Space[Any]
     sha256: dict[str, str]
 
-    def check(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
-        """Refuse environments with other spaces, as the same task has with other constructor arguments.
+    def fitted_to(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> Demonstrations:
+        """The same pairs with the observations' parts in the order that `envs` has them, matched by name.
 
         Raises:
-            DemonstrationError: they differ in shape, or in the actions' bounds.
+            DemonstrationError: the parts differ by name or width, as the same task has with other constructor
+                arguments, or the action spaces differ.
         """
-        shape = envs.single_observation_space.shape
-        if shape != self.observation_space.shape:
-            raise DemonstrationError(
-                f"{self.path}/manifest.json: field observation_space: recorded with shape "
-                f"{self.observation_space.shape}, the environment has {shape}"
-            )
+        here = flat_box(envs.single_observation_space)
+        try:
+            order = column_order(flat_box(self.observation_space).columns, here.columns)
+        except ValueError as error:
+            raise DemonstrationError(f"{self.path}/manifest.json: field observation_space: {error}") from None
         if describe_space(envs.single_action_space) != describe_space(self.action_space):
             raise DemonstrationError(
                 f"{self.path}/manifest.json: field action_space: recorded in {self.action_space}, the environment has "
                 f"{envs.single_action_space}"
             )
+        steps = dataclasses.replace(
+            self.transitions, obs=self.transitions.obs[:, order], next_obs=self.transitions.next_obs[:, order]
+        )
+        return dataclasses.replace(self, transitions=steps, observation_space=here.original)
 
     def __str__(self) -> str:
         returns = ", ".join(f"{value:.0f}" for value in self.episode_returns)
@@ -164,7 +169,7 @@ def save_demonstrations(
     keep_every: int = 1,
     source: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a dataset, validated as it would be on loading; each file is whole or absent.
+    """Write a dataset, validated as it would be on loading; an older one is kept until the new one is whole.
 
     Args:
         folder: `expert_data/<env_id>`.
@@ -191,11 +196,12 @@ def save_demonstrations(
     if keep_every < 1:
         raise DemonstrationError(f"{folder}: keep_every must be at least 1; got {keep_every}")
     where = str(source["path"] if source else folder / "episodes.npz")
+    flat = flat_box(observation_space)
     for i, e in enumerate(episodes):
-        for field, array, space in (("obs", e.obs, observation_space), ("actions", e.actions, action_space)):
-            if array.shape[1:] != space.shape:
+        for field, array, shape in (("obs", e.obs, flat.shape), ("actions", e.actions, action_space.shape)):
+            if array.shape[1:] != shape:
                 raise DemonstrationError(
-                    f"{where}: episode {i}: field {field}: shape {array.shape[1:]}; the environment's is {space.shape}"
+                    f"{where}: episode {i}: field {field}: shape {array.shape[1:]}; the environment's is {shape}"
                 )
     returns = [episode.total_reward for episode in episodes]
     final_obs = all(len(e.obs) > len(e.actions) for e in episodes)
@@ -250,10 +256,8 @@ def save_demonstrations(
     if policy is not None:
         files["policy.safetensors"] = module_bytes(policy)
     manifest["sha256"] = {name: sha256(data) for name, data in files.items()}
-    for name, data in files.items():
-        write_bytes(folder / name, data)
-    # The manifest comes last: files without it, or with an older one, fail their checksum and never load.
-    write_json(folder / "manifest.json", manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
+    files["manifest.json"] = json_bytes(manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
+    write_folder(folder, files)
 
 
 def load_demonstrations(
@@ -417,11 +421,10 @@ def load_expert(path: str | Path, env_id: str) -> Policy:
     if "policy.safetensors" not in manifest["sha256"]:
         raise DemonstrationError(f"{folder}: it was recorded without its expert's weights")
     path = folder / "policy.safetensors"
-    observation_space, action_space = (described_space(manifest[f"{kind}_space"]) for kind in ("observation", "action"))
+    spaces = (described_space(manifest[f"{kind}_space"]) for kind in ("observation", "action"))
     with _readable(path), checked(path, manifest["sha256"][path.name]) as file:
         arrays, _ = read_safetensors(file, path)
-        weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        return policy_of_weights(observation_space, action_space, weights)
+        return policy_of_weights(*spaces, {name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
 def _open(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
@@ -501,16 +504,17 @@ def _validate_headers(headers: Mapping[str, Header], manifest: Mapping[str, Any]
         raise DemonstrationError(
             f"{file}: field returns: the manifest lists {len(manifest['returns'])} of {n_episodes}"
         )
-    observation_space, action_space = (described_space(manifest[f"{kind}_space"]) for kind in ("observation", "action"))
+    flat = flat_box(described_space(manifest["observation_space"]))
+    action_space = described_space(manifest["action_space"])
     floats = (np.float32, np.float64)
     expected: dict[str, tuple[tuple[int, ...], tuple[Any, ...]]] = {
         "lengths": ((n_episodes,), (np.int64,)),
         "rewards": ((n_steps,), (np.float32,)),
         "terminated": ((n_episodes,), (np.bool_,)),
         "truncated": ((n_episodes,), (np.bool_,)),
-        "obs": ((n_pairs, *(observation_space.shape or ())), floats),
-        "next_obs": ((n_pairs, *(observation_space.shape or ())), floats),
-        "final_obs": ((n_episodes, *(observation_space.shape or ())), floats),
+        "obs": ((n_pairs, *flat.shape), floats),
+        "next_obs": ((n_pairs, *flat.shape), floats),
+        "final_obs": ((n_episodes, *flat.shape), floats),
         "actions": (
             (n_pairs, *(action_space.shape or ())),
             floats if np.issubdtype(action_space.dtype, np.floating) else (np.int64,),
@@ -529,10 +533,14 @@ def _validate_headers(headers: Mapping[str, Header], manifest: Mapping[str, Any]
 
 def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, npt.NDArray[Any]], where: str) -> gym.Space[Any]:
     """The space without the bounds that observations don't keep to, as those of many environments don't."""
+    space = space.original if isinstance(space, FlatBox) else space
     if not isinstance(space, gym.spaces.Box):
         return space
     rows = [arrays[field] for field in ("obs", "next_obs", "final_obs") if field in arrays]
-    least, most = (np.min([x.min(0) for x in rows], 0), np.max([x.max(0) for x in rows], 0))
+    least, most = (
+        np.min([x.min(0) for x in rows], 0).reshape(space.shape),
+        np.max([x.max(0) for x in rows], 0).reshape(space.shape),
+    )
     below, above = least < space.low.astype(least.dtype), most > space.high.astype(most.dtype)
     if not (below | above).any():
         return space
@@ -543,19 +551,10 @@ def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, npt.NDArray[Any]], 
 
 def _outside(values: npt.NDArray[Any], space: gym.Space[Any]) -> npt.NDArray[np.bool_]:
     """Which rows of `values` are not in a space, `[N]`; bounds are rounded as the values were."""
-    low: Any
-    high: Any
-    match space:
-        case gym.spaces.Box():
-            low, high = space.low.astype(values.dtype), space.high.astype(values.dtype)
-        case gym.spaces.Discrete() | gym.spaces.MultiDiscrete():
-            low, high = (
-                space.start,
-                space.start + (space.n if isinstance(space, gym.spaces.Discrete) else space.nvec) - 1,
-            )
-        case _:
-            low, high = 0, 1
-    return ((values < low) | (values > high)).reshape(len(values), -1).any(1)
+    units = ActionUnits(space)
+    rows = values.reshape(len(values), -1)
+    outside = (rows < units.low.astype(values.dtype)) | (rows > units.high.astype(values.dtype))
+    return np.asarray(outside.any(1))
 
 
 def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any], file: str) -> None:
@@ -587,8 +586,10 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
         "next_obs": episode_of_pair,
         "final_obs": np.arange(n_episodes),
     }
-    spaces = {field: described_space(manifest["observation_space"]) for field in ("obs", "next_obs", "final_obs")}
-    spaces["actions"] = described_space(manifest["action_space"])
+    spaces = {"actions": described_space(manifest["action_space"])}
+    observation_space = described_space(manifest["observation_space"])
+    if isinstance(observation_space, gym.spaces.Box):  # parts of others may be coded
+        spaces |= dict.fromkeys(("obs", "next_obs", "final_obs"), observation_space)
     for field in arrays.keys() & episodes_of.keys():
         bad = np.flatnonzero(~np.isfinite(arrays[field].reshape(len(arrays[field]), -1)).all(1))
         if len(bad):

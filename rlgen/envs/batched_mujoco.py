@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from rlgen.envs.batched import BatchedEnv
 from rlgen.envs.contact_batch import ContactForceBatch
 from rlgen.envs.sparse_mujoco import SPARSE_MUJOCO_TASKS
 from rlgen.envs.tasks import TASKS, Array, Info, Outcome, Rows, Simulations, Task
+from rlgen.ranges import available_processors
 
 # The engine's warnings of a simulation that diverged: bad positions, velocities, accelerations, in this order.
 _DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
@@ -34,12 +34,11 @@ class BatchedMujocoEnv(BatchedEnv):
         env_id: one of `tasks`: gymnasium's, and the sparse ones of `rlgen.envs.sparse_mujoco`.
         n_envs: number of environments.
         n_threads: engine threads; all processors available to the process unless told.
-        max_episode_steps: time limit; gymnasium's for the task unless told, -1 for none.
+        max_episode_steps: time limit, -1 for none (default: gymnasium's for the task).
         task_arguments: constructor arguments of the task, gymnasium's where it has the task.
 
     Raises:
-        UsageError: an unknown task.
-        UsageError: an argument that the task doesn't have.
+        UsageError: an unknown task, an argument that the task doesn't have, or a time limit below 1.
     """
 
     tasks = TASKS | SPARSE_MUJOCO_TASKS
@@ -128,11 +127,6 @@ class BatchedMujocoEnv(BatchedEnv):
         obs[diverged] = self._obs[diverged]
         rewards = np.where(diverged, 0.0, outcome.rewards)
         return outcome._replace(rewards=rewards, terminated=outcome.terminated | diverged)
-
-
-def available_processors() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_model(task: Task) -> mujoco.MjModel:

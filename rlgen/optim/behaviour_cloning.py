@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from rlgen.nn.policy import Policy
+from rlgen.ranges import Checked, Count, NotNegative, ShareBelowOne
 from rlgen.types import Metrics, Transitions
 
 
 @dataclass(frozen=True)
-class BehaviourCloningConfig:
+class BehaviourCloningConfig(Checked):
     """Settings, by default those of Ho & Ermon (2016), who choose the weights by held-out action error instead.
 
     Attributes:
@@ -24,11 +25,11 @@ class BehaviourCloningConfig:
         weight_decay: L2 penalty of the weights.
     """
 
-    learning_rate: float = 1e-3
-    batch_size: int = 128
-    n_steps: int = 20_000
-    validation_share: float = 0.3
-    weight_decay: float = 0.0
+    learning_rate: NotNegative = 1e-3
+    batch_size: Count = 128
+    n_steps: Count = 20_000
+    validation_share: ShareBelowOne = 0.3
+    weight_decay: NotNegative = 0.0
 
 
 def clone_behaviour(policy: Policy, expert: Transitions, config: BehaviourCloningConfig | None = None) -> Metrics:
@@ -41,6 +42,7 @@ def clone_behaviour(policy: Policy, expert: Transitions, config: BehaviourClonin
     """
     config = config or BehaviourCloningConfig()
     policy.normalizer.update(expert.obs)
+    samples = policy.actions.samples(expert.actions)
     order = torch.randperm(len(expert.obs), device=expert.obs.device)
     n_held_out = round(config.validation_share * len(order))
     held_out, training = order[:n_held_out], order[n_held_out:]
@@ -48,13 +50,13 @@ def clone_behaviour(policy: Policy, expert: Transitions, config: BehaviourClonin
     best, best_loss = copy.deepcopy(policy.state_dict()), torch.tensor(float("inf"))
     for step in range(config.n_steps):
         rows = training[torch.randint(len(training), (config.batch_size,), device=order.device)]
-        loss = -policy(expert.obs[rows]).log_prob(expert.actions[rows]).mean()
+        loss = -policy(expert.obs[rows]).log_prob(samples[rows]).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         if n_held_out and (step % 100 == 99 or step == config.n_steps - 1):
             with torch.no_grad():
-                validation = -policy(expert.obs[held_out]).log_prob(expert.actions[held_out]).mean()
+                validation = -policy(expert.obs[held_out]).log_prob(samples[held_out]).mean()
             if validation < best_loss:
                 best, best_loss = copy.deepcopy(policy.state_dict()), validation
     if n_held_out:

@@ -12,11 +12,12 @@ from rlgen.nn.flat import adam_state, check_views, clip_gradient, flatten_parame
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.advantages import standardize
 from rlgen.optim.critic import explained_variance
+from rlgen.ranges import Checked, Count, NotNegative, Positive, Share
 from rlgen.types import Metrics, PolicyBatch, State
 
 
 @dataclass(frozen=True)
-class PPOConfig:
+class PPOConfig(Checked):
     """Settings of PPO, by SB3's names.
 
     Attributes:
@@ -30,14 +31,14 @@ class PPOConfig:
         target_kl: stop the passes once the estimated KL exceeds 1.5 times this; None never does.
     """
 
-    learning_rate: float = 7e-4
-    least_share: float = 0.02
-    n_epochs: int = 5
-    batch_size: int = 1024
-    clip_range: float = 0.2
-    ent_coef: float = 0.0
-    max_grad_norm: float = 0.5
-    target_kl: float | None = None
+    learning_rate: NotNegative = 7e-4
+    least_share: Share = 0.02
+    n_epochs: Count = 5
+    batch_size: Count = 1024
+    clip_range: Positive = 0.2
+    ent_coef: NotNegative = 0.0
+    max_grad_norm: Positive = 0.5
+    target_kl: Positive | None = None
 
 
 class PPO:

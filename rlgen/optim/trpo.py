@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from rlgen.errors import UsageError
 from rlgen.functional.distributions import Distribution
 from rlgen.functional.trust_region import conjugate_gradient, line_search, tanh_mlp_gauss_newton
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.advantages import standardize
 from rlgen.optim.critic import CriticRegression, explained_variance
+from rlgen.ranges import Checked, Count, NotNegative, Positive, Range, Share
 from rlgen.types import Metrics, PolicyBatch, State
 
 
 @dataclass(frozen=True)
-class TRPOConfig:
+class TRPOConfig(Checked):
     """Settings of TRPO, by SB3-contrib's names.
 
     Attributes:
@@ -37,23 +38,19 @@ class TRPOConfig:
         learning_rate: the critic's Adam step.
 
     Raises:
-        UsageError: `target_kl` is not positive.
+        UsageError: a number outside its range.
     """
 
-    target_kl: float = 0.01
-    final_share: float = 1.0
-    cg_max_steps: int = 10
-    cg_damping: float = 0.1
-    line_search_shrinking_factor: float = 0.8
-    line_search_max_iter: int = 10
-    sub_sampling_factor: int = 1
-    n_critic_updates: int = 10
-    batch_size: int = 1024
-    learning_rate: float = 1e-3
-
-    def __post_init__(self) -> None:
-        if not self.target_kl > 0:
-            raise UsageError(f"target_kl must be above 0; got {self.target_kl}")
+    target_kl: Positive = 0.01
+    final_share: Share = 1.0
+    cg_max_steps: Count = 10
+    cg_damping: NotNegative = 0.1
+    line_search_shrinking_factor: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.8
+    line_search_max_iter: Count = 10
+    sub_sampling_factor: Count = 1
+    n_critic_updates: Annotated[int, Range(0)] = 10
+    batch_size: Count = 1024
+    learning_rate: NotNegative = 1e-3
 
 
 class TRPO:

@@ -7,7 +7,29 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from rlgen.types import Metrics, RewardModel, Transitions
+from rlgen.types import Metrics, RewardModel, State, Stateful, Transitions, is_stateful
+
+
+class _Kept(nn.Module):
+    """A model that is no module but has a state, for the module that it is part of."""
+
+    def __init__(self, model: Stateful) -> None:
+        super().__init__()
+        self.model = model
+
+    def get_extra_state(self) -> State:
+        return self.model.state_dict()
+
+    def set_extra_state(self, state: State) -> None:
+        self.model.load_state_dict(state)
+
+
+def _keep(parent: nn.Module, name: str, model: RewardModel) -> None:
+    """Have the state of `model` in its parent's, whether or not it is a module."""
+    if isinstance(model, nn.Module):
+        parent.add_module(name, model)
+    elif is_stateful(model):
+        parent.add_module(f"{name}_state", _Kept(model))
 
 
 class WeightedSum(nn.Module):
@@ -21,8 +43,7 @@ class WeightedSum(nn.Module):
         super().__init__()
         self.terms = dict(terms)
         for name, (model, _) in terms.items():
-            if isinstance(model, nn.Module):
-                self.add_module(name, model)
+            _keep(self, name, model)
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
@@ -60,6 +81,7 @@ class MedianScaled(nn.Module):
     def __init__(self, bonus: RewardModel, n_iterations: int = 10, bounded: bool = True) -> None:
         super().__init__()
         self.bonus = bonus
+        _keep(self, "bonus", bonus)
         self.bounded = bounded
         self.register_buffer("medians", torch.full((n_iterations,), torch.nan))
         self.register_buffer("n_updates", torch.zeros((), dtype=torch.int64))

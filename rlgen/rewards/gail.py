@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from rlgen.functional.adversarial import discriminator_loss, gradient_penalty, reward_softplus
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.flat import adam_state, load_adam_state
+from rlgen.ranges import Checked, Count, NotNegative, Range
 from rlgen.types import Metrics, Transitions
 
 
 @dataclass(frozen=True)
-class GAILConfig:
+class GAILConfig(Checked):
     """How the discriminator learns.
 
     Attributes:
@@ -35,14 +36,14 @@ class GAILConfig:
             does; otherwise they are the expert's alone and the reward of a pair changes only with the network.
     """
 
-    learning_rate: float = 3e-4
-    n_updates: int = 5
-    batch_size: int | None = 1024
-    gradient_penalty_coef: float = 1.0
-    gradient_penalty_target: float = 0.0
-    entropy_coef: float = 0.0
-    expert_label: float = 1.0
-    input_noise: float = 0.0
+    learning_rate: NotNegative = 3e-4
+    n_updates: Count = 5
+    batch_size: Annotated[int, Range(2)] | None = 1024  # half of the rows are penalised
+    gradient_penalty_coef: NotNegative = 1.0
+    gradient_penalty_target: NotNegative = 0.0
+    entropy_coef: NotNegative = 0.0
+    expert_label: Annotated[float, Range(0, 1, open_low=True)] = 1.0
+    input_noise: NotNegative = 0.0
     reward_offset: float = 0.0
     follow_policy: bool = False
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rlgen.data.replay import ReplayPool
 from rlgen.nn.flat import adam_state, check_views, flatten_parameters, load_adam_state
+from rlgen.ranges import Checked, Count, NotNegative
 from rlgen.types import Metrics, Transitions
 
 N_TESTED = 250
@@ -38,7 +39,7 @@ class Coder(Protocol):
 
 
 @dataclass(frozen=True)
-class PoolConfig:
+class PoolConfig(Checked):
     """How the network learns.
 
     Attributes:
@@ -47,9 +48,9 @@ class PoolConfig:
         batch_size: transitions a step, drawn from the pool.
     """
 
-    learning_rate: float = 1e-2
-    n_updates: int = 10
-    batch_size: int = 500
+    learning_rate: NotNegative = 1e-2
+    n_updates: Count = 10
+    batch_size: Count = 500
 
 
 class PoolBonus(nn.Module, abc.ABC):

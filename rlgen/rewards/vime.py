@@ -9,6 +9,7 @@ from torch import Tensor
 from rlgen.data.replay import ReplayPool
 from rlgen.nn.bayesian import BayesianNetwork
 from rlgen.nn.dynamics import DynamicsCoder
+from rlgen.ranges import Positive
 from rlgen.rewards.pool_bonus import PoolBonus, PoolConfig
 
 
@@ -21,7 +22,7 @@ class VIMEConfig(PoolConfig):
             is the evidence lower bound; the authors' code fixes it at 50.
     """
 
-    n_data: float | None = None
+    n_data: Positive | None = None
 
 
 class VIME(PoolBonus):

@@ -35,7 +35,7 @@ def episode(length=60, seed=0, reward=1.0, terminated=False, action_space=BOX):
         actions = rng.integers(action_space.n, size=length)
     else:
         actions = rng.uniform(-1, 1, (length, 2)).astype(np.float32)
-    obs = rng.normal(size=(length + 1, 3)).astype(np.float32)
+    obs = rng.normal(size=(length + 1, 3))
     return Episode(obs, actions, np.full(length, reward, np.float32), terminated, not terminated)
 
 
@@ -135,8 +135,8 @@ def test_a_thinned_dataset_holds_every_kth_pair_with_its_true_successor(tmp_path
     [
         ({"steps": np.arange(12)[::-1]}, "field steps: must be rising int64 from 0 to 119"),
         ({"steps": np.arange(12)}, "episode 1: field steps: no pair is stored"),
-        ({"next_obs": np.zeros((11, 3), np.float32)}, "field next_obs: shape"),
-        ({"obs": np.full((12, 3), np.nan, np.float32)}, "episode 0: field obs: NaN"),
+        ({"next_obs": np.zeros((11, 3))}, "field next_obs: shape"),
+        ({"obs": np.full((12, 3), np.nan)}, "episode 0: field obs: NaN"),
     ],
 )
 def test_wrong_arrays_of_a_thinned_dataset_are_named(tmp_path, arrays, message):
@@ -181,7 +181,7 @@ def test_failed_episodes_depend_on_neither_zero_nor_unit():
         ({"lengths": np.array([120])}, r"field lengths: shape \(1,\)"),
         ({"terminated": np.full(2, 2, np.uint8).view(bool)}, "field terminated: must be true or false"),
         ({"actions": np.full((120, 2), 1.01, np.float32)}, "episode 0: field actions: outside"),
-        ({"final_obs": np.full((2, 3), np.inf, np.float32)}, "episode 0: field final_obs: NaN or infinite"),
+        ({"final_obs": np.full((2, 3), np.inf)}, "episode 0: field final_obs: NaN or infinite"),
         ({"truncated": np.array([True, False])}, "episode 1: field terminated: neither"),
         ({"rewards": np.full(120, 2, np.float32)}, "episode 0: field returns: the manifest says 60"),
         ({"obs": np.array([None] * 120, object)}, "not an npz of plain arrays"),
@@ -226,11 +226,11 @@ def test_another_environment_or_version(tmp_path):
 def test_other_spaces_than_the_environments_are_refused(tmp_path):
     save(tmp_path, [episode()], env_id="Toy-v0")
     loaded = load_demonstrations(tmp_path, "Toy-v0")
-    with pytest.raises(DemonstrationError, match=r"field observation_space: recorded with shape \(3,\)"):
-        loaded.check(make_vec("HalfCheetah-v4", 1))
+    with pytest.raises(DemonstrationError, match=r"field observation_space: its parts are observation \(3\)"):
+        loaded.fitted_to(make_vec("HalfCheetah-v4", 1))
     other = dataclasses.replace(loaded, observation_space=spaces.Box(-1, 1, (17,)))
     with pytest.raises(DemonstrationError, match="field action_space: recorded in"):
-        other.check(make_vec("HalfCheetah-v4", 1))
+        other.fitted_to(make_vec("HalfCheetah-v4", 1))
 
 
 def test_a_manifest_without_a_field_is_named(tmp_path):

@@ -7,18 +7,18 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Array, Columns, Recording, episode, fail, needed, opened_hdf5, with_final_obs
+from rlgen.data.formats.recording import Recording, episode, fail, needed, opened_hdf5, with_final_obs
 from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError
 from rlgen.files import ENV_ID, check, parse_json, read_json
+from rlgen.spaces import FlatBox
 
 NAME = "minari"
 
@@ -50,12 +50,15 @@ def read(path: Path, time_limit: int | None) -> Recording:
         storage = minari.dataset.minari_storage.MinariStorage.read(folder)
         if not isinstance(storage.action_space, gym.spaces.Box | gym.spaces.Discrete | gym.spaces.MultiDiscrete):
             fail(folder / "metadata.json", "action_space", "must be one array of actions, a Box or a Discrete")
+        space = FlatBox(storage.observation_space)
         episodes, n_incomplete = [], 0
         for i, found in enumerate(storage.get_episodes(range(storage.total_episodes))):
             try:
-                obs = np.concatenate(list(_parts(found["observations"], storage.observation_space)), axis=1)
+                obs = space.flatten(found["observations"], len(found["rewards"]) + 1)
             except ValueError as error:
                 fail(folder, f"episode_{i}", f"observations: {error}")
+            if ((obs < space.low) | (obs > space.high)).any():
+                fail(folder, f"episode_{i}", f"observations outside {storage.observation_space}")
             actions = np.asarray(found["actions"])
             rewards = np.asarray(found["rewards"])
             ends = [np.asarray(found[name]).astype(bool) for name in ("terminations", "truncations")]
@@ -75,7 +78,7 @@ def read(path: Path, time_limit: int | None) -> Recording:
         raise DemonstrationError(f"{folder}: not a Minari dataset ({type(error).__name__}: {error})") from None
     if not episodes:
         raise DemonstrationError(f"{path}: holds no complete episode")
-    return Recording(NAME, episodes, env_id, n_incomplete, columns=columns(storage.observation_space))
+    return Recording(NAME, episodes, env_id, n_incomplete, columns=space.columns if space.columns[0][0] else None)
 
 
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
@@ -113,8 +116,10 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
                 path.name,
                 buffer=buffers,
                 env=spec if named else None,
-                # As recorded; observations that gymnasium gives as float64 are float32 here.
-                observation_space=gym.spaces.Box(-np.inf, np.inf, episodes[0].obs.shape[1:], np.float32),
+                # As recorded.
+                observation_space=gym.spaces.Box(
+                    -np.inf, np.inf, episodes[0].obs.shape[1:], episodes[0].obs.dtype.type
+                ),
                 action_space=action_space,
             )
         os.replace(temporary / path.name, path)
@@ -123,31 +128,6 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
         os.environ.pop("MINARI_DATASETS_PATH")
         if before is not None:
             os.environ["MINARI_DATASETS_PATH"] = before
-
-
-def columns(space: gym.Space[Any], name: str = "") -> Columns | None:
-    """Names and widths of a Dict's or Tuple's parts in its order, nested names joined by "/"; None for other spaces."""
-    if not isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
-        return ((name, gym.spaces.flatdim(space)),) if name else None
-    parts = space.spaces.items() if isinstance(space, gym.spaces.Dict) else enumerate(space.spaces)
-    return tuple(column for key, part in parts for column in columns(part, f"{name}/{key}" if name else str(key)) or ())
-
-
-def _parts(value: Any, space: gym.Space[Any]) -> Iterator[Array]:
-    """The rows `[T, D]` of each part of observations `[T, ...]`, in the order of their space, within its bounds."""
-    if isinstance(space, gym.spaces.Dict):
-        for name, part in space.spaces.items():
-            yield from _parts(value[name], part)
-    elif isinstance(space, gym.spaces.Tuple):
-        for item, part in zip(value, space.spaces, strict=True):
-            yield from _parts(item, part)
-    elif isinstance(space, gym.spaces.Box):
-        rows = np.asarray(value)
-        if ((rows < space.low) | (rows > space.high)).any():
-            raise ValueError(f"outside {space}")
-        yield rows.reshape(len(rows), -1)
-    else:
-        yield np.stack([np.asarray(gym.spaces.flatten(space, x)) for x in np.asarray(value)])
 
 
 def _data(path: Path) -> Path | None:

@@ -18,10 +18,10 @@ import numpy.typing as npt
 from rlgen.data.episodes import Episode
 from rlgen.errors import DemonstrationError
 from rlgen.files import MAX_BYTES, check_booleans, opened, printable
+from rlgen.spaces import Columns, float_dtype
 
 Array = npt.NDArray[Any]
 Header = tuple[tuple[int, ...], np.dtype[Any]]
-Columns = tuple[tuple[str, int], ...]
 
 SMALL = 16 << 20
 MAX_DIRECTORY_BYTES = 1 << 16
@@ -130,14 +130,17 @@ def split(
 
 
 def episode(obs: Array, actions: Array, rewards: Array, terminated: bool, truncated: bool) -> Episode:
-    """An episode with the types that ours have: float32, discrete actions int64 and without a column of their own."""
+    """An episode with the types that ours have; discrete actions without a column of their own."""
     if np.issubdtype(actions.dtype, np.integer):
         actions = actions.reshape(len(actions)) if actions.size == len(actions) else actions
         actions = actions.astype(np.int64, copy=False)
     else:
-        actions = actions.astype(np.float32, copy=False)
+        actions = actions.astype(float_dtype(actions.dtype), copy=False)
     with np.errstate(over="ignore"):  # what overflows becomes infinite, which validation refuses by name
-        obs, rewards = obs.astype(np.float32, copy=False), rewards.reshape(-1).astype(np.float32, copy=False)
+        obs, rewards = (
+            obs.astype(float_dtype(obs.dtype), copy=False),
+            rewards.reshape(-1).astype(np.float32, copy=False),
+        )
     return Episode(obs, actions, rewards, terminated, truncated)
 
 
