@@ -132,8 +132,10 @@ def load_policy(run_dir: str | Path) -> Policy:
     try:
         check(facts, {"observation_space": described_space, "action_space": described_space})
         check(state, {"policy": dict})
-        spaces = (described_space(facts[f"{kind}_space"]) for kind in ("observation", "action"))
-        return policy_of_weights(*spaces, state["policy"])
+        observation_space, action_space = (
+            described_space(facts[f"{kind}_space"]) for kind in ("observation", "action")
+        )
+        return policy_of_weights(observation_space, action_space, state["policy"])
     except ValueError as error:
         raise CheckpointError(f"{Path(run_dir) / FILE}: {error}") from None
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -55,9 +56,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     left = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")
-    for file in path.parent.iterdir():
-        if left.fullmatch(file.name):
-            _remove_unlocked(file)
+    for other in path.parent.iterdir():
+        if left.fullmatch(other.name):
+            _remove_unlocked(other)
     handle, temporary = _locked_temporary(path)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -157,7 +158,7 @@ def _exchange(left: Path, right: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> Iterator[IO[bytes]]:
+def opened(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> Iterator[BufferedReader]:
     """A regular file open for reading. Pipes, devices and folders are refused, and opening one never blocks.
 
     Args:
@@ -191,7 +192,7 @@ def read_regular(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> b
 
 
 @contextlib.contextmanager
-def checked(path: Path, checksum: str) -> Iterator[IO[bytes]]:
+def checked(path: Path, checksum: str) -> Iterator[BufferedReader]:
     """A file that is open for reading, if its SHA-256 is the given one; other errors as for `opened`.
 
     Raises:
@@ -330,7 +331,13 @@ def check(value: Any, schema: Any, field: str = "") -> None:
     elif schema is None or isinstance(schema, type):
         fits = value is None if schema is None else type(value) is schema or (schema is float and type(value) is int)
         if not fits or (type(value) is int and abs(value) >= 1 << 63):
-            words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object"}
+            words: dict[Any, str] = {
+                str: "text",
+                int: "a whole number",
+                float: "a number",
+                bool: "true or false",
+                dict: "an object",
+            }
             fail(words.get(schema, "null"))
     else:
         try:
@@ -353,7 +360,7 @@ def module_bytes(module: nn.Module) -> bytes:
     return save({name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()})
 
 
-def read_safetensors(file: IO[bytes], path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+def read_safetensors(file: BufferedReader, path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
     """Arrays and metadata of a safetensors file, whose header must account for every byte before any is made.
 
     Raises:
@@ -375,7 +382,7 @@ def read_safetensors(file: IO[bytes], path: Path) -> tuple[dict[str, npt.NDArray
     arrays = {}
     for name, told in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         content = bytearray(told["data_offsets"][1] - told["data_offsets"][0])
-        if file.readinto(content) != len(content):  # type: ignore[attr-defined]
+        if file.readinto(content) != len(content):
             raise ValueError(f"{path}: it was cut while it was read")
         arrays[name] = np.frombuffer(content, DTYPES[told["dtype"]]).reshape(told["shape"])
         check_booleans(arrays[name], f"{path}: field {printable(name)}")

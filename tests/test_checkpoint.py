@@ -1,9 +1,13 @@
+import json
+import os
+
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from gymnasium import spaces
 
-from rlgen.checkpoint import FILE, load_checkpoint, load_policy, save_checkpoint
+from rlgen.checkpoint import FILE, _digest, load_checkpoint, load_policy, restore, save_checkpoint
 from rlgen.errors import CheckpointError
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.spaces import describe_space
@@ -52,3 +56,65 @@ def test_no_flipped_byte_or_cut_loads(tmp_path):
 def test_a_missing_one_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         load_policy(tmp_path)
+
+
+def crafted(folder, change):
+    """A checkpoint whose content is changed and whose checksum is right."""
+    path = folder / FILE
+    with safetensors.safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = json.loads(file.metadata()["content"])
+    change(content, tensors)
+    metadata = {"content": json.dumps(content), "sha256": _digest(tensors, content)}
+    path.write_bytes(safetensors.torch.save(tensors, metadata))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, t: c.update(facts=[]), "field facts: must be an object"),
+        (lambda c, t: c["facts"].update(env_id=["Hopper-v4"]), r"field facts\.env_id"),
+        (lambda c, t: c["facts"].update(env_steps="3"), r"field facts\.env_steps: must be a whole number"),
+        (lambda c, t: c["facts"].update(observation_space="Box"), r"field facts\.observation_space"),
+        (lambda c, t: c["facts"].pop("action_space"), "field action_space: missing"),
+        (lambda c, t: c.update(values="<tensor>"), "field values: must be an object"),
+        (lambda c, t: c.update(versions={"torch": 2}), r"field versions\.torch: must be text"),
+        (lambda c, t: c["values"]["policy"].update(extra="<tensor>"), "field /policy/extra: missing"),
+        (lambda c, t: c["values"].update(policy=3), "field policy: must be an object"),
+        (lambda c, t: c["values"]["policy"].update(log_std=[1]), "field log_std: must be a tensor"),
+        (lambda c, t: t["/policy/log_std"].fill_(torch.nan), "field log_std: NaN or infinite"),
+        (lambda c, t: t["/critic/network.0.bias"].fill_(torch.inf), r"field network\.0\.bias: NaN or infinite"),
+        (lambda c, t: t.update({"/policy/log_std": torch.zeros(7)}), "the weights don't fit the spaces"),
+        # Its layers would take four terabytes.
+        (
+            lambda c, t: t.update({f"/policy/network.{i}.bias": torch.zeros(1 << 20) for i in (0, 2)}),
+            "the weights don't fit the spaces",
+        ),
+    ],
+)
+def test_wrong_content_with_a_right_checksum_is_named(tmp_path, change, message):
+    save(tmp_path, spaces.Box(-2, 1, (2,), np.float32))
+    crafted(tmp_path, change)
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors.*{message}"):
+        load_policy(tmp_path)
+
+
+def test_a_state_of_other_shapes_is_an_error_of_the_checkpoint(tmp_path):
+    save(tmp_path, spaces.Discrete(4))
+    _, state = load_checkpoint(tmp_path)
+    for wrong in (state["critic"], {}, state["policy"] | {"network.0.bias": torch.zeros(9)}):
+        with pytest.raises(CheckpointError, match="its state doesn't fit this run"):
+            restore(tmp_path, Policy(OBS, spaces.Discrete(4), (7, 5)), wrong)
+
+
+def test_a_checkpoint_that_is_a_pipe_or_a_link_is_refused(tmp_path):
+    save(tmp_path, spaces.Discrete(4))
+    path = tmp_path / FILE
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="a link to another place"):
+        load_checkpoint(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        load_checkpoint(tmp_path)

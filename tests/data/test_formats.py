@@ -344,6 +344,93 @@ def test_links_out_of_a_minari_dataset_are_refused(tmp_path):
         formats.read(tmp_path / "toy-v0")
 
 
+def test_linked_folders_of_a_minari_dataset_are_refused(tmp_path):
+    formats.minari.write(tmp_path / "toy-v0", episodes_of(), HOPPER)
+    (tmp_path / "toy-v0" / "data").rename(tmp_path / "elsewhere")
+    (tmp_path / "toy-v0" / "data").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DemonstrationError, match=r"data: a link to another place"):
+        formats.read(tmp_path / "toy-v0")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_special_files_are_refused_at_once(tmp_path, make):
+    make(tmp_path / "toy.hdf5")
+    with pytest.raises(DemonstrationError, match=r"toy\.hdf5: not a regular file"):
+        formats.read(tmp_path / "toy.hdf5", timeout=60)
+    formats.minari.write(tmp_path / "toy-v0", episodes_of(), HOPPER)
+    make(tmp_path / "toy-v0" / "data" / "other.hdf5")
+    with pytest.raises(DemonstrationError, match=r"other\.hdf5: (not a regular file|a link)"):
+        formats.read(tmp_path / "toy-v0", timeout=60)
+
+
+def test_a_web_of_hard_links_is_refused(tmp_path):
+    """Thirty groups, each in the one before by two names, are a billion paths."""
+    d4rl(tmp_path / "web.hdf5")
+    with h5py.File(tmp_path / "web.hdf5", "a") as file:
+        inner = file.create_group("last")
+        for i in range(30):
+            outer = file.create_group(f"level{i}")
+            outer["a"] = outer["b"] = inner
+            inner = outer
+    with pytest.raises(DemonstrationError, match=r"web\.hdf5: field .*: its values are in another place"):
+        formats.read(tmp_path / "web.hdf5", timeout=60)
+
+
+def test_minari_is_written_to_a_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    formats.minari.write(Path("toy-v0"), episodes_of(), HOPPER)
+    assert_equal(load_source(Path("toy-v0"), HOPPER).episodes, episodes_of())
+
+
+class Named(gym.Env):
+    """Its observations' names are not in alphabetical order."""
+
+    observation_space = gym.spaces.Dict(
+        [("velocity", gym.spaces.Box(-9, 9, (1,), np.float32)), ("angle", gym.spaces.Box(-9, 9, (2,), np.float32))]
+    )
+    action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
+
+
+def minari_of_names(path, monkeypatch, space, obs):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(path.parent))
+    buffer = minari.data_collector.EpisodeBuffer(
+        observations=obs,
+        actions=np.zeros((2, 2), np.float32),
+        rewards=[1, 1],
+        terminations=[False, True],
+        truncations=[False] * 2,
+    )
+    minari.create_dataset_from_buffers(
+        path.name, buffer=[buffer], observation_space=space, action_space=Named.action_space
+    )
+
+
+def test_observations_are_matched_by_name(tmp_path, monkeypatch):
+    if "tests/Named-v0" not in gym.registry:
+        gym.register("tests/Named-v0", Named, max_episode_steps=5)
+    velocity, angle = np.full((3, 1), 7, np.float32), np.arange(6, dtype=np.float32).reshape(3, 2)
+    obs = {"velocity": velocity, "angle": angle}
+    minari_of_names(tmp_path / "named-v0", monkeypatch, Named.observation_space, obs)
+    source = load_source(tmp_path / "named-v0", "tests/Named-v0")
+    assert source.columns == (("angle", 2), ("velocity", 1))
+    save_dataset([source], tmp_path / "out", command="test")
+    _, (found,) = load_episodes(tmp_path / "out", "tests/Named-v0")
+    np.testing.assert_array_equal(found.obs, np.hstack([velocity, angle]))
+    space = gym.spaces.Dict({"speed": Named.observation_space["velocity"], "angle": Named.observation_space["angle"]})
+    minari_of_names(tmp_path / "other-v0", monkeypatch, space, {"speed": velocity, "angle": angle})
+    message = (
+        r"other-v0: field observations: they are angle \(2\), speed \(1\); the environment's are velocity \(1\), angle"
+    )
+    with pytest.raises(DemonstrationError, match=message):
+        save_dataset([load_source(tmp_path / "other-v0", "tests/Named-v0")], tmp_path / "out", command="test")
+    minari_of_names(tmp_path / "wide-v0", monkeypatch, Named.observation_space, obs | {"angle": 10 * angle})
+    with pytest.raises(DemonstrationError, match=r"field episode_0: observations: outside Box"):
+        load_source(tmp_path / "wide-v0", "tests/Named-v0")
+
+
 def test_another_environment_than_the_files_warns(tmp_path):
     formats.minari.write(tmp_path / "toy-v0", episodes_of(), HOPPER)
     with pytest.warns(UserWarning, match=r"toy-v0 was recorded in Hopper-v4, not in Hopper-v5"):

@@ -278,7 +278,7 @@ def refuse_links(file: Any, path: Path) -> None:
         group = groups.pop()
         for name in group:
             linked = not isinstance(group.get(name, getlink=True), h5py.HardLink)
-            found = None if linked else group[name]
+            found: Any = None if linked else group[name]
             address = None if linked else h5py.h5o.get_info(found.id).addr
             if linked or address in seen or (isinstance(found, h5py.Dataset) and (found.is_virtual or found.external)):
                 fail(path, printable(f"{group.name.rstrip('/')}/{name}".lstrip("/")), "its values are in another place")
