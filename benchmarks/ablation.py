@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from cells import Cell, Row, run_cells
 from imitation import PARTS, ROOT, TASKS, imitate
-from statistics_of_seeds import interquartile_mean, interval, interval_of_difference
+from statistics_of_seeds import FEWEST, interquartile_mean, interval, interval_of_difference
 
 if TYPE_CHECKING:
     from rlgen.imitation import Imitation
@@ -89,7 +89,10 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a task and variant; `over` is the interval of the difference to the preset's interquartile mean."""
+    """One row a task and variant; `over` is the interval of the difference to the preset's interquartile mean.
+
+    Of five seeds `low` and `high` are the lowest and the highest; under five there is none, and `by_seed` has each.
+    """
     scores = table["normalised_score"].astype(float)
     last = table["curve"].map(lambda curve: np.std(np.array(curve.split()[-PARTS // 5 :], np.float64)))
     rows = []
@@ -100,7 +103,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         compared = len(preset) > 0 and variant != "gradient penalty"
         over = interval_of_difference(values, preset) if compared else (np.nan, np.nan)
         row = {"env_id": env_id, "variant": variant, "seeds": len(values), "score": interquartile_mean(values)}
-        row |= {"low": low, "high": high, "worst": values.min(), "spread": last[group.index].mean()}
+        row |= {"low": low, "high": high, "spread": last[group.index].mean()}
+        row["by_seed"] = " ".join(f"{value:.3f}" for value in values) if len(values) < FEWEST else ""
         rows.append(row | {"over_low": over[0], "over_high": over[1]})
     return pd.DataFrame(rows)
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from cells import Cell, Row, read_rows, run_cells
-from statistics_of_seeds import interquartile_mean, interval, interval_of_difference
+from statistics_of_seeds import FEWEST, interquartile_mean, interval, interval_of_difference
 
 RESULTS = Path(__file__).parent / "results" / "exploration.csv"
 PARTS = 20
@@ -109,7 +109,8 @@ def curves(table: pd.DataFrame) -> pd.DataFrame:
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """One row a task, bonus and eta; `last` is the mean return over the last tenth of a run's training episodes.
 
-    A seed has solved its task if that is half of the reachable return.
+    A seed has solved its task if that is half of the reachable return. Under five seeds there is no interval: `by_seed`
+    has each.
     """
     from rlgen import exploration
 
@@ -130,6 +131,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
             "last_iqm": interquartile_mean(values),
             "last_low": low,
             "last_high": high,
+            "by_seed": " ".join(f"{value:.3g}" for value in values) if len(values) < FEWEST else "",
         }
         for other in ("none", "noise"):
             theirs = last[table.index[(table["env_id"] == env_id) & (table["bonus"] == other)]].to_numpy()

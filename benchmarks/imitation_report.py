@@ -6,19 +6,24 @@ python benchmarks/imitation_report.py
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from cells import read_rows
-from imitation import ALGORITHMS, PARTS, RESULTS, TASKS
+from imitation import ALGORITHMS, PARTS, RESULTS, ROOT, TASKS
 from statistics_of_seeds import (
+    FEWEST,
+    coverage,
+    coverage_of_differences,
+    coverage_of_means,
     interquartile_mean,
     interval,
     interval_of_difference,
+    interval_of_means,
     optimality_gap,
     probability_of_improvement,
-    stratified_interval,
 )
 
 from rlgen.files import write_atomically, write_bytes
@@ -26,6 +31,8 @@ from rlgen.files import write_atomically, write_bytes
 FOLDER = Path(__file__).parent
 PAPER = FOLDER / "results" / "gail_paper.csv"
 SCORE = "normalised_score"
+DRAWN = "score, failed left out"  # of the expert's episodes, as when demonstrations are drawn
+SEEDS = 5  # from 0 on, alike in all cells: what was run beyond stays in the rows
 # The environments of the paper, of which ours are later versions.
 OURS = {
     "CartPole-v0": "CartPole-v1",
@@ -34,23 +41,32 @@ OURS = {
     **{f"{name}-v1": f"{name}-v4" for name in ("Reacher", "HalfCheetah", "Hopper", "Walker2d", "Ant", "Humanoid")},
 }
 CELL = ["env_id", "n_trajectories", "algorithm"]
+SIZE = CELL[:2]
 CLAIM = 0.70  # "at least 70% of the expert's performance" in every cell but Reacher, says the paper
 
 
 def load(path: Path) -> pd.DataFrame:
-    """The rows of the main protocol, numbers as numbers, in the table's order."""
+    """The rows of the main protocol and its seeds, numbers as numbers, in the table's order."""
     table = pd.DataFrame(read_rows(path))
     texts = {"key", "env_id", "algorithm", "algo", "settings", "curve", "hardware", "versions"}
     for name in table.columns.difference(texts):
         table[name] = pd.to_numeric(table[name])
     protocol = table.apply(lambda row: row["subsample"] == TASKS[row["env_id"]].subsample, axis=1)
-    table = table[protocol & (table["algo"] != "ppo")]
+    table = table[protocol & (table["algo"] != "ppo") & (table["seed"] < SEEDS)]
     if (twice := table[table.duplicated([*CELL, "seed"])]).size:
         found = ", ".join(str(value) for value in twice.iloc[0][[*CELL, "seed"]])
         raise ValueError(f"{path}: two rows of {found}; take out those of older settings")
+    zeros, ones = table["random_return_mean"], table["env_id"].map(drawn_return)
+    table = table.assign(**{DRAWN: (table["return_mean"] - zeros) / (ones - zeros)})
     for name, order in (("env_id", list(TASKS)), ("algorithm", ALGORITHMS)):
         table[name] = pd.Categorical(table[name], [x for x in order if (table[name] == x).any()])
     return table.sort_values([*CELL, "seed"])
+
+
+def drawn_return(env_id: str) -> float:
+    """The mean return of those of the expert's episodes that demonstrations are drawn from: all but the failed ones."""
+    manifest = json.loads((ROOT / "expert_data" / env_id / "manifest.json").read_text())
+    return float(np.delete(manifest["returns"], manifest["failed_episodes"]).mean())
 
 
 def groups(table: pd.DataFrame, by: list[str]) -> list[tuple[tuple, pd.DataFrame]]:
@@ -61,7 +77,8 @@ def groups(table: pd.DataFrame, by: list[str]) -> list[tuple[tuple, pd.DataFrame
 def paper_scores(table: pd.DataFrame) -> dict[tuple[str, int, str], float]:
     """The paper's own results by our environment's name, size and algorithm, as normalised scores.
 
-    1 is the paper's expert, and 0 what random actions earn here: the paper's files hold no random policy.
+    1 is the paper's expert, and 0 what random actions earn here: the paper's files hold no random policy. On Reacher
+    GAIL was trained with four weights of the policy's entropy: 0, as elsewhere, is `GAIL`; the others keep their names.
     """
     rows = pd.read_csv(PAPER)
     experts = rows[rows["algorithm"] == "expert"].set_index("env")["mean"]
@@ -82,7 +99,7 @@ def by_cell(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (env_id, n, algorithm), group in groups(table, CELL):
         scores = group[SCORE].to_numpy()
-        low, high = interval(scores) if len(scores) > 1 else (np.nan, np.nan)
+        low, high = interval(scores)
         rows.append(
             {
                 "environment": env_id,
@@ -92,7 +109,8 @@ def by_cell(table: pd.DataFrame) -> pd.DataFrame:
                 "score": interquartile_mean(scores),
                 "low": low,
                 "high": high,
-                "worst": scores.min(),
+                "by seed": by_seed(scores),
+                DRAWN: interquartile_mean(group[DRAWN].to_numpy()),
                 "stochastic": interquartile_mean(group[f"stochastic_{SCORE}"].to_numpy()),
                 "return": group["return_mean"].mean(),
                 "paper": paper.get((env_id, n, algorithm), np.nan),
@@ -103,38 +121,62 @@ def by_cell(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def by_seed(scores: np.ndarray) -> str:
+    """Each score, where they are too few for an interval."""
+    return " ".join(f"{score:.3f}" for score in scores) if len(scores) < FEWEST else ""
+
+
 def references(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns that are 0 and 1 on the normalised scale: random actions and the expert, both measured here."""
+    """Returns that are 0 and 1 on the normalised scales: random actions and the expert, both measured here."""
     means = table.groupby("env_id", observed=True)[["random_return_mean", "expert_return_mean"]].mean()
+    means["those drawn from"] = [drawn_return(str(env_id)) for env_id in means.index]
     return means.rename(columns=lambda name: name.removesuffix("_return_mean")).reset_index(names="environment")
 
 
 def aggregate(table: pd.DataFrame) -> pd.DataFrame:
-    """One row an algorithm, over all cells of the table; intervals resample the seeds of each cell."""
-    gail = table[table["algorithm"] == "GAIL"]
+    """One row an algorithm: means over its cells of each cell's mean, so that cells weigh alike."""
+    gail = dict(groups(table[table["algorithm"] == "GAIL"], SIZE))
     rows = []
     for (algorithm,), runs in groups(table, ["algorithm"]):
-        cells = [g[SCORE].to_numpy() for _, g in groups(runs, ["env_id", "n_trajectories"])]
-        scores = np.concatenate(cells)
-        row = {"algorithm": algorithm, "cells": len(cells), "runs": len(scores), "score": interquartile_mean(scores)}
-        row["low"], row["high"] = stratified_interval(cells, interquartile_mean)
-        row["optimality gap"] = optimality_gap(scores)
+        cells = dict(groups(runs, SIZE))
+        scores = [group[SCORE].to_numpy() for group in cells.values()]
+        fewest, most = min(map(len, scores)), max(map(len, scores))
+        row = {
+            "algorithm": algorithm,
+            "cells": len(cells),
+            "seeds a cell": str(most) if fewest == most else f"{fewest} to {most}",
+            "score": np.mean([values.mean() for values in scores]),
+        }
+        row["low"], row["high"] = interval_of_means(scores)
+        row[DRAWN] = np.mean([group[DRAWN].mean() for group in cells.values()])
+        row["optimality gap"] = np.mean([optimality_gap(values) for values in scores])
         shared = [
-            probability_of_improvement(ours[SCORE].to_numpy(), theirs[SCORE].to_numpy())
-            for cell, theirs in groups(runs, ["env_id", "n_trajectories"])
-            if len(ours := gail[(gail["env_id"] == cell[0]) & (gail["n_trajectories"] == cell[1])])
+            (gail[cell][SCORE].to_numpy(), theirs[SCORE].to_numpy()) for cell, theirs in cells.items() if cell in gail
         ]
-        row["GAIL better"] = np.mean(shared) if shared and algorithm != "GAIL" else np.nan
+        compared = bool(shared) and algorithm != "GAIL"
+        row["GAIL there"] = np.mean([ours.mean() for ours, _ in shared]) if compared else np.nan
+        row["GAIL better"] = np.mean([probability_of_improvement(*pair) for pair in shared]) if compared else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def partial(table: pd.DataFrame) -> str:
+    """Which cells an algorithm has that does not have all, a sentence each."""
+    everything = table.groupby(SIZE, observed=True).ngroups
+    sentences = []
+    for (algorithm,), runs in groups(table, ["algorithm"]):
+        cells = [f"{env_id} at {n}" for (env_id, n), _ in groups(runs, SIZE)]
+        if len(cells) < everything:
+            sentences.append(f"{algorithm} has only {', '.join(cells)}.")
+    return " ".join(sentences) or "All algorithms have the same cells."
 
 
 def against_cloning(table: pd.DataFrame) -> pd.DataFrame:
     """GAIL's interquartile mean less behaviour cloning's, from the same trajectories."""
     rows = []
-    for (env_id, n), cell in groups(table, ["env_id", "n_trajectories"]):
+    for (env_id, n), cell in groups(table, SIZE):
         ours, theirs = (cell.loc[cell["algorithm"] == name, SCORE].to_numpy() for name in ("GAIL", "BC"))
-        if len(ours) > 1 and len(theirs) > 1:
+        if len(ours) and len(theirs):
             low, high = interval_of_difference(ours, theirs)
             row = {"environment": env_id, "trajectories": n, "low": low, "high": high}
             row["difference"] = interquartile_mean(ours) - interquartile_mean(theirs)
@@ -156,7 +198,7 @@ def steps_to(table: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
     values = curves(table)
     rows = []
     gail = table[(table["algorithm"] == "GAIL") & table.index.isin(values.index)]
-    for (env_id, n), runs in groups(gail, ["env_id", "n_trajectories"]):
+    for (env_id, n), runs in groups(gail, SIZE):
         reached = values.loc[runs.index] >= share
         steps = reached.idxmax(axis=1) / PARTS * runs["total_timesteps"]
         steps = steps.where(reached.any(axis=1), np.inf)
@@ -175,15 +217,16 @@ def steps_to(table: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
 
 
 def plot_profiles(table: pd.DataFrame, path: Path) -> None:
-    """The share of runs above each score, an algorithm a line (Agarwal et al. 2021)."""
+    """The share of runs above each score, an algorithm a line, cells alike (Agarwal et al. 2021)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     thresholds = np.linspace(0, 1.2, 241)
     for (algorithm,), runs in groups(table, ["algorithm"]):
-        axes.plot(thresholds, (runs[SCORE].to_numpy()[:, None] > thresholds).mean(0), label=str(algorithm))
-    axes.set(xlabel="normalised score", ylabel="share of runs above it", xlim=(0, 1.2), ylim=(0, 1.02))
+        shares = [(group[SCORE].to_numpy()[:, None] > thresholds).mean(0) for _, group in groups(runs, SIZE)]
+        axes.plot(thresholds, np.mean(shares, axis=0), label=str(algorithm))
+    axes.set(xlabel="normalised score", ylabel="share of runs above it, mean over cells", xlim=(0, 1.2), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend()
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
@@ -230,22 +273,51 @@ def markdown(table: pd.DataFrame, digits: int = 3) -> str:
 
 def report(table: pd.DataFrame) -> str:
     """The whole page."""
-    cells, differences = by_cell(table), against_cloning(table)
-    gail = cells[cells["algorithm"] == "GAIL"]
-    claimed = gail[(gail["environment"] != "Reacher-v4") & gail["low"].notna()]
+    cells, differences, paper = by_cell(table), against_cloning(table), paper_scores(table)
+    gail = cells[(cells["algorithm"] == "GAIL") & (cells["environment"] != "Reacher-v4")]
+    worst = table[table["algorithm"] == "GAIL"].groupby(SIZE, observed=True)[SCORE].min()
+    lowest = {
+        f"{env_id} at {n}": worst[env_id, n] for env_id, n in zip(gail.environment, gail.trajectories, strict=True)
+    }
+    below = ", ".join(f"{cell} ({score:.3f})" for cell, score in lowest.items() if score <= CLAIM) or "none"
+    few = ", ".join(f"{c.environment} ({c.seeds})" for c in gail[gail["seeds"] < FEWEST].itertuples()) or "none"
     hours = table["wall_seconds"] * table["threads"] / 3600
     mujoco = table[table["env_id"].str.endswith("-v4") & (table["env_id"] != "Humanoid-v4")]
     projected = 5 * sum(hours[group.index].mean() for _, group in groups(mujoco, CELL))
-    below = ", ".join(f"{c.environment} at {c.trajectories}" for c in claimed.itertuples() if c.low <= CLAIM) or "none"
-    better = differences[differences["low"] > 0]
+    compared = differences[differences["low"].notna()]
+    covers = list(coverage(FEWEST).values())
+    held, bootstrap = ([case[i] for case in covers] for i in (0, 2))
+    shifts = list(coverage_of_differences().values())
+    above = sum(score > CLAIM for score in lowest.values())
+    better = (compared["low"] > 0).sum()
+    entropy = [name for _, _, name in paper if name.startswith("GAIL_")]
+    reacher = "; ".join(
+        f"{name.removeprefix('GAIL_lambda')}: "
+        + ", ".join(f"{paper['Reacher-v4', n, name]:.3f}" for n in TASKS["Reacher-v4"].trajectories)
+        for name in sorted(set(entropy), reverse=True)
+    )
+    note = f"""
+"Paper" on Reacher is GAIL without an entropy bonus (lambda = 0), as on its other tasks. With one, from
+{", ".join(map(str, TASKS["Reacher-v4"].trajectories))} trajectories: {reacher}.
+"""
     return f"""# Imitation: the paper's table
 
 Written by `python benchmarks/imitation_report.py` from `results/imitation.csv`, whose rows `python
-benchmarks/imitation.py` makes. A score of 0 is a policy of random actions, 1 the mean of the expert's dataset, both
-measured here. What is scored is the last policy of a run, deterministic, over 50 episodes ("stochastic" beside it).
-Scores are interquartile means over seeds with 95% bootstrap intervals; "paper" is what the result files of Ho & Ermon
-(2016) hold, on the scale of their expert and of our random actions: earlier versions of the environments, and one
-training seed on MuJoCo.
+benchmarks/imitation.py` makes. What is scored is the last policy of a run, deterministic, over 50 episodes
+("stochastic" beside it), seeds 0 to {SEEDS - 1}, or the first of them where fewer were run;
+rows of further seeds stay in the CSV. "Paper" is what the result files of Ho & Ermon (2016) hold, on the scale of
+their expert and of our random actions: earlier versions of the environments, and one training seed on MuJoCo.
+
+A score of 0 is a policy of random actions, 1 the mean return of all episodes of the expert's dataset. On the other
+scale, "failed left out", 1 is the mean of the episodes that demonstrations are drawn from, which are those that did not
+fail (`failed_episodes` in each `manifest.json`): where the expert falls now and then, on Ant in 5 of 40 episodes, a
+policy that never falls is above 1 on the first scale without being better than what it was shown.
+
+A cell's score is the interquartile mean over its seeds; low and high are the lowest and the highest of five seeds. They
+hold the median of all runs in 1 - 2 / 2^5 = 93.75% of cases, however runs are distributed, and the interquartile mean
+in {min(held):.3f} to {max(held):.3f} of simulated experiments, by kind of distribution, where the percentile bootstrap
+of five seeds does in {min(bootstrap):.3f} to {max(bootstrap):.3f} (`python benchmarks/statistics_of_seeds.py`). Fewer
+than five seeds get no interval: each of them is shown.
 
 {len(table)} runs, {hours.sum():.1f} core-hours in all, on {", ".join(sorted(set(table["hardware"])))};
 {"; ".join(sorted(set(table["versions"])))}.
@@ -256,19 +328,27 @@ seconds, many of which shared the cores.
 
 {markdown(aggregate(table))}
 
-"GAIL better" is the chance that a run of GAIL beats one of that algorithm in the same cell, averaged over cells.
+The score is the mean over cells of each cell's mean: cells weigh alike, however many seeds they have. {partial(table)}
+The interval resamples the seeds within each cell, one fewer than there are, and covers in {coverage_of_means():.3f} of
+simulated tables of 25 cells with five seeds each (the same command). With cells of one seed there is none. The
+optimality gap is how far runs fall short of 1 on average, those above counting as there. "GAIL there" is GAIL's score in
+the same cells, "GAIL better" the chance that a run of GAIL beats one of that algorithm in the same cell, averaged over cells.
 
 ![Share of runs above each score](results/imitation_profiles.png)
 
-The lower end of GAIL's interval is above the paper's claim of {CLAIM:.2f} in {(claimed["low"] > CLAIM).sum()} of
-{len(claimed)} cells, Reacher aside; below: {below}. The interval of GAIL less behaviour cloning lies above 0 in
-{len(better)} of {len(differences)} cells.
+GAIL's lowest seed is above the paper's claim of {CLAIM:.2f} in {above} of {len(lowest)} cells, Reacher aside; below:
+{below}. Of fewer than five seeds among them: {few}. The interval of GAIL less behaviour cloning lies above 0
+in {better} of {len(compared)} cells.
 
 ## By environment
 
 {markdown(cells)}
-
+{note if entropy else ""}
 ## GAIL less behaviour cloning
+
+Differences of interquartile means. The interval holds the shifts that the rank test of Mann and Whitney does not reject
+at 5%; it covers in {min(shifts):.3f} to {max(shifts):.3f} of the simulated experiments. Blank with
+fewer than five seeds.
 
 {markdown(differences)}
 

@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import safetensors
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from rlgen.errors import CheckpointError
-from rlgen.files import canonical_json, sha256, versions, write_bytes
+from rlgen.files import (
+    ENV_ID,
+    SHA256,
+    canonical_json,
+    check,
+    opened,
+    parse_json,
+    printable,
+    read_safetensors,
+    sha256,
+    versions,
+    write_bytes,
+)
 from rlgen.nn.policy import Policy
+from rlgen.nn.weights import check_finite, policy_of_weights
 from rlgen.spaces import described_space
 from rlgen.types import State
 
 FILE = Path("checkpoint") / "model.safetensors"
-FORMAT = "rlgen checkpoint 2"
+FORMAT = "rlgen checkpoint 3"
 TENSOR, ARRAY = "<tensor>", "<array>"
+CONTENT = {
+    "facts": {
+        "env_id?": ENV_ID,
+        "env_steps?": range(1 << 62),
+        "observation_space?": described_space,
+        "action_space?": described_space,
+        "run?": (dict, None),
+    },
+    "values": dict,
+    "versions": {"*": str},
+}
+
+
+class Restorable(Protocol):
+    """What goes on from a state, such as `rlgen.train.Training`."""
+
+    def load_state_dict(self, state: State) -> object:
+        """Go on from a state."""
+        ...
 
 
 def save_checkpoint(run_dir: Path, state: State, facts: Mapping[str, Any]) -> None:
@@ -47,20 +77,26 @@ def load_checkpoint(run_dir: str | Path) -> tuple[dict[str, Any], dict[str, Any]
     """
     path = Path(run_dir) / FILE
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        content = json.loads(metadata["content"])
-        intact = metadata["sha256"] == _digest(tensors, content)
+        with opened(path, links=False) as file:
+            arrays, metadata = read_safetensors(file, path)
+        check(metadata, {"content": str, "sha256": SHA256})
+        content = parse_json(metadata["content"], path)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if metadata["sha256"] != _digest(tensors, content):
+            raise ValueError(f"{path}: field sha256: the file was changed or damaged")
+        if content.get("format") != FORMAT:
+            raise ValueError(f"{path}: field format: {content.get('format')!r}; this version reads {FORMAT!r}")
+        check(content, CONTENT)
+        state = _with_tensors(content["values"], "", tensors)
+        for part in ("policy", "critic"):
+            if isinstance(state.get(part), dict):
+                check_finite(state[part])
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no checkpoint; a run's folder has one") from None
-    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint, or a damaged one ({type(error).__name__}: {error})") from None
-    if not intact:
-        raise CheckpointError(f"{path}: field sha256: the file was changed or damaged")
-    if content["format"] != FORMAT:
-        raise CheckpointError(f"{path}: field format: {content['format']!r}; this version reads {FORMAT!r}")
-    return content["facts"] | {"versions": content["versions"]}, _with_tensors(content["values"], "", tensors)
+    except (OSError, ValueError, TypeError) as error:
+        told = str(error) if str(path) in str(error) else f"{path}: not a checkpoint, or a damaged one ({error})"
+        raise CheckpointError(told) from None
+    return content["facts"] | {"versions": content["versions"]}, state
 
 
 def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -79,9 +115,11 @@ def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
 def _with_tensors(value: Any, path: str, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, dict):
         return {name: _with_tensors(item, f"{path}/{name}", tensors) for name, item in value.items()}
-    if value == ARRAY:
-        return tensors[path].numpy()
-    return tensors[path] if value == TENSOR else value
+    if value not in (ARRAY, TENSOR):
+        return value
+    if path not in tensors:
+        raise ValueError(f"field {path}: missing")
+    return tensors[path].numpy() if value == ARRAY else tensors[path]
 
 
 def load_policy(run_dir: str | Path) -> Policy:
@@ -91,8 +129,33 @@ def load_policy(run_dir: str | Path) -> Policy:
         CheckpointError: there is no checkpoint, or it is cut or damaged.
     """
     facts, state = load_checkpoint(run_dir)
-    observation_space, action_space = (described_space(facts[f"{kind}_space"]) for kind in ("observation", "action"))
-    return Policy.from_state_dict(observation_space, action_space, state["policy"])
+    try:
+        check(facts, {"observation_space": described_space, "action_space": described_space})
+        check(state, {"policy": dict})
+        spaces = (described_space(facts[f"{kind}_space"]) for kind in ("observation", "action"))
+        return policy_of_weights(*spaces, state["policy"])
+    except ValueError as error:
+        raise CheckpointError(f"{Path(run_dir) / FILE}: {error}") from None
+
+
+def restore(run_dir: str | Path, part: Restorable, state: Mapping[str, Any]) -> None:
+    """Have a training go on from a checkpoint's state.
+
+    Args:
+        run_dir: the run's folder, for errors.
+        part: what has `load_state_dict`.
+        state: as from `load_checkpoint`.
+
+    Raises:
+        CheckpointError: the state is of other settings, or of none.
+    """
+    try:
+        part.load_state_dict(state)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        told = printable(" ".join(str(error).split()))[:300]
+        raise CheckpointError(
+            f"{Path(run_dir) / FILE}: its state doesn't fit this run ({type(error).__name__}: {told})"
+        ) from None
 
 
 def _digest(tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> str:

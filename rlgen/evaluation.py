@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from rlgen.data.episodes import Predictor, RandomActor, run_episodes
+from rlgen.data.episodes import Predictor, RandomActor, RowStreams, run_episodes
 from rlgen.envs import make_vec
+from rlgen.nn.policy import Actor
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,13 @@ class Evaluation:
         return float(np.mean(self.returns))
 
     @property
-    def std(self) -> float:
-        """Standard deviation over episodes."""
-        return float(np.std(self.returns))
+    def std(self) -> float | None:
+        """Standard deviation over episodes; None of one episode, which shows none."""
+        return float(np.std(self.returns)) if len(self.returns) > 1 else None
 
-    def interval(self, draws: int = 10_000) -> tuple[float, float]:
-        """The 95% interval of the mean return over episodes."""
-        return bootstrap_interval(np.array(self.returns), draws)
+    def interval(self, draws: int = 10_000) -> tuple[float, float] | None:
+        """The 95% interval of the mean return over episodes; None of one episode, which shows none."""
+        return bootstrap_interval(np.array(self.returns), draws) if len(self.returns) > 1 else None
 
 
 def bootstrap_interval(values: npt.NDArray[np.float64], draws: int = 10_000) -> tuple[float, float]:
@@ -48,7 +50,26 @@ def evaluate(
     deterministic: bool = True,
     n_threads: int | None = None,
 ) -> Evaluation:
-    """Run `n_episodes` fresh episodes side by side and give their true returns."""
+    """Run `n_episodes` fresh episodes side by side and give their true returns.
+
+    Episode i depends on `seed` and i alone: its environment is seeded with `seed + i`, and a sampling `Actor`'s noise,
+    as `RandomActor`'s actions, is a stream of its own. So the first k of n episodes are those of `n_episodes=k`, up to
+    the rounding of float32 in a policy's products, which may differ with the number of rows in the last places. Where
+    the task is chaotic (contacts: HalfCheetah, Ant, Humanoid), such a difference grows with each step, and the returns
+    of long episodes agree in distribution only.
+
+    Args:
+        actor: anything with SB3's `predict`; a sampling one that isn't ours draws as it does.
+        env_id: a registered id.
+        n_episodes: number of episodes.
+        seed: of the environments and of sampled actions.
+        deterministic: act by the mode.
+        n_threads: threads of the simulation (default: all processors); they change nothing.
+    """
+    if isinstance(actor, Actor | RandomActor):
+        actor = copy.deepcopy(actor)
+    if isinstance(actor, Actor):
+        actor.rng = RowStreams(seed)  # type: ignore[assignment]
     envs = make_vec(env_id, n_episodes, n_threads=n_threads)
     episodes = run_episodes(actor, envs, deterministic, seed)
     envs.close()

@@ -307,10 +307,13 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["random_return_mean"] is None:
         print("interrupted before its evaluation ended")
         return
+    spreads = ["" if summary[f"{name}return_std"] is None else f" +- {short(summary[f'{name}return_std'])}"
+               for name in ("", "stochastic_")]  # fmt: skip
     print(
-        f"return of {summary['episodes']} episodes: deterministic {short(summary['return_mean'])} +- "
-        f"{short(summary['return_std'])}, stochastic {short(summary['stochastic_return_mean'])} +- "
-        f"{short(summary['stochastic_return_std'])}, random {short(summary['random_return_mean'])}"
+        f"return of {summary['episodes']} episode{'s'[: summary['episodes'] > 1]}: "
+        f"deterministic {short(summary['return_mean'])}{spreads[0]}, "
+        f"stochastic {short(summary['stochastic_return_mean'])}{spreads[1]}, "
+        f"random {short(summary['random_return_mean'])}"
     )
     expert, random = summary["expert_return_mean"], summary["random_return_mean"]
     if expert is not None and expert <= random:

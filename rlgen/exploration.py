@@ -26,6 +26,7 @@ from rlgen.rewards.noise import RewardNoise
 from rlgen.rewards.pool_bonus import PoolConfig
 from rlgen.rewards.prediction_error import PredictionError
 from rlgen.rewards.vime import VIME, VIMEConfig
+from rlgen.spaces import flat_box
 from rlgen.train import Iteration
 from rlgen.types import RewardModel
 
@@ -227,11 +228,11 @@ def _of_vime(config: BonusConfig, n_data: float | None) -> VIMEConfig:
 
 
 def _pool(envs: gym.vector.VectorEnv, config: BonusConfig) -> ReplayPool:
-    return ReplayPool(config.pool_size, envs.single_observation_space, envs.single_action_space)  # type: ignore[arg-type]
+    return ReplayPool(config.pool_size, envs.single_observation_space, envs.single_action_space)
 
 
 def _observation_size(envs: gym.vector.VectorEnv) -> int:
-    return int(envs.single_observation_space.shape[0])  # type: ignore[index]
+    return flat_box(envs.single_observation_space).shape[0]
 
 
 def _dynamics(envs: gym.vector.VectorEnv, predict_change: bool = True) -> DynamicsCoder:

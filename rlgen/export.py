@@ -6,8 +6,8 @@ import copy
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 
 from rlgen.errors import UsageError
@@ -16,35 +16,29 @@ from rlgen.nn.policy import Policy
 
 
 class _Mode(nn.Module):
-    """The action that a policy takes by its mode, normaliser and clipping included."""
+    """The action that a policy takes by its mode, standardisation, units and bounds included."""
 
+    mean: Tensor
     scale: Tensor
-    shift: Tensor
-    low: Tensor
-    high: Tensor
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
-        scale, shift = policy.normalizer.scale_and_shift()
         self.clip = policy.normalizer.clip
         self.network = policy.network
-        self.register_buffer("scale", scale)
-        self.register_buffer("shift", shift)
-        space = policy.action_space
-        self.box = isinstance(space, spaces.Box)
-        if isinstance(space, spaces.Box):
-            self.register_buffer("low", torch.as_tensor(space.low))
-            self.register_buffer("high", torch.as_tensor(space.high))
+        self.actions = policy.actions
+        self.register_buffer("mean", policy.normalizer.mean)
+        self.register_buffer("scale", policy.normalizer.scale())
 
     def forward(self, obs: Tensor) -> Tensor:
-        output = self.network((obs * self.scale + self.shift).clamp(-self.clip, self.clip))
-        if not self.box:
-            return output.argmax(-1)
-        return torch.minimum(torch.maximum(output, self.low), self.high)
+        standardised = ((obs.double() - self.mean) * self.scale).clamp(-self.clip, self.clip)
+        return self.actions.mode(self.network(standardised.float()))
 
 
 def export_onnx(policy: Policy, path: str | Path) -> None:
-    """Write a policy's mode as ONNX: input `obs` `[N, D]` float32, output `action`, `[N, A]` float32 or `[N]` int64.
+    """Write a policy's mode as ONNX: input `obs` `[N, D]`, output `action` `[N, *action_shape]`.
+
+    Observations are flat (`rlgen.spaces.FlatBox`) and of the space's precision, float64 for MuJoCo's tasks; actions are
+    int64, or floats of their space's precision.
 
     Args:
         policy: on any device.
@@ -54,7 +48,8 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
         UsageError: the packages that write ONNX aren't installed.
     """
     mode = _Mode(copy.deepcopy(policy)).cpu().eval()  # a module moves its parts in place
-    obs = torch.zeros(2, len(policy.normalizer.mean))
+    space = policy.observation_space
+    obs = torch.from_numpy(np.zeros((2, *space.shape), space.dtype))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, about its tree functions

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and what made them."""
+"""Files: written whole or not at all; read as untrusted, checked against a schema before anything is made of them."""
 
 from __future__ import annotations
 
@@ -8,43 +8,98 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import platform
+import re
 import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from torch import nn
 
+try:
+    import fcntl
+except ImportError:  # Windows has none; there an open file can't be deleted anyway
+    fcntl = None  # type: ignore[assignment]
+
 MAX_BYTES = 1 << 30
+MAX_JSON_BYTES = 4 << 20
+MAX_JSON_ITEMS = 1 << 20
+MAX_DEPTH = 32
+MAX_FILES = 100_000
+
+# Schemas that several formats share.
+ENV_ID = re.compile(r"(?!\.)[\w:-]+(/[\w:.-]+)?|(?!\.)[\w:.-]+")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+COUNT = range(1, 1 << 40)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Have `write` fill a temporary file beside `path`, flush it to disk, then rename it: whole or absent.
+
+    Temporary files that killed writes of the same path left are removed.
 
     Args:
         path: replaced if it exists; its folder is made if absent.
         write: called with a binary file. If it raises, `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    left = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")
+    for file in path.parent.iterdir():
+        if left.fullmatch(file.name):
+            _remove_unlocked(file)
+    handle, temporary = _locked_temporary(path)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+            os.chmod(temporary, 0o644)
+            if fcntl is not None:  # renamed while it is locked, so that no other writer removes it
+                os.replace(temporary, path)
+        if fcntl is None:
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _locked_temporary(path: Path) -> tuple[int, str]:
+    """A new file beside `path`, locked as long as it is open; a killed process leaves it unlocked."""
+    while True:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if not os.fstat(handle).st_nlink:  # another writer took it for one left behind, before the lock
+                os.close(handle)
+                continue
+        return handle, temporary
+
+
+def _remove_unlocked(path: Path) -> None:
+    """Remove a temporary file that no process is writing."""
+    with contextlib.suppress(OSError):
+        if fcntl is None:
+            path.unlink()
+            return
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -101,6 +156,196 @@ def _exchange(left: Path, right: Path) -> None:
     aside.rename(left)
 
 
+@contextlib.contextmanager
+def opened(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> Iterator[IO[bytes]]:
+    """A regular file open for reading. Pipes, devices and folders are refused, and opening one never blocks.
+
+    Args:
+        path: where.
+        limit: bytes that it may have.
+        links: follow `path` where it is a symbolic link, as a user's own path may be.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is no regular file, a link, or too large.
+    """
+    mode = os.stat(path, follow_symlinks=links).st_mode
+    if stat.S_ISLNK(mode):
+        raise ValueError(f"{path}: a link to another place, which is not followed")
+    if stat.S_ISREG(mode):
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags | (0 if links else getattr(os, "O_NOFOLLOW", 0))), "rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode):
+                if status.st_size > limit:
+                    raise ValueError(f"{path}: {status.st_size} bytes; at most {limit} are read")
+                yield file
+                return
+    raise ValueError(f"{path}: not a regular file")
+
+
+def read_regular(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> bytes:
+    """The content of a regular file; arguments and errors as for `opened`."""
+    with opened(path, limit, links=links) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
+@contextlib.contextmanager
+def checked(path: Path, checksum: str) -> Iterator[IO[bytes]]:
+    """A file that is open for reading, if its SHA-256 is the given one; other errors as for `opened`.
+
+    Raises:
+        ValueError: it is cut, damaged or another file.
+    """
+    with opened(path, links=False) as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
+            raise ValueError(f"{path}: field sha256: the file is cut, damaged or not the one of its manifest")
+        file.seek(0)
+        yield file
+
+
+def plain_files(folder: Path) -> list[Path]:
+    """The files in a folder and the folders below it; `folder` itself may be a link.
+
+    Raises:
+        ValueError: something in it is a link or a special file, or there are too many.
+    """
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *names)):
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                raise ValueError(f"{path}: a link to another place, which is not followed")
+            if stat.S_ISREG(mode):
+                found.append(path)
+            elif not stat.S_ISDIR(mode):
+                raise ValueError(f"{path}: not a regular file")
+        if len(found) > MAX_FILES:
+            raise ValueError(f"{folder}: more than {MAX_FILES} files")
+    return found
+
+
+def read_json(path: Path, schema: Any = dict, limit: int = MAX_JSON_BYTES, *, links: bool = True) -> Any:
+    """The value in a JSON file; arguments as for `opened`, the value's as for `check`.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is not JSON of that schema; the message names file and field.
+    """
+    return parse_json(read_regular(path, limit, links=links), path, schema)
+
+
+def parse_json(content: bytes | str, path: Path, schema: Any = dict) -> Any:
+    """The value of a JSON text out of a file `path`, of bounded size and depth; no NaN, no name twice in an object.
+
+    Raises:
+        ValueError: it is not JSON of that schema; the message names file and field.
+    """
+
+    def refuse(word: str) -> NoReturn:
+        raise ValueError(f"{word} is no number")
+
+    def number(word: str) -> float:
+        return x if math.isfinite(x := float(word)) else refuse(word)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("an object has a name twice")
+        return found
+
+    try:
+        text = content.decode("utf-8") if isinstance(content, bytes) else content
+        if sum(map(text.count, ",[{")) > MAX_JSON_ITEMS:
+            raise ValueError(f"more than {MAX_JSON_ITEMS} values")
+        value = json.loads(text, parse_constant=refuse, parse_float=number, object_pairs_hook=unique)
+        if _deeper(value, MAX_DEPTH):
+            raise RecursionError
+    except RecursionError:
+        raise ValueError(f"{path}: not JSON (nested more than {MAX_DEPTH} deep)") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    try:
+        check(value, schema)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return value
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested more than so deep."""
+    if not isinstance(value, dict | list):
+        return False
+    return not levels or any(_deeper(x, levels - 1) for x in (value.values() if isinstance(value, dict) else value))
+
+
+def check(value: Any, schema: Any, field: str = "") -> None:
+    """Refuse a JSON value that is not what a schema says.
+
+    A schema is data: `str`, `bool`, `int`, `float` (whole numbers too), `dict` (any object), None; a range of whole
+    numbers; a compiled pattern for a text; `[item]`, a list; `(one, other)`, either; a dict, an object with these
+    fields, where "name?" may be absent, "*" stands for all others, and other fields are ignored; or a function that
+    raises what is wrong with a value.
+
+    Args:
+        value: made by `parse_json`.
+        schema: as above.
+        field: its name in errors.
+
+    Raises:
+        ValueError: it names the field.
+    """
+
+    def fail(expected: str) -> NoReturn:
+        raise ValueError(f"field {field or 'content'}: must be {expected}; got {json.dumps(value)[:60]}")
+
+    if isinstance(schema, dict):
+        if not isinstance(value, dict):
+            fail("an object")
+        prefix = f"{field}." if field else ""
+        for name, inner in schema.items():
+            plain = name.removesuffix("?")
+            if name == "*":
+                for other in value.keys() - {known.removesuffix("?") for known in schema}:
+                    check(value[other], inner, prefix + printable(other))
+            elif plain in value:
+                check(value[plain], inner, prefix + plain)
+            elif plain == name:
+                raise ValueError(f"field {prefix}{plain}: missing")
+    elif isinstance(schema, list):
+        if not isinstance(value, list):
+            fail("a list")
+        for i, item in enumerate(value):
+            check(item, schema[0], f"{field}[{i}]")
+    elif isinstance(schema, tuple):
+        for alternative in schema[:-1]:
+            with contextlib.suppress(ValueError):
+                return check(value, alternative, field)
+        check(value, schema[-1], field)
+    elif isinstance(schema, range):
+        if type(value) is not int or value not in schema:
+            fail(f"a whole number from {schema.start} to {schema.stop - 1}")
+    elif isinstance(schema, re.Pattern):
+        if not isinstance(value, str) or not schema.fullmatch(value):
+            fail(f"text as {schema.pattern}")
+    elif schema is None or isinstance(schema, type):
+        fits = value is None if schema is None else type(value) is schema or (schema is float and type(value) is int)
+        if not fits or (type(value) is int and abs(value) >= 1 << 63):
+            words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object"}
+            fail(words.get(schema, "null"))
+    else:
+        try:
+            schema(value)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, AssertionError, IndexError) as error:
+            raise ValueError(f"field {field}: {error or type(error).__name__}") from None
+
+
+DTYPES = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16,
+    "I8": np.int8, "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
+}  # fmt: skip
+TENSOR = {"dtype": re.compile("|".join(DTYPES)), "shape": [range(1 << 40)], "data_offsets": [range(1 << 40)]}
+
+
 def module_bytes(module: nn.Module) -> bytes:
     """A module's weights and statistics in the safetensors format."""
     from safetensors.torch import save
@@ -108,46 +353,59 @@ def module_bytes(module: nn.Module) -> bytes:
     return save({name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()})
 
 
-def read_checked(path: Path, checksum: str) -> bytes:
-    """A file's content, if its SHA-256 is the one told.
+def read_safetensors(file: IO[bytes], path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """Arrays and metadata of a safetensors file, whose header must account for every byte before any is made.
 
     Raises:
-        OSError: it can't be read.
-        ValueError: it is too large, cut, damaged or another file.
+        ValueError: it is damaged; the message names file and field.
     """
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise ValueError(f"{path}: {size} bytes; at most {MAX_BYTES} are read")
-    content = path.read_bytes()
-    if sha256(content) != checksum:
-        raise ValueError(f"{path}: field sha256: the file is cut, damaged or not the one of its manifest")
-    return content
+    size = os.fstat(file.fileno()).st_size
+    n_header = int.from_bytes(file.read(8), "little")
+    if not 8 + n_header <= size or n_header > 2 * MAX_JSON_BYTES:
+        raise ValueError(f"{path}: its header is cut or too large")
+    header = parse_json(file.read(n_header), path, {"__metadata__?": {"*": str}, "*": TENSOR})
+    metadata = header.pop("__metadata__", {})
+    at = 0
+    for name, told in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        n_bytes = math.prod(told["shape"]) * np.dtype(DTYPES[told["dtype"]]).itemsize
+        if told["data_offsets"] != [at, at := at + n_bytes] or len(told["shape"]) > MAX_DEPTH:
+            raise ValueError(f"{path}: field {printable(name)}: its place is not that of its shape and type")
+    if size != 8 + n_header + at:
+        raise ValueError(f"{path}: it has {size} bytes; its header tells of {8 + n_header + at}")
+    arrays = {}
+    for name, told in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        content = bytearray(told["data_offsets"][1] - told["data_offsets"][0])
+        if file.readinto(content) != len(content):  # type: ignore[attr-defined]
+            raise ValueError(f"{path}: it was cut while it was read")
+        arrays[name] = np.frombuffer(content, DTYPES[told["dtype"]]).reshape(told["shape"])
+        check_booleans(arrays[name], f"{path}: field {printable(name)}")
+    return arrays, metadata
 
 
-def read_text(path: Path, limit: int) -> str:
-    """The text of a regular file of at most `limit` bytes.
+def check_booleans(array: npt.NDArray[Any], where: str) -> None:
+    """Refuse bytes other than 0 and 1 in an array of booleans, which NumPy takes for granted.
 
     Raises:
-        OSError: it can't be read.
-        ValueError: it is larger, no regular file or no text.
+        ValueError: it begins with `where`.
     """
-    # Opening a pipe would wait for its writer.
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{path}: not a regular file")
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise ValueError(f"{path}: more than {limit} bytes")
-    return content.decode()
+    if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+        raise ValueError(f"{where}: must be true or false")
 
 
-def printable(text: str) -> str:
-    """Text from a file without the characters that command a terminal; line ends and tabs become spaces."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+def printable(text: object) -> str:
+    """Text out of a file for a terminal: control characters, which could command it, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
-def spreadsheet_safe(text: str) -> str:
-    """Text for a CSV cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def csv_cell(value: Any) -> Any:
+    """A value for a CSV file: text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    if not isinstance(value, str):
+        return value
+    with contextlib.suppress(ValueError):
+        float(value)
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
 class _Output(io.FileIO):

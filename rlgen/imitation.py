@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -57,9 +58,8 @@ class Imitation(Checked):
         Raises:
             DemonstrationError: the pairs were recorded in other spaces than those of `envs`.
         """
-        demonstrations.check(envs)
         device = policy.normalizer.mean.device
-        expert = demonstrations.transitions.apply(lambda x: x.to(device))
+        expert = demonstrations.fitted_to(envs).transitions.apply(lambda x: x.to(device))
         policy.normalizer.update(expert.obs, weight=self.expert_weight)
         return expert
 
@@ -83,6 +83,7 @@ def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Rewar
         settings.spectral_norm,
         settings.dropout,
         settings.symlog,
+        policy.normalizer,
     )
     reward = reward or REWARDS[reward_name(settings, "gail")]
     return GAIL(discriminator.to(expert.obs.device), expert, settings.gail, reward)
@@ -211,7 +212,9 @@ def settings(preset: str, algo: str, env_id: str) -> Imitation:
         # Nothing may bound a task: where all inputs are cut off no direction leads back to the expert.
         found = replace(found, learner=replace(shortened(found.learner), total_timesteps=SHORT), symlog=True)
     if preset == "default" and task in _MANY_OBSERVATIONS:
-        found = replace(found, gail=replace(found.gail, gradient_penalty_coef=10.0, reward_offset=0.0))
+        # As noisy as with a deviation of exp(-1) in the actions' own units, of which the space's are 0.4.
+        noise = replace(found.learner, log_std_init=found.learner.log_std_init - math.log(0.4))
+        found = replace(found, learner=noise, gail=replace(found.gail, gradient_penalty_coef=10.0, reward_offset=0.0))
     if preset == "default" and task in _ENDS_WITH_SUCCESS:
         # Each step costs, over episodes of 100 and more: shorter rollouts and a nearer horizon settle for a detour.
         found = replace(found, learner=replace(found.learner, n_steps=256, gamma=0.999))

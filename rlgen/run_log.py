@@ -24,7 +24,8 @@ from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import (
     canonical_json,
     json_bytes,
-    read_text,
+    read_json,
+    read_regular,
     sha256,
     versions,
     write_atomically,
@@ -265,7 +266,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def _read_object(path: Path, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(read_text(path, 1 << 24))
+        value = read_json(path)
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{what} ({type(error).__name__}: {error})") from None
     if not isinstance(value, dict):
@@ -289,7 +290,7 @@ def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
     try:
-        whole, _, _ = read_text(path, 1 << 30).rpartition("\n")
+        whole, _, _ = read_regular(path).decode().rpartition("\n")
         if not whole:
             return pd.DataFrame()
         header, *lines = csv.reader(whole.split("\n")[: None if n_rows is None else n_rows + 1])
@@ -316,7 +317,7 @@ def _keep_rows(folder: Path, done: int) -> list[dict[str, float]]:
             f"{folder}/metrics.csv: the row of iteration {first} is missing; the checkpoint has {done} done"
         )
     if done:
-        lines = read_text(folder / "metrics.csv", 1 << 30).split("\n")[: done + 1]
+        lines = read_regular(folder / "metrics.csv").decode().split("\n")[: done + 1]
         write_bytes(folder / "metrics.csv", "".join(f"{line}\n" for line in lines).encode())
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
@@ -333,13 +334,13 @@ def _start_tracking(folder: Path, config: Mapping[str, Any]) -> Any:
     """A run of Weights & Biases under the folder's name, the same one again where the run is resumed."""
     wandb = _wandb()
     identity = folder / "wandb_id"
-    if not identity.exists() or not re.fullmatch(r"[0-9a-f]{16}", read_text(identity, 100)):
+    if not identity.exists() or not re.fullmatch(r"[0-9a-f]{16}", read_regular(identity, 100).decode()):
         write_bytes(identity, secrets.token_hex(8).encode())
     try:
         return wandb.init(
             project="rlgen",
             name=folder.resolve().name,
-            id=identity.read_text(),
+            id=read_regular(identity, 100).decode(),
             resume="allow",
             config=dict(config),
             dir=str(folder),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -10,41 +11,59 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import is_wrapped
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, VecEnvStepReturn
 
+from rlgen.data.episodes import sb3_normalizers
+from rlgen.envs.batched import require_same_step
 from rlgen.errors import UsageError
+from rlgen.spaces import FlatBox
 from rlgen.types import RewardModel, Transitions
 
 
 class SB3VecEnv(VecEnv):
-    """A same-step-autoreset vector environment as SB3's `VecEnv`, with Monitor's episode infos.
+    """A same-step-autoreset vector environment as SB3's `DummyVecEnv` of environments in a `Monitor`.
 
-    Observations and rewards are float32. At an episode's end `infos[i]` holds `terminal_observation`,
-    `TimeLimit.truncated` and `episode` (`r` return, `l` length, `t` seconds).
+    Observations have the dtype of the space, rewards are float32. `infos[i]` holds what environment i's own step told,
+    `TimeLimit.truncated` and, at an episode's end, `terminal_observation` and `episode` (`r` return, `l` length, `t`
+    seconds); what its reset told is in `reset_infos[i]`.
 
     Args:
         envs: as `rlgen.make_vec` gives.
+
+    Raises:
+        UsageError: the environments reset in another step than the one that ends an episode.
     """
 
     def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+        require_same_step(envs)
         space = envs.single_observation_space
-        if isinstance(space, gym.spaces.Box) and space.dtype == np.float64:
-            space = gym.spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+        if isinstance(space, gym.spaces.Box):  # gymnasium's own class, so that a saved model can be loaded without us
+            space = gym.spaces.Box(space.low, space.high, dtype=space.dtype)  # type: ignore[arg-type]
         self.envs = envs
-        self.render_mode = None
         self._started = time.time()
         self._returns = np.zeros(envs.num_envs)
         self._lengths = np.zeros(envs.num_envs, np.int64)
         super().__init__(envs.num_envs, space, envs.single_action_space)
+        self.metadata = envs.metadata
 
-    def reset(self) -> npt.NDArray[Any]:
-        """Reset all, with the seeds given to `seed` if any."""
-        seeds = list(self._seeds)
-        obs, _ = self.envs.reset(seed=seeds if any(seed is not None for seed in seeds) else None)  # type: ignore[arg-type]
+    def reset(self) -> VecEnvObs:
+        """Reset all, with the seed given to `seed` and the options given to `set_options`, if any."""
+        seed = self._seeds[0]  # the others follow it
+        if all(options == self._options[0] for options in self._options):
+            obs, infos = self.envs.reset(seed=seed, options=self._options[0] or None)
+            self.reset_infos = _by_environment(infos, self.num_envs)
+        else:
+            for i, options in enumerate(self._options):
+                mask = np.arange(self.num_envs) == i
+                obs, infos = self.envs.reset(seed=seed, options={**options, "reset_mask": mask})
+                self.reset_infos[i] = _by_environment(infos, self.num_envs)[i]
         self._reset_seeds()
+        self._reset_options()
         self._returns[:], self._lengths[:] = 0, 0
-        return obs.astype(self.observation_space.dtype)
+        return obs
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Keep the actions for `step_wait`."""
@@ -56,42 +75,94 @@ class SB3VecEnv(VecEnv):
         self._returns += rewards
         self._lengths += 1
         done = terminated | truncated
-        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
-        for i in np.flatnonzero(done).tolist():
-            infos[i] = {
-                "terminal_observation": np.asarray(vector_infos["final_obs"][i], self.observation_space.dtype),
+        finals, final_infos = (vector_infos.pop(key, {}) for key in ("final_obs", "final_info"))
+        infos = _by_environment(vector_infos, self.num_envs)
+        ended = np.flatnonzero(done).tolist()
+        if ended:
+            of_final_steps = _by_environment(final_infos, self.num_envs)
+            for i in ended:
+                self.reset_infos[i], infos[i] = infos[i], of_final_steps[i]
+        for info in infos:
+            info["TimeLimit.truncated"] = False
+        for i in ended:
+            infos[i] |= {
+                "terminal_observation": finals[i],
                 "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
                 "episode": {
-                    "r": float(self._returns[i]),
+                    "r": round(float(self._returns[i]), 6),
                     "l": int(self._lengths[i]),
                     "t": round(time.time() - self._started, 6),
                 },
             }
             self._returns[i], self._lengths[i] = 0, 0
-        return obs.astype(self.observation_space.dtype), rewards.astype(np.float32), done, infos
+        return obs, rewards.astype(np.float32), done, infos
 
     def close(self) -> None:
         """Close the environments."""
         self.envs.close()
 
+    def get_images(self) -> Sequence[npt.NDArray[Any] | None]:
+        """A picture of each environment."""
+        return self.envs.render() or [None] * self.num_envs  # type: ignore[return-value]
+
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The vector environment's attribute, once for each index."""
-        return [getattr(self.envs, attr_name)] * len(list(self._get_indices(indices)))
+        """The attribute of each environment of `indices`."""
+        values = self.envs.unwrapped.get_attr(attr_name)  # type: ignore[attr-defined]
+        return [values[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Not possible for one of many environments in a batch."""
-        raise AttributeError("the environments of a batch share their attributes: set them on the vector environment")
+        """Set an attribute of each environment of `indices`; those of a batch share theirs.
+
+        Raises:
+            AttributeError: the environments are a batch.
+        """
+        values = [value] * self.num_envs
+        for i in set(range(self.num_envs)) - set(self._get_indices(indices)):
+            values[i] = self.get_attr(attr_name, i)[0]
+        self.envs.unwrapped.set_attr(attr_name, values)  # type: ignore[attr-defined]
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """The vector environment's method, called once and given for each index."""
-        result = getattr(self.envs, method_name)(*args, **kwargs)
-        return [result] * len(list(self._get_indices(indices)))
+        """The results of a method of each environment of `indices`.
+
+        Raises:
+            AttributeError: one environment alone has no methods, being of a batch or in another process.
+        """
+        chosen, envs = list(self._get_indices(indices)), self.envs.unwrapped
+        if isinstance(envs, gym.vector.SyncVectorEnv):
+            return [envs.envs[i].get_wrapper_attr(method_name)(*args, **kwargs) for i in chosen]
+        if sorted(chosen) != list(range(self.num_envs)):
+            raise AttributeError(f"{type(envs).__name__} calls {method_name} in all environments, not in some")
+        results = envs.call(method_name, *args, **kwargs)  # type: ignore[attr-defined]
+        return [results[i] for i in chosen]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """Monitor's work is done here; no other wrapper is."""
-        from stable_baselines3.common.monitor import Monitor
+        """Whether each environment of `indices` has a wrapper; `Monitor`'s work is done here."""
+        envs = getattr(self.envs.unwrapped, "envs", None)
+        return [
+            wrapper_class is Monitor or (envs is not None and is_wrapped(envs[i], wrapper_class))
+            for i in self._get_indices(indices)
+        ]
 
-        return [wrapper_class is Monitor] * len(list(self._get_indices(indices)))
+
+def _by_environment(infos: Mapping[str, Any], n_envs: int) -> list[dict[str, Any]]:
+    """A vector environment's infos as one dict for each environment, with the keys that it gave."""
+    shared: dict[str, Any] = {}
+    partial: list[tuple[str, Any, npt.NDArray[np.bool_]]] = []
+    for name, values in infos.items():
+        if name[:1] == "_" and name[1:] in infos:
+            continue  # says which environments gave the key
+        column = _by_environment(values, n_envs) if isinstance(values, Mapping) else values
+        mask = infos.get(f"_{name}")
+        if mask is None or mask.all():
+            shared[name] = column
+        else:
+            partial.append((name, column, mask))
+    rows = [dict(zip(shared, row, strict=True)) for row in zip(*shared.values(), strict=True)]
+    rows = rows or [{} for _ in range(n_envs)]
+    for name, column, mask in partial:
+        for i in np.flatnonzero(mask).tolist():
+            rows[i][name] = column[i]
+    return rows
 
 
 class RewardModelCallback(BaseCallback):
@@ -102,14 +173,19 @@ class RewardModelCallback(BaseCallback):
 
     At a rollout's end the buffer's rewards become the reward model's, each with what SB3 added for the value behind a
     time limit; returns and advantages are computed again, then the reward model learns. Transitions hold executed
-    (clipped) actions and true successors. Episode returns that SB3 logs stay the environment's.
+    (clipped) actions and true successors, flat where observations are a Dict or of more dimensions. Episode returns
+    that SB3 logs stay the environment's.
+
+    Under `VecNormalize` the reward model sees raw observations and raw rewards, and its own rewards enter the buffer as
+    they are: `norm_reward` doesn't apply to them.
 
     Args:
         reward_model: on `device`.
         device: where transitions are put.
 
     Raises:
-        UsageError: when training starts, the learner collects in another way, or observations are not a Box.
+        UsageError: when training starts, the learner collects in another way, or a wrapper changes observations in a
+            way that can't be undone.
     """
 
     model: OnPolicyAlgorithm
@@ -119,6 +195,8 @@ class RewardModelCallback(BaseCallback):
         self.reward_model = reward_model
         self.device = device
         self._steps: list[tuple[npt.NDArray[Any], ...]] = []
+        self._normalize: Any = None
+        self._finals: dict[int, Any] = {}
 
     def _on_training_start(self) -> None:
         collect = getattr(type(self.model), "collect_rollouts", None)
@@ -127,36 +205,61 @@ class RewardModelCallback(BaseCallback):
             raise UsageError(
                 f"a reward model needs a learner with SB3's on-policy rollouts, as PPO, A2C, TRPO; not {name}"
             )
-        if not isinstance(self.model.observation_space, gym.spaces.Box):
-            raise UsageError(f"observations must be a Box; got {self.model.observation_space}")
+        env = self.training_env
+        self._space = FlatBox(env.unwrapped.observation_space)
+        self._normalize = next(iter(sb3_normalizers(env)), None)
+        if self._normalize is not None:
+            self._keep_final_observations(self._normalize.venv)
+
+    def _keep_final_observations(self, below: VecEnv) -> None:
+        """Note what passes from the environments: `VecNormalize` clips final observations and keeps no others."""
+        vars(below).pop("step_wait", None)  # of a training that an exception ended
+        step_wait = below.step_wait
+
+        def noting() -> VecEnvStepReturn:
+            result = step_wait()
+            self._finals = {i: result[3][i]["terminal_observation"] for i in np.flatnonzero(result[2]).tolist()}
+            return result
+
+        vars(below)["step_wait"] = noting
+
+    def _on_training_end(self) -> None:
+        if self._normalize is not None:
+            vars(self._normalize.venv).pop("step_wait", None)
+
+    def _raw(self, obs: Any) -> npt.NDArray[Any]:
+        """Observations `[n_envs, D]` as the environments gave them, of which the learner sees `obs`."""
+        obs = obs if self._normalize is None else self._normalize.get_original_obs()
+        return self._space.flatten(obs, self.training_env.num_envs)
 
     def _on_rollout_start(self) -> None:
         self._steps = []
+        self._obs = self._raw(self.model._last_obs)
 
     def _on_step(self) -> bool:
         found = self.locals
         done, infos = np.asarray(found["dones"], np.bool_), found["infos"]
-        next_obs = np.array(found["new_obs"], np.float32)
+        obs, self._obs = self._obs, self._raw(found["new_obs"])
+        next_obs = self._obs.copy()
         truncated = np.zeros_like(done)
         for i in np.flatnonzero(done).tolist():
-            next_obs[i] = infos[i]["terminal_observation"]
+            final = infos[i]["terminal_observation"] if self._normalize is None else self._finals[i]
+            next_obs[i] = self._space.flatten(final, 1)[0]
             truncated[i] = infos[i].get("TimeLimit.truncated", False)
-        obs = np.array(self.model._last_obs, np.float32)
         actions = np.array(found["clipped_actions"])
         # Copied: SB3 adds the value behind a time limit to this very array.
-        rewards = np.array(found["rewards"], np.float32)
-        self._steps.append((obs, actions, next_obs, rewards, done & ~truncated, truncated))
+        seen = np.array(found["rewards"], np.float32)
+        rewards = seen if self._normalize is None else np.array(self._normalize.get_original_reward(), np.float32)
+        self._steps.append((obs, actions, next_obs, rewards, done & ~truncated, truncated, seen))
         return True
 
     def _on_rollout_end(self) -> None:
-        transitions = Transitions(
-            *(torch.from_numpy(np.stack(x)).to(self.device) for x in zip(*self._steps, strict=True))
-        )
+        *steps, seen = (np.stack(x) for x in zip(*self._steps, strict=True))
+        transitions = Transitions(*(torch.from_numpy(x).to(self.device) for x in steps))
         buffer = self.model.rollout_buffer
-        raw = transitions.rewards.cpu().double().numpy()
         rewards = self.reward_model(transitions).cpu().double().numpy()
         # In float64 the difference is exact, and so is its sum with a reward that is the environment's own.
-        buffer.rewards[:] = rewards + (buffer.rewards.astype(np.float64) - raw)
+        buffer.rewards[:] = rewards + (buffer.rewards.astype(np.float64) - seen)
         buffer.compute_returns_and_advantage(self.locals["values"], self.locals["dones"])
         for name, value in self.reward_model.update(transitions).items():
             self.logger.record(f"reward_model/{name}", float(value))

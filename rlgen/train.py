@@ -154,17 +154,23 @@ class Training:
         self._check_finite("observation", float(steps.obs.sum() + steps.next_obs.sum()))
         # Also where another reward is learned from: the task is broken, and its returns mean nothing.
         self._check_finite("the task's reward", float(steps.rewards.sum()))
+        if self.done == 0:
+            # The first policy acts alike in every state, so its observations may set their own statistics.
+            self.policy.normalizer.update(steps.obs)
         rewards = self.reward_model(steps)
         if rewards.shape != steps.rewards.shape:
             expected, got = list(steps.rewards.shape), list(rewards.shape)
             raise ValueError(f"a reward model gives one reward a step, [T, N] = {expected}; this one gave {got}")
+        # A task's observations may be float64, and so a reward made of them.
+        rewards = rewards.to(steps.rewards.dtype)
         scaled = self.scaler(rewards, steps.terminated | steps.truncated)
         clock.lap("reward")
         batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda)
         metrics = self.optimizer.update(batch, progress_remaining=1 - self.done / self.n_iterations)
         clock.lap("policy")
         metrics = {"reward": rewards.mean(), **metrics, **self.reward_model.update(steps)}
-        self.policy.normalizer.update(steps.obs)
+        if self.done > 0:
+            self.policy.normalizer.update(steps.obs)
         found = {name: float(value) for name, value in metrics.items()}
         for name, value in found.items():
             # Other metrics may be undefined, as an explained variance of nothing is.

@@ -34,9 +34,11 @@ class Transitions(_Tensors):
     """Steps of the environment with leading dimensions `*B`: a rollout `[T, N]`, a minibatch `[B]`, demonstrations.
 
     Attributes:
-        obs: `[*B, *obs_shape]` float32, the raw observation before the step.
-        actions: `[*B, action_dim]` float32 (Box) or `[*B]` int64 (Discrete), as **executed** (after clipping).
-        next_obs: `[*B, *obs_shape]`, the **true** successor, never the observation after a reset.
+        obs: `[*B, D]`, the raw observation before the step, flat (`rlgen.spaces.FlatBox`); float64 where float32 would
+            lose some of it.
+        actions: `[*B, *action_shape]` as **executed**, in the environment's own units: int64, or floats as precise as
+            the action space.
+        next_obs: `[*B, D]`, the **true** successor, never the observation after a reset.
         rewards: `[*B]` float32, the environment's own reward.
         terminated: `[*B]` bool, the episode ended in the task's own sense; never merged with
         truncated: `[*B]` bool, the episode was cut by a time limit.
@@ -61,8 +63,8 @@ class Rollout:
 
     Attributes:
         transitions: `[T, N]`.
-        sampled_actions: `[T, N, action_dim]` before clipping (equal to the executed ones for Discrete): the policy
-            loss needs these, a reward model must see the executed ones.
+        sampled_actions: what the policy sampled, `[T, N, A]` float32 in units of the space before clipping, or indices:
+            the policy loss needs these, a reward model must see the executed ones.
         episode_returns: true returns of the whole episodes that ended in this rollout, for reporting only.
     """
 
@@ -76,8 +78,8 @@ class PolicyBatch(_Tensors):
     """What a policy optimizer needs, flattened to `[B]`.
 
     Attributes:
-        obs: `[B, *obs_shape]` raw observations.
-        actions: `[B, action_dim]` or `[B]`, as sampled.
+        obs: `[B, D]` raw observations.
+        actions: as sampled, see `Rollout`.
         log_probs: `[B]` log-probability of `actions` under the policy that sampled them.
         values: `[B]` the critic's prediction before this update.
         advantages: `[B]` generalised advantage estimates, not standardised.

@@ -77,7 +77,5 @@ def test_the_policy_is_exported(folder, tmp_path):
     done = run("evaluate.py", folder, "--episodes", "2", "--onnx", tmp_path / "policy.onnx")
     assert done.returncode == 0, done.stderr
     assert "policy.onnx: obs [N, 11] to action" in done.stdout
-    (actions,) = onnxruntime.InferenceSession(tmp_path / "policy.onnx").run(
-        None, {"obs": np.zeros((3, 11), np.float32)}
-    )
+    (actions,) = onnxruntime.InferenceSession(tmp_path / "policy.onnx").run(None, {"obs": np.zeros((3, 11))})
     assert actions.shape == (3, 3)

@@ -88,6 +88,7 @@ def describe(source: Source) -> str:
     import numpy as np
 
     from rlgen.data.demonstrations import failed_episodes
+    from rlgen.files import printable
 
     episodes = source.episodes
     returns = [episode.total_reward for episode in episodes]
@@ -102,8 +103,8 @@ def describe(source: Source) -> str:
     lines = {
         "format": source.format,
         "environment": source.env_id or "not told; --env tells it",
-        "episodes": f"{len(episodes)}, {len(failed_episodes(returns))} of them failed (worse than the median by a "
-        f"factor of two); {source.n_incomplete} incomplete ones left out",
+        "episodes": f"{len(episodes)}, {len(failed_episodes(returns))} of them failed (far below the median); "
+        f"{source.n_incomplete} incomplete ones left out",
         "steps": f"{sum(lengths):,}; {min(lengths)} to {max(lengths)} an episode",
         "return": f"{np.mean(returns):.1f} +- {np.std(returns):.1f}; {min(returns):.1f} to {max(returns):.1f}",
         "ends": f"{terminated} terminated, {len(episodes) - terminated} truncated"
@@ -116,7 +117,7 @@ def describe(source: Source) -> str:
     lines |= {
         name: str(source.manifest[name]) for name in ("algorithm", "command", "source") if name in source.manifest
     }
-    return "\n".join(f"{name:<13} {value}" for name, value in lines.items())
+    return "\n".join(f"{name:<13} {printable(value)}" for name, value in lines.items())
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -81,16 +81,19 @@ def evaluate_run(arguments: Arguments) -> None:
         "random": random_return(env_id, arguments.episodes, arguments.seed),
     }
     expert = read_summary(arguments.run).get("expert_return_mean")
-    print(f"{env_id} after {facts['env_steps']:,} steps, {arguments.episodes} episodes each, 95% intervals")
+    count = f"{arguments.episodes} episodes each, 95% intervals" if arguments.episodes > 1 else "1 episode each"
+    print(f"{env_id} after {facts['env_steps']:,} steps, {count}")
     report = {"env_id": env_id, "env_steps": facts["env_steps"], "seed": arguments.seed}
     for name, evaluation in found.items():
-        low, high = evaluation.interval()
-        line = f"{name:>13}: {short(evaluation.mean)} ({short(low)} to {short(high)})"
+        interval = evaluation.interval()
+        line = f"{name:>13}: {short(evaluation.mean)}"
+        if interval is not None:
+            line += f" ({short(interval[0])} to {short(interval[1])})"
         score = None if expert is None else normalised_score(evaluation.mean, found["random"].mean, expert)
         if score is not None and name != "random":
             line += f", score {score:.3f}"
         print(line)
-        report[name] = {"mean": evaluation.mean, "interval": [low, high], "returns": evaluation.returns}
+        report[name] = {"mean": evaluation.mean, "interval": interval, "returns": evaluation.returns}
     write_json(arguments.run / "evaluation.json", report)
     if arguments.video:
         from rlgen.video import film, write_contact_sheet, write_mp4

@@ -5,7 +5,6 @@ python scripts/expert.py --env HalfCheetah-v4 --output expert_data/
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -83,16 +82,17 @@ def load(folder: Path, env_id: str) -> tuple[Policy, str, str]:
     from rlgen.checkpoint import load_checkpoint, load_policy
     from rlgen.data.demonstrations import load_expert
     from rlgen.errors import CheckpointError
+    from rlgen.files import read_json
 
     if (folder / "checkpoint").is_dir():
         facts, _ = load_checkpoint(folder)
         if facts["env_id"] != env_id:
             raise CheckpointError(f"{folder}: its policy was trained in {facts['env_id']}, not {env_id}")
-        config = json.loads((folder / "config.json").read_text())
+        config = read_json(folder / "config.json")
         return load_policy(folder), config["arguments"]["algo"], config["command"]
     policy = load_expert(folder, env_id)
     found = folder if (folder / "manifest.json").exists() else folder / env_id
-    manifest = json.loads((found / "manifest.json").read_text())
+    manifest = read_json(found / "manifest.json")
     return policy, manifest["algorithm"], manifest.get("training_command", manifest["command"])
 
 
@@ -106,7 +106,7 @@ def main(args: Sequence[str] | None = None) -> int:
     from rlgen.data.episodes import run_episodes
     from rlgen.envs import make_vec
     from rlgen.errors import UsageError
-    from rlgen.files import check_writable
+    from rlgen.files import check_writable, read_json
     from rlgen.nn.policy import Actor
     from rlgen.run_log import command_line
 
@@ -126,7 +126,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 return 128 + result.interrupted
             policy = result.policy
             if arguments.run.resume is not None:
-                training_command = json.loads((arguments.run.resume / "config.json").read_text())["command"]
+                training_command = read_json(arguments.run.resume / "config.json")["command"]
         else:
             policy, algorithm, training_command = load(arguments.policy, env_id)
         envs = make_vec(env_id, arguments.n_episodes)

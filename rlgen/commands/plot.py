@@ -62,7 +62,7 @@ def show_table(folders: list[Path]) -> None:
     import numpy as np
     import pandas as pd
 
-    from rlgen.files import printable, spreadsheet_safe, write_bytes
+    from rlgen.files import csv_cell, printable, write_bytes
     from rlgen.run_log import read_metrics, read_summary
 
     rows = []
@@ -75,7 +75,7 @@ def show_table(folders: list[Path]) -> None:
         # Numbers, and text that commands neither a terminal nor a spreadsheet.
         rows.append({k: v if isinstance(v, int | float | np.number) else printable(str(v)) for k, v in row.items()})
     table = pd.DataFrame(rows)
-    safe = table.map(lambda cell: spreadsheet_safe(cell) if isinstance(cell, str) else cell)
+    safe = table.map(csv_cell)
     write_bytes(folders[0].parent / "index.csv", safe.to_csv(index=False).encode())
     pd.options.display.width = 200
     print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))

@@ -7,11 +7,12 @@ import zlib
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium import spaces
 from threadpoolctl import threadpool_limits
 
 from rlgen.envs import BatchedEnv
+from rlgen.envs.batched import require_same_step
 from rlgen.nn.policy import Actor
+from rlgen.spaces import FlatBox
 from rlgen.types import Rollout, State, Transitions
 
 
@@ -31,11 +32,13 @@ class Collector:
     def __init__(
         self, envs: gym.vector.VectorEnv, n_steps: int, device: torch.device | str = "cpu", stagger: bool = True
     ) -> None:
+        require_same_step(envs)
         self.envs = envs
         self.n_steps = n_steps
         self.device = torch.device(device)
-        self.obs, _ = envs.reset()
         n_envs = envs.num_envs
+        self._space = FlatBox(envs.single_observation_space)
+        self.obs = self._space.flatten(envs.reset()[0], n_envs)
         self._cut_short = np.zeros(n_envs, np.bool_)
         if stagger and isinstance(envs, BatchedEnv) and envs.max_episode_steps is not None:
             envs.elapsed_steps[:] = np.arange(n_envs) * envs.max_episode_steps // n_envs
@@ -55,17 +58,16 @@ class Collector:
             self._cut_short[:] = state["cut_short"]
             self._returns[:] = state["returns"]
         else:  # other episodes than those at the start of the run, but the same each time
-            self.obs, _ = self.envs.reset(seed=zlib.crc32(state["obs"].tobytes()))
+            obs, _ = self.envs.reset(seed=zlib.crc32(state["obs"].tobytes()))
+            self.obs = self._space.flatten(obs, self.envs.num_envs)
 
     def collect(self, actor: Actor) -> Rollout:
         """Step every environment `n_steps` times; the next call goes on where this one stopped."""
-        steps, n_envs = self.n_steps, self.envs.num_envs
+        steps, n_envs, units = self.n_steps, self.envs.num_envs, actor.units
         shape = (steps, n_envs)
-        discrete = isinstance(self.envs.single_action_space, spaces.Discrete)
-        action_shape = shape if discrete else (*shape, *self.envs.single_action_space.shape)  # type: ignore[misc]
-        sampled = np.empty(action_shape, np.int64 if discrete else np.float32)
-        executed = np.empty_like(sampled)
-        obs = np.empty((*shape, *self.obs.shape[1:]), np.float32)
+        sampled = np.empty((*shape, *units.sample_shape), units.sample_dtype)
+        executed = np.empty((*shape, *(units.space.shape or ())), units.stored_dtype)
+        obs = np.empty((*shape, *self.obs.shape[1:]), self.obs.dtype)
         next_obs = np.empty_like(obs)
         rewards = np.empty(shape, np.float32)
         terminated, truncated = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
@@ -75,8 +77,10 @@ class Collector:
             for t in range(steps):
                 obs[t] = self.obs
                 sampled[t] = actor.sample(obs[t])
-                executed[t] = actor.execute(sampled[t])
-                self.obs, reward, terminated[t], truncated[t], infos = self.envs.step(executed[t])
+                actions = actor.execute(sampled[t])
+                executed[t] = actions
+                following, reward, terminated[t], truncated[t], infos = self.envs.step(actions)
+                self.obs = self._space.flatten(following, n_envs)
                 next_obs[t] = self.obs
                 rewards[t] = reward
                 self._returns += reward
@@ -84,7 +88,7 @@ class Collector:
                 if done.any():
                     ended = np.flatnonzero(done)
                     for i in ended:
-                        next_obs[t, i] = infos["final_obs"][i]
+                        next_obs[t, i] = self._space.flatten(infos["final_obs"][i], 1)[0]
                     # A staggered clock's first episode is not a whole one.
                     episode_returns += self._returns[done & ~self._cut_short].tolist()
                     self._cut_short[ended] = False

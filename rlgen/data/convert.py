@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from rlgen.data.episodes import Episode
 from rlgen.data.formats.recording import Writable
 from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError, UsageError
+from rlgen.files import printable
+from rlgen.spaces import ActionUnits, Columns, FlatBox, column_order, flat_box
 
 OURS = "rlgen"
 
@@ -34,6 +37,7 @@ class Source:
         n_incomplete: episodes left out because they are cut off.
         tells_ends: whether the file tells termination from truncation.
         manifest: of a dataset of ours; empty else.
+        columns: see `Recording`.
     """
 
     path: Path
@@ -43,6 +47,7 @@ class Source:
     n_incomplete: int = 0
     tells_ends: bool = True
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    columns: Columns | None = None
 
 
 def load_source(path: Path, env_id: str | None = None) -> Source:
@@ -76,6 +81,7 @@ def load_source(path: Path, env_id: str | None = None) -> Source:
         env_id or recording.env_id,
         recording.n_incomplete,
         recording.tells_ends,
+        columns=recording.columns,
     )
 
 
@@ -123,11 +129,12 @@ def save_dataset(
     with_spaces = make_vec(env_id, 1)
     observation_space, action_space = with_spaces.single_observation_space, with_spaces.single_action_space
     with_spaces.close()
+    flat, units = flat_box(observation_space), ActionUnits(action_space)
     limits = [source for source in sources if not source.tells_ends]
     if limits and _time_limit(env_id) is None:
         warnings.warn(f"{limits[0].path} doesn't tell how episodes end: taken for terminated", stacklevel=2)
     episodes = [
-        _executed(_shaped(episode, observation_space), action_space, clip_actions)
+        _executed(_ordered(episode, source, flat), units, clip_actions)
         for source in sources
         for episode in source.episodes
     ]
@@ -179,25 +186,30 @@ def _time_limit(env_id: str) -> int | None:
         raise UsageError(f"{env_id}: {error}") from None
 
 
-def _shaped(episode: Episode, space: gym.Space[Any]) -> Episode:
-    """Observations that are flat in the file, in the environment's shape."""
-    shape = space.shape or ()
-    if episode.obs.shape[1:] != shape and episode.obs[0].size == np.prod(shape, dtype=int):
-        return replace(episode, obs=episode.obs.reshape(-1, *shape))
-    return episode
+def _ordered(episode: Episode, source: Source, space: FlatBox) -> Episode:
+    """The episode with flat observations, their parts in the environment's order where the file names them.
+
+    Raises:
+        DemonstrationError: the names or widths differ; it lists them.
+    """
+    obs = episode.obs.reshape(len(episode.obs), -1)
+    if source.columns is not None:
+        try:
+            obs = obs[:, column_order(source.columns, space.columns)]
+        except ValueError as error:
+            raise DemonstrationError(f"{source.path}: field observations: {printable(error)}") from None
+    return replace(episode, obs=obs)
 
 
-def _executed(episode: Episode, space: gym.Space[Any], clip: bool) -> Episode:
-    if isinstance(space, gym.spaces.Discrete):
-        actions = episode.actions
-        if actions.size == len(actions) and not np.issubdtype(actions.dtype, np.integer) and (actions % 1 == 0).all():
-            return replace(episode, actions=actions.reshape(-1).astype(np.int64))
-        return episode
-    if not isinstance(space, gym.spaces.Box):
-        raise UsageError(f"actions must be of a Box or Discrete space; this is {space}")
-    actions = episode.actions.astype(np.float32)
-    if actions.shape[1:] != space.shape and actions[0].size == np.prod(space.shape, dtype=int):
-        actions = actions.reshape(-1, *space.shape)
-    if clip and actions.shape[1:] == space.shape:
-        actions = np.clip(actions, space.low, space.high)
+def _executed(episode: Episode, units: ActionUnits, clip: bool) -> Episode:
+    """The episode with actions in the environment's shape; whole numbers as such."""
+    actions, shape = episode.actions, units.space.shape or ()
+    if actions.shape[1:] != shape and actions[0].size == math.prod(shape):
+        actions = actions.reshape(-1, *shape)
+    if units.stored_dtype is not np.int64:
+        actions = actions.astype(units.stored_dtype)
+        if clip and actions.shape[1:] == shape:
+            actions = np.clip(actions, units.space.low, units.space.high)  # type: ignore[attr-defined]
+    elif actions.dtype.kind == "f" and (actions % 1 == 0).all():
+        actions = actions.astype(np.int64)
     return replace(episode, actions=actions)

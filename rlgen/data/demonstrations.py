@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import difflib
 import io
 import itertools
-import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,31 +18,62 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
 
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import read_npz
+from rlgen.data.formats.recording import Header, allowance, read_npz
 from rlgen.errors import DemonstrationError
 from rlgen.files import (
+    COUNT,
+    ENV_ID,
     MAX_BYTES,
+    SHA256,
     canonical_json,
+    check,
+    checked,
     json_bytes,
     module_bytes,
-    read_checked,
+    printable,
+    read_json,
+    read_safetensors,
     sha256,
     versions,
     write_folder,
 )
 from rlgen.nn.policy import Policy
-from rlgen.spaces import describe_space, described_space
+from rlgen.nn.weights import policy_of_weights
+from rlgen.spaces import ActionUnits, FlatBox, column_order, describe_space, described_space, flat_box
 from rlgen.types import Transitions
 
-FORMAT = "rlgen demonstrations 1"
+FORMAT = "rlgen demonstrations 2"
 ARRAYS = ("obs", "actions", "rewards", "lengths", "terminated", "truncated")
 # A dataset of whole episodes has the first, one that keeps every k-th pair alone the others.
 WHOLE, THINNED = ("final_obs",), ("next_obs", "steps")
-FIELDS = ("env_id", "observation_space", "action_space", "n_episodes", "returns", "deterministic", "versions", "sha256")
+MANIFEST = {
+    "env_id": ENV_ID,
+    "observation_space": described_space,
+    "action_space": described_space,
+    "n_episodes": COUNT,
+    "returns": [float],
+    "return_mean?": float,
+    "return_std?": float,
+    "failed_episodes?": [range(1 << 40)],
+    "deterministic": (bool, None),
+    "keep_every?": COUNT,
+    "final_obs?": bool,
+    "algorithm": str,
+    "command": str,
+    "training_command?": (str, None),
+    "seed?": (int, None),
+    "source?": {"path?": str, "format?": str, "tells_ends?": bool},
+    "versions": {"*": str},
+    "sha256": {"episodes.npz": SHA256, "policy.safetensors?": SHA256},
+}
+
+# An episode failed if it lies in the worst part of the range from the worst return to the median, where that range is
+# many times the typical distance from the median. Both are ratios: where zero is and what the unit is don't matter.
+FAILED_PART = 0.45
+FAILED_DISTANCE = 20
 
 
 @dataclass(frozen=True)
@@ -76,23 +108,27 @@ class Demonstrations:
     action_space: gym.Space[Any]
     sha256: dict[str, str]
 
-    def check(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
-        """Refuse environments with other spaces, as the same task has with other constructor arguments.
+    def fitted_to(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> Demonstrations:
+        """The same pairs with the observations' parts in the order that `envs` has them, matched by name.
 
         Raises:
-            DemonstrationError: they differ in shape, or in the actions' bounds.
+            DemonstrationError: the parts differ by name or width, as the same task has with other constructor
+                arguments, or the action spaces differ.
         """
-        shape = envs.single_observation_space.shape
-        if shape != self.observation_space.shape:
-            raise DemonstrationError(
-                f"{self.path}/manifest.json: field observation_space: recorded with shape "
-                f"{self.observation_space.shape}, the environment has {shape}"
-            )
+        here = flat_box(envs.single_observation_space)
+        try:
+            order = column_order(flat_box(self.observation_space).columns, here.columns)
+        except ValueError as error:
+            raise DemonstrationError(f"{self.path}/manifest.json: field observation_space: {error}") from None
         if describe_space(envs.single_action_space) != describe_space(self.action_space):
             raise DemonstrationError(
                 f"{self.path}/manifest.json: field action_space: recorded in {self.action_space}, the environment has "
                 f"{envs.single_action_space}"
             )
+        steps = dataclasses.replace(
+            self.transitions, obs=self.transitions.obs[:, order], next_obs=self.transitions.next_obs[:, order]
+        )
+        return dataclasses.replace(self, transitions=steps, observation_space=here.original)
 
     def __str__(self) -> str:
         returns = ", ".join(f"{value:.0f}" for value in self.episode_returns)
@@ -103,14 +139,22 @@ class Demonstrations:
 
 
 def failed_episodes(returns: Sequence[float]) -> list[int]:
-    """Indices of episodes that are worse than the median by a factor of two: half its return, or twice its cost."""
-    median = float(np.median(returns))
-    worst = median / 2 if median > 0 else 2 * median
-    return [i for i, value in enumerate(returns) if value < worst]
+    """Indices of episodes that are far worse than the others.
+
+    There are some if the worst return lies more than 20 median absolute deviations below the median (13 standard
+    deviations of normal noise); then those that are nearer to the worst return than 0.45 of its distance to the median.
+    Adding a number to all returns or multiplying them by a positive one changes nothing. Where more than half of the
+    returns are equal, every other one is far away.
+    """
+    values = np.array(returns, np.float64)
+    median, worst = np.median(values), values.min()
+    if median - worst <= FAILED_DISTANCE * np.median(abs(values - median)):
+        return []
+    return np.flatnonzero(values < worst + FAILED_PART * (median - worst)).tolist()
 
 
 def save_demonstrations(
-    folder: Path,
+    folder: str | Path,
     *,
     env_id: str,
     observation_space: gym.Space[Any],
@@ -146,24 +190,26 @@ def save_demonstrations(
     Raises:
         DemonstrationError: an episode is not what the spaces say.
     """
+    folder = Path(folder)
     if not episodes:
         raise DemonstrationError(f"{folder}: no episodes to save")
     if keep_every < 1:
         raise DemonstrationError(f"{folder}: keep_every must be at least 1; got {keep_every}")
     where = str(source["path"] if source else folder / "episodes.npz")
+    flat = flat_box(observation_space)
     for i, e in enumerate(episodes):
-        for field, array, space in (("obs", e.obs, observation_space), ("actions", e.actions, action_space)):
-            if array.shape[1:] != space.shape:
+        for field, array, shape in (("obs", e.obs, flat.shape), ("actions", e.actions, action_space.shape)):
+            if array.shape[1:] != shape:
                 raise DemonstrationError(
-                    f"{where}: episode {i}: field {field}: shape {array.shape[1:]}; the environment's is {space.shape}"
+                    f"{where}: episode {i}: field {field}: shape {array.shape[1:]}; the environment's is {shape}"
                 )
     returns = [episode.total_reward for episode in episodes]
     final_obs = all(len(e.obs) > len(e.actions) for e in episodes)
     if keep_every > 1 and not final_obs:
         raise DemonstrationError(f"{folder}: episodes without their final observations are stored whole, keep_every 1")
     arrays = {
-        "obs": np.concatenate([e.obs[: len(e.actions)] for e in episodes]).astype(np.float32),
-        "actions": np.concatenate([e.actions for e in episodes]),
+        "obs": _stored(np.concatenate([e.obs[: len(e.actions)] for e in episodes])),
+        "actions": _stored(np.concatenate([e.actions for e in episodes])),
         "rewards": np.concatenate([e.rewards for e in episodes]).astype(np.float32),
         "lengths": np.array([len(e.actions) for e in episodes], np.int64),
         "terminated": np.array([e.terminated for e in episodes]),
@@ -172,11 +218,15 @@ def save_demonstrations(
     if keep_every > 1:
         arrays = _thin(arrays, episodes, keep_every, seed or 0)
     elif final_obs:
-        arrays["final_obs"] = np.stack([e.obs[-1] for e in episodes]).astype(np.float32)
+        arrays["final_obs"] = _stored(np.stack([e.obs[-1] for e in episodes]))
     if (size := sum(array.nbytes for array in arrays.values())) > MAX_BYTES:
         raise DemonstrationError(f"{where}: {size} bytes; at most {MAX_BYTES} are read again. Leave out episodes")
+    observation_space = _kept_bounds(observation_space, arrays, where)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
+    if size > allowance(content.tell()):  # more than a reader believes of a compressed file
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **arrays)
     manifest = {
         "format": FORMAT,
         "env_id": env_id,
@@ -200,6 +250,7 @@ def save_demonstrations(
     if source is not None:
         told = dict(source)
         manifest |= {"versions": told.pop("versions", {}), "source": told}
+    _validate_headers({name: (array.shape, array.dtype) for name, array in arrays.items()}, manifest, where)
     _validate(arrays, manifest, where)
     files = {"episodes.npz": content.getvalue()}
     if policy is not None:
@@ -220,7 +271,7 @@ def load_demonstrations(
 ) -> Demonstrations:
     """Draw trajectories by the protocol of Ho & Ermon (2016): every `subsample`-th pair from a random offset each.
 
-    The draw leaves out failed episodes (worse than the median by a factor of two; the manifest lists them) unless told
+    The draw leaves out failed episodes (see `failed_episodes`; the manifest lists them) unless told
     otherwise: in a pilot one failure among four trajectories held GAIL at half of the expert's return, because the
     agent was asked to match the failure too. Data and expert's mean keep them.
 
@@ -237,10 +288,10 @@ def load_demonstrations(
     """
     folder, manifest = _open(Path(path), env_id)
     arrays = _read_arrays(folder / "episodes.npz", manifest)
-    _validate(arrays, manifest, f"{folder}/episodes.npz")
     if (recorded := manifest["versions"].get("mujoco", "of unknown version")) != (here := version("mujoco")):
         warnings.warn(
-            f"{folder} was recorded with MuJoCo {recorded}, this is {here}: replays will differ", stacklevel=2
+            f"{folder} was recorded with MuJoCo {printable(recorded)}, this is {here}: replays will differ",
+            stacklevel=2,
         )
     keep_every = manifest.get("keep_every", 1)
     if subsample < 1:
@@ -315,7 +366,7 @@ def _thin(
     steps = np.concatenate(
         [np.arange(a + rng.integers(min(keep_every, b - a)), b, keep_every) for a, b in itertools.pairwise(starts)]
     )
-    next_obs = np.concatenate([e.obs[1:] for e in episodes]).astype(np.float32)
+    next_obs = _stored(np.concatenate([e.obs[1:] for e in episodes]))
     whole = {name: arrays[name] for name in ("rewards", "lengths", "terminated", "truncated")}
     return whole | {
         "obs": arrays["obs"][steps],
@@ -343,7 +394,6 @@ def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str
     """
     folder, manifest = _open(Path(path), env_id)
     arrays = _read_arrays(folder / "episodes.npz", manifest)
-    _validate(arrays, manifest, f"{folder}/episodes.npz")
     if manifest.get("keep_every", 1) > 1:
         raise DemonstrationError(
             f"{folder} stores every {manifest['keep_every']}th pair: episodes can't be made of them. "
@@ -370,9 +420,11 @@ def load_expert(path: str | Path, env_id: str) -> Policy:
     folder, manifest = _open(Path(path), env_id)
     if "policy.safetensors" not in manifest["sha256"]:
         raise DemonstrationError(f"{folder}: it was recorded without its expert's weights")
-    state = safetensors.torch.load(_read_file(folder / "policy.safetensors", manifest))
-    observation_space, action_space = (described_space(manifest[f"{kind}_space"]) for kind in ("observation", "action"))
-    return Policy.from_state_dict(observation_space, action_space, state)
+    path = folder / "policy.safetensors"
+    spaces = (described_space(manifest[f"{kind}_space"]) for kind in ("observation", "action"))
+    with _readable(path), checked(path, manifest["sha256"][path.name]) as file:
+        arrays, _ = read_safetensors(file, path)
+        return policy_of_weights(*spaces, {name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
 def _open(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
@@ -403,38 +455,106 @@ def _find(path: Path, env_id: str) -> Path:
     raise DemonstrationError(f"{path}: no dataset for {env_id}; {here}{nearest}. {record}")
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What is wrong with a dataset's file as an error that names it."""
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        checksum = manifest.pop("sha256_manifest")
-        intact = checksum == sha256(canonical_json(manifest))
-    except OSError as error:
-        raise DemonstrationError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise DemonstrationError(f"{path}: not a dataset's manifest ({type(error).__name__}: {error})") from None
-    if not intact:
-        raise DemonstrationError(f"{path}: field sha256_manifest: the manifest was changed or damaged")
-    if manifest.get("format") != FORMAT:
-        raise DemonstrationError(f"{path}: field format: {manifest.get('format')!r}; this version reads {FORMAT!r}")
-    if missing := [field for field in FIELDS if field not in manifest]:
-        raise DemonstrationError(f"{path}: field {missing[0]}: missing")
-    return dict(manifest)
-
-
-def _read_file(path: Path, manifest: Mapping[str, Any]) -> bytes:
-    """A file's content, if it is the one whose checksum the manifest holds."""
-    try:
-        return read_checked(path, manifest["sha256"][path.name])
+        yield
+    except DemonstrationError:
+        raise
     except OSError as error:
         raise DemonstrationError(f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise DemonstrationError(str(error)) from None
+        raise DemonstrationError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    with _readable(path):
+        manifest: dict[str, Any] = read_json(path, {"sha256_manifest": str, "format": str}, links=False)
+        if manifest.pop("sha256_manifest") != sha256(canonical_json(manifest)):
+            raise DemonstrationError(f"{path}: field sha256_manifest: the manifest was changed or damaged")
+        if manifest["format"] != FORMAT:
+            raise DemonstrationError(f"{path}: field format: {manifest['format']!r}; this version reads {FORMAT!r}")
+        check(manifest, MANIFEST)
+        return manifest
 
 
 def _read_arrays(path: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-    content = _read_file(path, manifest)
+    """A dataset's arrays, validated; none is made before their shapes are."""
     last = WHOLE if manifest.get("final_obs", True) else ()
-    return read_npz(io.BytesIO(content), path, ARRAYS + (THINNED if manifest.get("keep_every", 1) > 1 else last))
+    names = ARRAYS + (THINNED if manifest.get("keep_every", 1) > 1 else last)
+    with _readable(path), checked(path, manifest["sha256"][path.name]) as file:
+        arrays = read_npz(file, path, names, lambda headers: _validate_headers(headers, manifest, str(path)))
+    _validate(arrays, manifest, str(path))
+    return arrays
+
+
+def _stored(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers as a dataset holds them: whole ones as int64, float64 as it is, others as float32."""
+    if array.dtype.kind in "biu":
+        return array.astype(np.int64)
+    return array if array.dtype == np.float64 else array.astype(np.float32)
+
+
+def _validate_headers(headers: Mapping[str, Header], manifest: Mapping[str, Any], file: str) -> None:
+    """Shapes and dtypes that a dataset promises by its spaces and the numbers of its episodes and steps."""
+    n_episodes, n_steps = manifest["n_episodes"], (headers["rewards"][0] or (0,))[0]
+    n_pairs = (headers["steps"][0] or (0,))[0] if "steps" in headers else n_steps
+    if len(manifest["returns"]) != n_episodes:
+        raise DemonstrationError(
+            f"{file}: field returns: the manifest lists {len(manifest['returns'])} of {n_episodes}"
+        )
+    flat = flat_box(described_space(manifest["observation_space"]))
+    action_space = described_space(manifest["action_space"])
+    floats = (np.float32, np.float64)
+    expected: dict[str, tuple[tuple[int, ...], tuple[Any, ...]]] = {
+        "lengths": ((n_episodes,), (np.int64,)),
+        "rewards": ((n_steps,), (np.float32,)),
+        "terminated": ((n_episodes,), (np.bool_,)),
+        "truncated": ((n_episodes,), (np.bool_,)),
+        "obs": ((n_pairs, *flat.shape), floats),
+        "next_obs": ((n_pairs, *flat.shape), floats),
+        "final_obs": ((n_episodes, *flat.shape), floats),
+        "actions": (
+            (n_pairs, *(action_space.shape or ())),
+            floats if np.issubdtype(action_space.dtype, np.floating) else (np.int64,),
+        ),
+        "steps": ((n_pairs,), (np.int64,)),
+    }
+    for field, (shape, dtype) in headers.items():
+        if shape != expected[field][0]:
+            raise DemonstrationError(
+                f"{file}: field {field}: shape {shape}; the spaces, rewards and episodes say {expected[field][0]}"
+            )
+        if dtype not in expected[field][1]:
+            names = " or ".join(np.dtype(kind).name for kind in expected[field][1])
+            raise DemonstrationError(f"{file}: field {field}: dtype {dtype}; must be {names}")
+
+
+def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, npt.NDArray[Any]], where: str) -> gym.Space[Any]:
+    """The space without the bounds that observations don't keep to, as those of many environments don't."""
+    space = space.original if isinstance(space, FlatBox) else space
+    if not isinstance(space, gym.spaces.Box):
+        return space
+    rows = [arrays[field] for field in ("obs", "next_obs", "final_obs") if field in arrays]
+    least, most = (
+        np.min([x.min(0) for x in rows], 0).reshape(space.shape),
+        np.max([x.max(0) for x in rows], 0).reshape(space.shape),
+    )
+    below, above = least < space.low.astype(least.dtype), most > space.high.astype(most.dtype)
+    if not (below | above).any():
+        return space
+    warnings.warn(f"{where}: observations lie outside {space}; the dataset promises no such bounds", stacklevel=3)
+    dtype: Any = np.result_type(space.dtype, np.float32)
+    return gym.spaces.Box(np.where(below, -np.inf, space.low), np.where(above, np.inf, space.high), dtype=dtype)
+
+
+def _outside(values: npt.NDArray[Any], space: gym.Space[Any]) -> npt.NDArray[np.bool_]:
+    """Which rows of `values` are not in a space, `[N]`; bounds are rounded as the values were."""
+    units = ActionUnits(space)
+    rows = values.reshape(len(values), -1)
+    outside = (rows < units.low.astype(values.dtype)) | (rows > units.high.astype(values.dtype))
+    return np.asarray(outside.any(1))
 
 
 def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any], file: str) -> None:
@@ -444,39 +564,21 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
         where = "" if episode is None else f"episode {episode}: "
         raise DemonstrationError(f"{file}: {where}field {field}: {message}")
 
-    lengths = arrays["lengths"]
-    if lengths.ndim != 1 or lengths.dtype != np.int64 or not len(lengths) or lengths.min() < 1:
-        fail("lengths", "must be a list of at least one positive int64")
-    n_episodes, n_steps = len(lengths), int(lengths.sum())
+    lengths, n_episodes, n_steps = arrays["lengths"].tolist(), len(arrays["lengths"]), len(arrays["rewards"])
+    if min(lengths) < 1 or sum(lengths) != n_steps:  # in Python's integers, which don't overflow
+        fail(
+            "lengths", f"must be at least 1 and add up to {n_steps}, the number of rewards; they sum to {sum(lengths)}"
+        )
     episode_of_step = np.repeat(np.arange(n_episodes), lengths)
-    obs_space, action_space = manifest["observation_space"], manifest["action_space"]
-    discrete = action_space["type"] == "Discrete"
     thinned = manifest.get("keep_every", 1) > 1
-    n_pairs, episode_of_pair = n_steps, episode_of_step
+    episode_of_pair = episode_of_step
     if thinned:
         steps = arrays["steps"]
-        ordered = steps.ndim == 1 and steps.dtype == np.int64 and (np.diff(steps) > 0).all()
-        if not ordered or not len(steps) or steps[0] < 0 or steps[-1] >= n_steps:
+        if not len(steps) or not (steps[1:] > steps[:-1]).all() or steps[0] < 0 or steps[-1] >= n_steps:
             fail("steps", f"must be rising int64 from 0 to {n_steps - 1}")
-        n_pairs, episode_of_pair = len(steps), episode_of_step[steps]
+        episode_of_pair = episode_of_step[steps]
         if (without := np.setdiff1d(np.arange(n_episodes), episode_of_pair)).size:
             fail("steps", "no pair is stored", int(without[0]))
-    expected: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
-        "obs": ((n_pairs, *obs_space["shape"]), np.float32),
-        "actions": ((n_pairs, *action_space["shape"]), np.int64 if discrete else np.float32),
-        "rewards": ((n_steps,), np.float32),
-        "terminated": ((n_episodes,), np.bool_),
-        "truncated": ((n_episodes,), np.bool_),
-    }
-    if thinned:
-        expected["next_obs"] = expected["obs"]
-    elif manifest.get("final_obs", True):
-        expected["final_obs"] = ((n_episodes, *obs_space["shape"]), np.float32)
-    for field, (shape, dtype) in expected.items():
-        if arrays[field].shape != shape:
-            fail(field, f"shape {arrays[field].shape}; the spaces and lengths say {shape}")
-        if arrays[field].dtype != dtype:
-            fail(field, f"dtype {arrays[field].dtype}; must be {np.dtype(dtype)}")
     episodes_of = {
         "obs": episode_of_pair,
         "actions": episode_of_pair,
@@ -484,25 +586,20 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
         "next_obs": episode_of_pair,
         "final_obs": np.arange(n_episodes),
     }
-    for field in expected.keys() & episodes_of.keys():
+    spaces = {"actions": described_space(manifest["action_space"])}
+    observation_space = described_space(manifest["observation_space"])
+    if isinstance(observation_space, gym.spaces.Box):  # parts of others may be coded
+        spaces |= dict.fromkeys(("obs", "next_obs", "final_obs"), observation_space)
+    for field in arrays.keys() & episodes_of.keys():
         bad = np.flatnonzero(~np.isfinite(arrays[field].reshape(len(arrays[field]), -1)).all(1))
         if len(bad):
             fail(field, "NaN or infinite", int(episodes_of[field][bad[0]]))
-    if discrete:
-        outside = (arrays["actions"] < 0) | (arrays["actions"] >= action_space["n"])
-        bounds = f"0..{action_space['n'] - 1}"
-    else:
-        low, high = np.array(action_space["low"], np.float32), np.array(action_space["high"], np.float32)
-        outside = ((arrays["actions"] < low) | (arrays["actions"] > high)).any(1)
-        bounds = f"[{action_space['low']}, {action_space['high']}]"
-    if outside.any():
-        fail("actions", f"outside {bounds}", int(episode_of_pair[np.flatnonzero(outside)[0]]))
+        if field in spaces and (outside := _outside(arrays[field], spaces[field])).any():
+            fail(field, f"outside {spaces[field]}", int(episodes_of[field][np.flatnonzero(outside)[0]]))
     for i in range(n_episodes):
         if not (arrays["terminated"][i] or arrays["truncated"][i]):
             fail("terminated", "neither terminated nor truncated: the episode is incomplete", i)
     returns = [float(x.sum(dtype=np.float64)) for x in np.split(arrays["rewards"], np.cumsum(lengths)[:-1])]
-    if len(manifest["returns"]) != n_episodes or manifest["n_episodes"] != n_episodes:
-        fail("returns", f"the manifest lists {len(manifest['returns'])} episodes, the arrays hold {n_episodes}")
     for i, (told, found) in enumerate(zip(manifest["returns"], returns, strict=True)):
         if not math.isclose(told, found, rel_tol=1e-6, abs_tol=1e-3):
             fail("returns", f"the manifest says {told}, the rewards sum to {found}", i)

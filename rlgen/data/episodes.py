@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,7 +10,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from rlgen.envs.batched import require_same_step
 from rlgen.errors import UsageError
+from rlgen.spaces import ActionUnits, FlatBox
 
 Array = npt.NDArray[Any]
 
@@ -30,9 +33,9 @@ class Episode:
     """One complete episode of T steps.
 
     Attributes:
-        obs: `[T + 1, *obs_shape]` float32, the last being the true final observation; `[T, *obs_shape]` where a
+        obs: `[T + 1, D]`, flat (`rlgen.spaces.FlatBox`), the last being the true final observation; `[T, D]` where a
             converted file doesn't have that.
-        actions: `[T, A]` float32 or `[T]` int64, as executed.
+        actions: `[T, *action_shape]` as executed: int64, or floats of the action space's precision.
         rewards: `[T]` float32.
         terminated: ended in the task's own sense.
         truncated: cut by the time limit.
@@ -51,15 +54,67 @@ class Episode:
 
 
 class RandomActor:
-    """Uniform actions from a single environment's action space: the zero of a normalised score."""
+    """Uniform actions from a single environment's action space: the zero of a normalised score.
+
+    Row i of the observations has its own stream of random numbers, whatever the number of rows.
+    """
 
     def __init__(self, action_space: gym.Space[Any], seed: int) -> None:
         self.action_space = action_space
-        self.action_space.seed(seed)
+        self.seed = seed
+        self._spaces: list[gym.Space[Any]] = []
 
     def predict(self, observation: Array, *, deterministic: bool = False) -> tuple[Array, None]:
         """One action an observation; there is no deterministic one."""
-        return np.array([self.action_space.sample() for _ in observation]), None
+        for i in range(len(self._spaces), len(observation)):
+            space = copy.deepcopy(self.action_space)
+            space.seed(int(np.random.SeedSequence([self.seed, i]).generate_state(1)[0]))
+            self._spaces.append(space)
+        return np.stack([space.sample() for space in self._spaces[: len(observation)]]), None
+
+
+class RowStreams:
+    """Random numbers of which row i has its own stream, for an `Actor` in place of a generator.
+
+    Args:
+        seed: row i draws from a generator seeded by (`seed`, i).
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._rows: list[np.random.Generator] = []
+
+    def _generators(self, n: int) -> list[np.random.Generator]:
+        self._rows += [np.random.default_rng([self.seed, i]) for i in range(len(self._rows), n)]
+        return self._rows[:n]
+
+    def standard_normal(self, size: tuple[int, int], dtype: Any = np.float64) -> Array:
+        """Normal numbers `[N, A]`."""
+        return np.stack([rng.standard_normal(size[1], dtype) for rng in self._generators(size[0])])
+
+    def gumbel(self, *, size: tuple[int, int]) -> Array:
+        """Standard Gumbel numbers `[N, A]`."""
+        return np.stack([rng.gumbel(size=size[1]) for rng in self._generators(size[0])])
+
+
+def sb3_normalizers(env: Any) -> list[Any]:
+    """The `VecNormalize` wrappers of a `VecEnv` of Stable-Baselines3, innermost first.
+
+    Raises:
+        UsageError: another wrapper changes observations, so that what the environments give is not what a model sees.
+    """
+    found = []
+    while (below := vars(env).get("venv")) is not None:
+        if hasattr(type(env), "normalize_obs"):
+            found.append(env)
+        elif type(env).__name__ not in ("VecMonitor", "VecCheckNan", "VecVideoRecorder"):
+            raise UsageError(
+                f"{type(env).__name__} may change observations, rewards or steps, which can't be undone; use a wrapper "
+                "of gymnasium's around each environment, and around the VecEnv none but VecNormalize, VecMonitor, "
+                "VecCheckNan and VecVideoRecorder"
+            )
+        env = below
+    return found[::-1]
 
 
 def run_episodes(
@@ -68,17 +123,23 @@ def run_episodes(
     """Run the first episode of every environment, so that short episodes are not counted more often than long ones.
 
     Args:
-        actor: acts on float32 observations.
+        actor: acts on flat observations. A model of Stable-Baselines3 that has its environment acts on what
+            `VecNormalize` makes of them, whose statistics stay as they are.
         envs: same-step autoreset, with a time limit; its number of environments is the number of episodes.
         deterministic: act by the mode.
         seed: of the environments.
 
     Raises:
-        UsageError: an episode does not end within `LONGEST` steps.
+        UsageError: an episode does not end within `LONGEST` steps, the environments have another autoreset mode, or
+            the model was trained behind other wrappers that change observations.
     """
+    space, stored = FlatBox(envs.single_observation_space), ActionUnits(envs.single_action_space).stored_dtype
+    require_same_step(envs)
+    model_env = actor.get_env() if hasattr(actor, "get_vec_normalize_env") else None  # type: ignore[attr-defined]
+    normalizers = [] if model_env is None else sb3_normalizers(model_env)
     observation, _ = envs.reset(seed=seed)
     running = np.ones(envs.num_envs, np.bool_)
-    ends: list[tuple[int, bool, bool, Array]] = [(0, False, False, observation[0])] * envs.num_envs
+    ends: list[tuple[int, bool, bool, Array]] = [(0, False, False, np.empty(0))] * envs.num_envs
     obs: list[Array] = []
     actions: list[Array] = []
     rewards: list[Array] = []
@@ -86,13 +147,17 @@ def run_episodes(
         if len(obs) == LONGEST:
             name = envs.spec.id if envs.spec is not None else "the environment"
             raise UsageError(f"{name}: an episode has not ended after {LONGEST} steps; register max_episode_steps")
-        obs.append(observation.astype(np.float32))
-        action, _ = actor.predict(obs[-1], deterministic=deterministic)
+        obs.append(space.flatten(observation, envs.num_envs))
+        seen = obs[-1]
+        for normalizer in normalizers:
+            seen = normalizer.normalize_obs(seen)
+        action, _ = actor.predict(seen, deterministic=deterministic)
         observation, reward, terminated, truncated, infos = envs.step(action)
-        actions.append(action)
+        actions.append(np.array(action, stored))
         rewards.append(reward.astype(np.float32))
         for i in np.flatnonzero(running & (terminated | truncated)).tolist():
-            ends[i] = (len(obs), bool(terminated[i]), bool(truncated[i]), np.array(infos["final_obs"][i], np.float32))
+            final = space.flatten(infos["final_obs"][i], 1)[0]
+            ends[i] = (len(obs), bool(terminated[i]), bool(truncated[i]), final)
             running[i] = False
     episodes = []
     for i, (length, terminated_, truncated_, final) in enumerate(ends):

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import nn
 
+from rlgen.spaces import ActionUnits, flat_box
 from rlgen.types import Transitions
 
 
@@ -18,16 +20,16 @@ class ReplayPool(nn.Module):
 
     Args:
         capacity: rows; the oldest make room.
-        observation_space: a Box.
-        action_space: Box or Discrete.
+        observation_space: see `rlgen.spaces.FlatBox`.
+        action_space: see `rlgen.spaces.ActionUnits`.
     """
 
-    def __init__(self, capacity: int, observation_space: spaces.Box, action_space: spaces.Space[Any]) -> None:
+    def __init__(self, capacity: int, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
         super().__init__()
         self.capacity = capacity
-        obs = torch.zeros(capacity, *observation_space.shape)
-        discrete = isinstance(action_space, spaces.Discrete)
-        actions = torch.zeros(capacity, *(action_space.shape or ()), dtype=torch.int64 if discrete else torch.float32)
+        space, units = flat_box(observation_space), ActionUnits(action_space)
+        obs = torch.from_numpy(np.zeros((capacity, *space.shape), space.dtype))
+        actions = torch.from_numpy(np.zeros((capacity, *(action_space.shape or ())), units.stored_dtype))
         flags = torch.zeros(capacity, dtype=torch.bool)
         empty = Transitions(obs, actions, obs.clone(), torch.zeros(capacity), flags, flags.clone())
         for field in dataclasses.fields(empty):
@@ -54,7 +56,8 @@ class ReplayPool(nn.Module):
         flat = transitions.flatten()[-self.capacity :]
         rows = (self.added + torch.arange(len(flat.rewards), device=flat.rewards.device)) % self.capacity
         for field in dataclasses.fields(flat):
-            getattr(self, field.name)[rows] = getattr(flat, field.name)
+            kept = getattr(self, field.name)
+            kept[rows] = getattr(flat, field.name).to(kept.dtype)
         self.added += len(rows)
 
     def sample(self, size: int) -> Transitions:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import inspect
+import operator
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -13,6 +15,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import ClosedEnvironmentError
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
@@ -30,6 +34,7 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
     Attributes:
         tasks: the subclass's tasks by id.
         task: the task of this environment.
+        spec: gymnasium's for the task, with the arguments and the time limit that these environments have.
         generators: each environment's random numbers.
         elapsed_steps: `[n_envs]` int64, steps since each environment's reset; may be written to stagger time limits.
         max_episode_steps: the time limit in steps, or None.
@@ -38,12 +43,11 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         env_id: one of `tasks`.
         n_envs: number of environments.
         n_threads: of the simulation, where it has any; all processors available to the process unless told.
-        max_episode_steps: time limit; the registered one unless told, -1 for none.
+        max_episode_steps: time limit, -1 for none (default: the registered one).
         task_arguments: constructor arguments of the task.
 
     Raises:
-        UsageError: an unknown task.
-        UsageError: an argument that the task doesn't have.
+        UsageError: an unknown task, an argument that the task doesn't have, or a time limit below 1.
     """
 
     tasks: ClassVar[Mapping[str, Any]]
@@ -60,8 +64,10 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
             raise UsageError(f"no batched task {env_id}; there are {', '.join(self.tasks)}")
         if n_envs < 1:
             raise UsageError(f"n_envs must be at least 1; got {n_envs}")
-        self.spec = gym.spec(env_id)
-        known = _task_arguments(self.tasks[env_id], self.spec)
+        if max_episode_steps is not None and max_episode_steps != -1 and max_episode_steps < 1:
+            raise UsageError(f"max_episode_steps must be at least 1, or -1 for no limit; got {max_episode_steps}")
+        spec = copy.deepcopy(gym.spec(env_id))
+        known = _task_arguments(self.tasks[env_id], spec)
         if unknown := sorted(set(task_arguments) - known):
             raise UsageError(
                 f"{env_id} has no argument {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
@@ -70,10 +76,12 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         self.env_id = env_id
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.num_envs = n_envs
-        self.max_episode_steps = self.spec.max_episode_steps if max_episode_steps is None else max_episode_steps
+        self.max_episode_steps = spec.max_episode_steps if max_episode_steps is None else max_episode_steps
         if self.max_episode_steps == -1:
             self.max_episode_steps = None
-        self.generators = [seeding.np_random()[0] for _ in range(n_envs)]
+        spec.kwargs.update(task_arguments)
+        self.spec = spec
+        self.generators, self._seeds = map(list, zip(*(seeding.np_random() for _ in range(n_envs)), strict=True))
         self.elapsed_steps = np.zeros(n_envs, np.int64)
         self._all = np.ones(n_envs, np.bool_)
         self.single_action_space = self._build(n_threads)
@@ -82,6 +90,54 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         self.single_observation_space = spaces.Box(-np.inf, np.inf, self._obs.shape[1:], np.float64)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    @property  # type: ignore[override, misc]
+    def spec(self) -> EnvSpec:
+        """The task's specification; `gymnasium.make_vec` sets its own, which gets the time limit in force."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec) -> None:
+        self._spec = copy.deepcopy(spec)
+        self._spec.max_episode_steps = self.max_episode_steps
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """Each environment's random numbers, as gymnasium's own vector environments give them."""
+        return tuple(self.generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Each environment's last seed; -1 where it is unknown."""
+        return tuple(self._seeds)
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute of each environment: a property of the task or, where it has none, of the batch.
+
+        Raises:
+            AttributeError: there is no such attribute, or it is a method: one environment of a batch has none.
+        """
+        if name in ("np_random", "np_random_seed"):
+            return getattr(self, name)
+        if name in ("action_space", "observation_space"):
+            value = getattr(self, f"single_{name}")
+        else:
+            value = getattr(self.task, name) if hasattr(self.task, name) else getattr(self, name)
+        if callable(value):
+            raise AttributeError(f"{name} is a method: one environment of a batch has none of its own")
+        return (value,) * self.num_envs
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """As `get_attr`: gymnasium's vector environments give attributes here too."""
+        return self.get_attr(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Not possible: the environments of a batch share their attributes, which are arguments of `make_vec`.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(f"the environments of a batch share their attributes: pass {name} to rlgen.make_vec")
 
     def state_dict(self) -> dict[str, Any]:
         """What the environments need to go on exactly: arrays and JSON values."""
@@ -96,6 +152,7 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         """Go on from a state of as many environments of the same task."""
         for rng, kept in zip(self.generators, state["generators"], strict=True):
             rng.bit_generator.state = kept
+        self._seeds = [-1] * self.num_envs
         self.elapsed_steps[:] = state["elapsed_steps"]
         self._obs = np.array(state["obs"])
         self._load_simulation_state(state["simulations"])
@@ -127,13 +184,46 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
-        """Reset every environment; environment i is seeded with `seed + i`, or `seed[i]` of a list."""
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
-        for i, value in enumerate(seeds or []):
-            if value is not None:
-                self.generators[i] = seeding.np_random(int(value))[0]
-        self._obs = self._reset_rows(np.arange(self.num_envs, dtype=np.int32))
-        return self._obs.copy(), self._masked(self._reset_info(slice(None)))
+        """Reset every environment, or those of a mask.
+
+        Args:
+            seed: environment i is seeded with `seed + i`, or with `seed[i]` of a list (None: its stream goes on).
+            options: `{"reset_mask": mask}`, `[n_envs]` bool, resets the environments where it is true and gives the
+                others' current observations. Other options are ignored, as by gymnasium's MuJoCo tasks.
+
+        Raises:
+            ValueError: the length of the seeds, or the mask's shape, is wrong, or the mask resets nothing.
+            TypeError: the mask is no array of bools, or a seed no integer.
+            gymnasium.error.Error: a negative seed.
+        """
+        self._check_open()
+        if seed is None:
+            seed = [None] * self.num_envs
+        elif isinstance(seed, int | np.integer):
+            seed = [int(seed) + i for i in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise ValueError(f"there must be one seed for each of the {self.num_envs} environments; got {len(seed)}")
+        mask = self._all if options is None or "reset_mask" not in options else options["reset_mask"]
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+            raise TypeError(f"options['reset_mask'] must be a NumPy array of bools; got {mask!r}")
+        if mask.shape != (self.num_envs,) or not mask.any():
+            raise ValueError(
+                f"options['reset_mask'] must be true somewhere and have shape ({self.num_envs},); got {mask}"
+            )
+        seeded = {i: seeding.np_random(operator.index(x)) for i, x in enumerate(seed) if mask[i] and x is not None}
+        for i, (generator, number) in seeded.items():
+            self.generators[i], self._seeds[i] = generator, number
+        ids = np.flatnonzero(mask).astype(np.int32)
+        if mask.all():
+            self._obs = self._reset_rows(ids)
+        else:
+            self._obs[ids] = self._reset_rows(ids)
+        infos: dict[str, Any] = {}
+        for name, rows in self._reset_info(ids).items():
+            values = np.zeros((self.num_envs, *rows.shape[1:]), rows.dtype)
+            values[ids] = rows
+            infos |= {name: values, f"_{name}": mask.copy()}
+        return self._obs.copy(), infos
 
     def step(
         self, actions: npt.NDArray[Any]
@@ -152,7 +242,10 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
     ]:
         """As `step`, but resets nothing; the observations are the environment's own array, to be copied."""
+        self._check_open()
         actions = np.ascontiguousarray(actions)
+        if not np.can_cast(actions.dtype, np.float64, "same_kind"):
+            raise ValueError(f"actions must be real numbers; got an array of {actions.dtype}")
         if actions.shape != self.action_space.shape:
             raise ValueError(f"actions must have the shape {self.action_space.shape}; got {actions.shape}")
         if not np.isfinite(actions).all():
@@ -187,8 +280,30 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         self.elapsed_steps[ids] = 0
         return self._restart(ids)
 
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError(f"{self.env_id}: these environments were closed")
+
     def _masked(self, info: Info) -> dict[str, Any]:
         return info | {f"_{name}": self._all for name in info}
+
+
+def require_same_step(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+    """Refuse a vector environment that doesn't reset an environment in the step that ends its episode.
+
+    Others give either no observation after the last action, or a step that takes no action.
+
+    Raises:
+        UsageError: its `metadata["autoreset_mode"]` is another one, or absent.
+    """
+    mode = envs.metadata.get("autoreset_mode")
+    if mode != AutoresetMode.SAME_STEP:
+        name = envs.spec.id if envs.spec is not None else type(envs.unwrapped).__name__
+        raise UsageError(
+            f"{name}: environments must be reset in the step that ends an episode (AutoresetMode.SAME_STEP); the "
+            f"autoreset mode is {getattr(mode, 'name', mode)}. Make them by rlgen.make_vec, or by gymnasium.make_vec("
+            '..., vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP})'
+        )
 
 
 class SingleEnv(gym.Env[Array, Array]):

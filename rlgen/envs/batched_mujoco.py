@@ -34,12 +34,11 @@ class BatchedMujocoEnv(BatchedEnv):
         env_id: one of `tasks`: gymnasium's, and the sparse ones of `rlgen.envs.sparse_mujoco`.
         n_envs: number of environments.
         n_threads: engine threads; all processors available to the process unless told.
-        max_episode_steps: time limit; gymnasium's for the task unless told, -1 for none.
+        max_episode_steps: time limit, -1 for none (default: gymnasium's for the task).
         task_arguments: constructor arguments of the task, gymnasium's where it has the task.
 
     Raises:
-        UsageError: an unknown task.
-        UsageError: an argument that the task doesn't have.
+        UsageError: an unknown task, an argument that the task doesn't have, or a time limit below 1.
     """
 
     tasks = TASKS | SPARSE_MUJOCO_TASKS

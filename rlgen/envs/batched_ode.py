@@ -23,12 +23,11 @@ class BatchedOdeEnv(BatchedEnv):
         env_id: one of `tasks`.
         n_envs: number of environments.
         n_threads: accepted as every batched environment does, and of no use: NumPy steps all rows in one thread.
-        max_episode_steps: time limit; the registered one unless told, -1 for none.
+        max_episode_steps: time limit, -1 for none (default: the registered one).
         task_arguments: constructor arguments of the task.
 
     Raises:
-        UsageError: an unknown task.
-        UsageError: an argument that the task doesn't have.
+        UsageError: an unknown task, an argument that the task doesn't have, or a time limit below 1.
     """
 
     tasks = ODE_TASKS

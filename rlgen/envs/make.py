@@ -1,63 +1,146 @@
-"""One way to make a vector environment of any gymnasium id."""
+"""One way to make a vector environment: of an id, an EnvSpec, a function or an environment."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
 
 import gymnasium as gym
-from gymnasium.vector import AutoresetMode
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from rlgen.envs.batched_mujoco import BatchedMujocoEnv
 from rlgen.envs.batched_ode import BatchedOdeEnv
 from rlgen.errors import UsageError
+from rlgen.spaces import ActionUnits, flat_box
 
 _log = logging.getLogger("rlgen")
 
+Environment = str | EnvSpec | Callable[[], gym.Env[Any, Any]] | gym.Env[Any, Any]
+"""What environments are made of: a registered id, gymnasium's spec, a function that makes one, or one of them."""
+
+Vectorization = Literal["sync", "async"]
+
 
 def make_vec(
-    env_id: str, n_envs: int, seed: int | None = None, *, n_threads: int | None = None, **env_arguments: Any
-) -> gym.vector.VectorEnv[Any, Any, Any]:
+    env: Environment,
+    n_envs: int,
+    seed: int | None = None,
+    *,
+    n_threads: int | None = None,
+    vectorization: Vectorization = "sync",
+    env_kwargs: Mapping[str, Any] | None = None,
+    **more_kwargs: Any,
+) -> VectorEnv[Any, Any, Any]:
     """A vector environment with same-step autoreset: batched where the task is one of ours, else gymnasium's.
 
-    Observations that are not a Box, such as a maze's dict of position and goal, are flattened into one.
-
-    Which it is stands in the logger "rlgen" and in the class: `BatchedMujocoEnv`, `BatchedOdeEnv` or
-    `gymnasium.vector.SyncVectorEnv`.
+    Observations are flat, a Box of one dimension (`rlgen.spaces.FlatBox`), and copies: an environment may reuse its
+    array. Which class it is stands in the logger "rlgen": `BatchedMujocoEnv`, `BatchedOdeEnv` or gymnasium's
+    `SyncVectorEnv` or `AsyncVectorEnv`.
 
     Args:
-        env_id: a registered gymnasium id. An id of the form `module:Id` would import the module, and is refused:
-            import it yourself first.
+        env: a registered id, an `EnvSpec`, a function that makes an environment, or an environment that was made by
+            `gymnasium.make`, of whose spec others are made. An id of the form `module:Id` would import the module, and
+            is refused: import it yourself first.
         n_envs: number of environments.
         seed: environment i starts with `seed + i`; a later `reset()` continues those streams.
-        n_threads: threads of the batched back end; all processors unless told.
-        env_arguments: the environment's constructor arguments.
+        n_threads: threads of the batched back end (default: all processors).
+        vectorization: of what isn't batched: `sync` steps one after the other, `async` each in a process of its own.
+        env_kwargs: the environment's constructor arguments.
+        more_kwargs: likewise.
 
     Raises:
-        UsageError: an id of the form `module:Id`.
+        UsageError: an id of the form `module:Id`, a space that can't be used, or an environment that only exists once.
         gymnasium.error.NameNotFound: an unknown id, with near matches.
     """
-    if ":" in env_id:
-        raise UsageError(f"{env_id} names a module to import; import it yourself and pass {env_id.split(':')[1]}")
-    envs: gym.vector.VectorEnv[Any, Any, Any]
-    if env_id in BatchedMujocoEnv.tasks:
-        envs = BatchedMujocoEnv(env_id, n_envs, n_threads, **env_arguments)
-    elif env_id in BatchedOdeEnv.tasks:
-        envs = BatchedOdeEnv(env_id, n_envs, n_threads, **env_arguments)
+    if n_envs < 1:
+        raise UsageError(f"n_envs must be at least 1; got {n_envs}")
+    if vectorization not in ("sync", "async"):
+        raise UsageError(f"vectorization must be sync or async; got {vectorization}")
+    kwargs = {**(env_kwargs or {}), **more_kwargs}
+    batched = {name: kind for kind in (BatchedMujocoEnv, BatchedOdeEnv) for name in kind.tasks}
+    envs: VectorEnv[Any, Any, Any]
+    if isinstance(env, str) and env in batched:
+        envs = batched[env](env, n_envs, n_threads, **kwargs)
+    elif _only_vectorized(env):
+        envs = gym.make_vec(env, n_envs, "vector_entry_point", **kwargs)  # type: ignore[arg-type]
     else:
-        same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        envs = gym.make_vec(
-            env_id,
-            n_envs,
-            "sync",
-            vector_kwargs=same_step,
-            wrappers=[_boxed],  # type: ignore[list-item]
-            **env_arguments,
-        )
-    _log.info("%s: %d environments by %s", env_id, n_envs, type(envs).__name__)
+        make = partial(_flat, _maker(env, kwargs), kwargs)
+        vector = SyncVectorEnv if vectorization == "sync" else AsyncVectorEnv
+        envs = vector([make] * n_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+        envs.spec = envs.get_attr("spec")[0]
+        if isinstance(envs, SyncVectorEnv) and len({id(one.unwrapped) for one in envs.envs}) < n_envs:
+            raise UsageError("the function gave one environment twice; it must make a new one at each call")
+    _log.info("%s: %d environments by %s", environment_name(env), n_envs, type(envs).__name__)
     envs.reset(seed=seed)
     return envs
 
 
-def _boxed(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    return env if isinstance(env.observation_space, gym.spaces.Box) else gym.wrappers.FlattenObservation(env)
+def environment_name(env: Environment) -> str:
+    """An id, or what stands for it: a spec's, an environment's, a function's name."""
+    match env:
+        case str():
+            return env
+        case EnvSpec():
+            return env.id
+        case gym.Env():
+            return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+        case _:
+            return getattr(env, "__name__", type(env).__name__).strip("<>")
+
+
+def _maker(env: Environment, kwargs: Mapping[str, Any]) -> Callable[[], gym.Env[Any, Any]]:
+    """A function that makes one environment."""
+    match env:
+        case str():
+            if ":" in env:
+                raise UsageError(f"{env} names a module to import; import it yourself and pass {env.split(':')[1]}")
+            return partial(gym.make, env, **kwargs)
+        case EnvSpec():
+            return partial(gym.make, env, **kwargs)
+        case gym.Env():
+            if env.spec is None:
+                raise UsageError(
+                    f"an environment of {type(env).__name__} that gymnasium.make didn't make can't be made again: pass "
+                    "a function that makes one"
+                )
+            return partial(gym.make, env.spec, **kwargs)
+        case _ if callable(env):
+            return partial(env, **kwargs)
+        case _:
+            raise UsageError(
+                f"an environment is an id, an EnvSpec, a function that makes one or one itself; got {env!r}"
+            )
+
+
+def _only_vectorized(env: Environment) -> bool:
+    if isinstance(env, str) and ":" not in env:
+        env = gym.spec(env)
+    return isinstance(env, EnvSpec) and env.entry_point is None
+
+
+class _Flat(gym.ObservationWrapper[Any, Any, Any]):
+    """Flat observations, copied before the environment is reset."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.observation_space = self.flat = flat_box(env.observation_space)
+        ActionUnits(env.action_space)  # refuses what no policy can do
+
+    def observation(self, observation: Any) -> Any:
+        return self.flat.flatten(observation, 1)[0]
+
+
+def _flat(make: Callable[[], gym.Env[Any, Any]], kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    """One environment with flat observations."""
+    try:
+        env = make()
+    except TypeError as error:
+        if not kwargs:
+            raise
+        raise UsageError(f"env_kwargs {kwargs}: {error}") from None
+    if not isinstance(env, gym.Env):
+        raise UsageError(f"the function that makes an environment made {type(env).__name__}, no gymnasium.Env")
+    return _Flat(env)

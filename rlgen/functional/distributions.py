@@ -1,4 +1,4 @@
-"""Action distributions in closed form: diagonal Gaussian (Box) and categorical (Discrete)."""
+"""Action distributions in closed form: diagonal Gaussian (Box), categorical (Discrete), and several of those."""
 
 from __future__ import annotations
 
@@ -127,4 +127,53 @@ class Categorical:
         return Categorical(self.logits[rows])  # type: ignore[index]
 
 
-Distribution = Gaussian | Categorical
+@dataclass(frozen=True)
+class MultiCategorical:
+    """Independent categorical distributions, one for each index of a MultiDiscrete or MultiBinary action.
+
+    Attributes:
+        parts: K of them, with logits `[*B, n_k]`; a head's output holds their logits one after the other.
+    """
+
+    parts: tuple[Categorical, ...]
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """The sum of the parts' log-probabilities, `[*B]`, for integer actions `[*B, K]`."""
+        return _sum([part.log_prob(action) for part, action in zip(self.parts, actions.unbind(-1), strict=True)])
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, `[*B]`."""
+        return _sum([part.entropy() for part in self.parts])
+
+    def log_prob_gradient(self, actions: Tensor, weights: Tensor) -> list[Tensor]:
+        """The gradient of sum_b weights_b log_prob_b in the logits, `[B, sum n_k]`."""
+        columns = zip(self.parts, actions.unbind(-1), strict=True)
+        return [torch.cat([part.log_prob_gradient(action, weights)[0] for part, action in columns], -1)]
+
+    def entropy_gradient(self) -> list[Tensor]:
+        """The gradient of the mean entropy in the logits, `[B, sum n_k]`."""
+        return [torch.cat([part.entropy_gradient()[0] for part in self.parts], -1)]
+
+    def kl(self, other: MultiCategorical) -> Tensor:
+        """KL(self || other), the sum of the parts', `[*B]`."""
+        return _sum([part.kl(theirs) for part, theirs in zip(self.parts, other.parts, strict=True)])
+
+    def fisher_output(self, tangent: Tensor) -> Tensor:
+        """The Fisher matrix in the logits, of one block a part, times a tangent `[*B, sum n_k]`."""
+        blocks = tangent.split([part.logits.shape[-1] for part in self.parts], -1)
+        return torch.cat([part.fisher_output(block) for part, block in zip(self.parts, blocks, strict=True)], -1)
+
+    def detach(self) -> MultiCategorical:
+        """The same distribution, cut from the graph."""
+        return MultiCategorical(tuple(part.detach() for part in self.parts))
+
+    def __getitem__(self, rows: object) -> MultiCategorical:
+        """Index the leading dimensions."""
+        return MultiCategorical(tuple(part[rows] for part in self.parts))
+
+
+def _sum(terms: list[Tensor]) -> Tensor:
+    return torch.stack(terms).sum(0)
+
+
+Distribution = Gaussian | Categorical | MultiCategorical

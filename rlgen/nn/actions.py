@@ -1,4 +1,4 @@
-"""Actions as the inputs of a network."""
+"""Actions as the inputs of a network, and as what a policy samples."""
 
 from __future__ import annotations
 
@@ -10,36 +10,76 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlgen.errors import UsageError
+from rlgen.spaces import ActionUnits, float_dtype
 
 
 class ActionCoder(nn.Module):
-    """Clips the actions of a Box to its bounds; codes those of a Discrete one-hot.
+    """Executed actions, in the environment's units, as a policy samples them and as networks see them.
+
+    Attributes:
+        units: see `rlgen.spaces.ActionUnits`.
+        size: number of a network's inputs: A for a Box, the sum of the numbers of choices otherwise.
+        low: `[A]`, the bounds of a Box in its units: -1, or -inf where there is none.
+        high: likewise.
 
     Args:
-        action_space: Box or Discrete.
+        action_space: Box, Discrete, MultiDiscrete or MultiBinary.
 
     Raises:
         UsageError: it is another space.
     """
 
+    centre: Tensor
+    half_range: Tensor
     low: Tensor
     high: Tensor
+    start: Tensor
 
     def __init__(self, action_space: spaces.Space[Any]) -> None:
         super().__init__()
-        self.n_actions = int(action_space.n) if isinstance(action_space, spaces.Discrete) else None
-        if self.n_actions is not None:
-            self.size = self.n_actions
-        elif isinstance(action_space, spaces.Box):
-            self.size = int(np.prod(action_space.shape))
-            self.register_buffer("low", torch.tensor(action_space.low, dtype=torch.float32))
-            self.register_buffer("high", torch.tensor(action_space.high, dtype=torch.float32))
-        else:
-            raise UsageError(f"actions must be Box or Discrete; got {action_space}")
+        self.units = ActionUnits(action_space)
+        self.size = self.units.n_outputs
+        # What follows from the space is no part of a state.
+        for name in ("centre", "half_range", "start"):
+            self.register_buffer(name, torch.tensor(getattr(self.units, name)), persistent=False)
+        low, high = self.units.bounds
+        self.register_buffer("low", torch.tensor(low, dtype=torch.float32), persistent=False)
+        self.register_buffer("high", torch.tensor(high, dtype=torch.float32), persistent=False)
+
+    def samples(self, actions: Tensor) -> Tensor:
+        """What a policy would have sampled: units of a Box `[*B, A]` float32, indices `[*B]` or `[*B, K]` int64."""
+        n_leading = actions.ndim - len(self.units.space.shape or ())
+        if self.units.sizes is None:
+            rows = actions.flatten(n_leading) if actions.ndim > n_leading else actions.unsqueeze(-1)
+            in_units = ((rows.double() - self.centre) / self.half_range).float()
+            return in_units.clamp(self.low, self.high)
+        if not self.units.sample_shape:
+            return actions - self.start[0]
+        return actions.flatten(n_leading) - self.start
 
     def forward(self, actions: Tensor) -> Tensor:
-        """Floats `[*B, size]` of actions `[*B, A]` or `[*B]`."""
-        if self.n_actions is None:
-            return torch.clamp(actions, self.low, self.high)
-        return F.one_hot(actions, self.n_actions).float()
+        """Floats `[*B, size]`: units of a Box, clipped to its bounds; indices one-hot."""
+        samples = self.samples(actions)
+        if self.units.sizes is None:
+            return samples
+        if not self.units.sample_shape:
+            return F.one_hot(samples, self.size).float()
+        coded = [F.one_hot(samples[..., k], size) for k, size in enumerate(self.units.sizes)]
+        return torch.cat(coded, -1).float()
+
+    def mode(self, output: Tensor) -> Tensor:
+        """The actions `[N, *shape]` that a policy's output `[N, size]` executes by its mode, int64 or floats.
+
+        `Actor` does the same in NumPy, by `ActionUnits.execute`; this is for policies that leave Python.
+        """
+        units = self.units
+        if units.sizes is not None:
+            chosen = torch.stack([block.argmax(-1) for block in output.split(units.sizes, -1)], -1)
+            return (chosen + self.start).reshape(-1, *(units.space.shape or ()))
+        exact = torch.from_numpy(np.zeros(0, float_dtype(units.space.dtype))).dtype
+        actions = output * self.half_range.to(exact) + self.centre.to(exact)
+        integer = units.stored_dtype is np.int64
+        if integer:
+            actions = actions.round().clamp(-(2.0**62), 2.0**62).long()
+        low, high = (torch.as_tensor(np.asarray(bound, units.stored_dtype)) for bound in (units.low, units.high))
+        return torch.minimum(torch.maximum(actions, low), high).reshape(-1, *(units.space.shape or ()))

@@ -18,6 +18,10 @@ from rlgen.nn.normalizer import RunningNormalizer
 from rlgen.nn.policy import Policy
 from rlgen.types import Transitions
 
+FLOOR = 1e-2
+"""Least standard deviation that the expert's inputs are divided by: a share of the policy's for observations, of the
+space's unit for actions. What hardly varies in a few demonstrations would be blown up on the policy's side without."""
+
 
 class Discriminator(nn.Module):
     """Logits of a tanh MLP on (observation, executed action), high for the expert.
@@ -27,11 +31,13 @@ class Discriminator(nn.Module):
 
     Args:
         observation_size: D.
-        action_space: Box (clipped to its bounds) or Discrete (one-hot).
+        action_space: see `rlgen.nn.actions.ActionCoder`.
         net_arch: hidden layer sizes.
         spectral_norm: divide each layer's weight by its largest singular value (Miyato et al. 2018).
         dropout: share of the inputs that is dropped in training.
         symlog: of the inputs, see `rlgen.nn.normalizer.RunningNormalizer`; otherwise they are clipped.
+        spread: statistics of the policy's observations, whose deviations `FLOOR` is a share of (default: the
+            observations' own units).
     """
 
     def __init__(
@@ -42,14 +48,15 @@ class Discriminator(nn.Module):
         spectral_norm: bool = False,
         dropout: float = 0.0,
         symlog: bool = False,
+        spread: RunningNormalizer | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout must be in [0, 1); got {dropout}")
         self.actions = ActionCoder(action_space)
         n_inputs = self.n_features = observation_size + self.actions.size
-        # The floor keeps near-constant inputs of a few demonstrations from being blown up on the policy's side.
-        self.normalizer = RunningNormalizer(n_inputs, floor=1e-2, symlog=symlog)
+        self.of_obs = RunningNormalizer(observation_size, floor=FLOOR, spread=spread, symlog=symlog)
+        self.of_actions = RunningNormalizer(self.actions.size, floor=FLOOR, symlog=symlog)
         self.network = mlp(n_inputs, net_arch, 1, output_gain=0.01)
         if spectral_norm:
             for layer in self.network:
@@ -59,14 +66,13 @@ class Discriminator(nn.Module):
 
     def inputs(self, transitions: Transitions) -> Tensor:
         """Normalised (observation, executed action), `[*B, D + A]`."""
-        return self.normalizer(self._features(transitions))
+        actions = self.of_actions(self.actions(transitions.actions))
+        return torch.cat((self.of_obs(transitions.obs), actions), -1)
 
     def update_statistics(self, transitions: Transitions, weight: float | None = None) -> None:
-        """Let the inputs' statistics learn from transitions that count as `weight` rows; their number unless told."""
-        self.normalizer.update(self._features(transitions), weight)
-
-    def _features(self, transitions: Transitions) -> Tensor:
-        return torch.cat((transitions.obs, self.actions(transitions.actions)), -1)
+        """Let the inputs' statistics learn from transitions that count as `weight` rows (default: their number)."""
+        self.of_obs.update(transitions.obs, weight)
+        self.of_actions.update(self.actions(transitions.actions), weight)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits `[*B]` of `inputs`."""
@@ -102,8 +108,8 @@ class ShapedDiscriminator(nn.Module):
         n_obs = policy.normalizer.mean.shape[0]
         self.sizes = [n_obs, self.actions.size, n_obs, 1, 1]
         self.n_features = 2 * n_obs + self.actions.size
-        self.of_obs = RunningNormalizer(n_obs, floor=1e-2, symlog=symlog)
-        self.of_actions = RunningNormalizer(self.actions.size, floor=1e-2, symlog=symlog)
+        self.of_obs = RunningNormalizer(n_obs, floor=FLOOR, spread=policy.normalizer, symlog=symlog)
+        self.of_actions = RunningNormalizer(self.actions.size, floor=FLOOR, symlog=symlog)
         self.network = nn.ModuleDict(
             {
                 "g": mlp(n_obs + self.actions.size, net_arch, 1, output_gain=0.01),
@@ -116,10 +122,11 @@ class ShapedDiscriminator(nn.Module):
         (policy,) = self._policy
         with torch.no_grad():
             distribution = policy(transitions.obs)
+            samples = self.actions.samples(transitions.actions)
             if isinstance(distribution, Gaussian):
-                log_prob = distribution.clipped_log_prob(transitions.actions, self.actions.low, self.actions.high)
+                log_prob = distribution.clipped_log_prob(samples, self.actions.low, self.actions.high)
             else:
-                log_prob = distribution.log_prob(transitions.actions)
+                log_prob = distribution.log_prob(samples)
         return torch.cat(
             (
                 self.of_obs(transitions.obs),

@@ -18,9 +18,8 @@ class DynamicsCoder(nn.Module):
 
     Args:
         observation_size: D.
-        action_space: Box or Discrete.
+        action_space: see `rlgen.nn.actions.ActionCoder`.
         predict_change: the target is next_obs - obs; otherwise next_obs itself.
-        floor: no dimension is divided by less than this, so that constant ones are not blown up.
     """
 
     def __init__(
@@ -28,15 +27,14 @@ class DynamicsCoder(nn.Module):
         observation_size: int,
         action_space: spaces.Space[Any],
         predict_change: bool = True,
-        floor: float = 1e-4,
     ) -> None:
         super().__init__()
         self.actions = ActionCoder(action_space)
         self.predict_change = predict_change
         self.n_inputs = observation_size + self.actions.size
         self.n_targets = observation_size
-        self.of_inputs = RunningNormalizer(self.n_inputs, floor=floor)
-        self.of_targets = RunningNormalizer(self.n_targets, floor=floor)
+        self.of_inputs = RunningNormalizer(self.n_inputs)
+        self.of_targets = RunningNormalizer(self.n_targets)
 
     def inputs(self, transitions: Transitions) -> Tensor:
         """`[*B, n_inputs]`."""

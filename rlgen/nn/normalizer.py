@@ -10,13 +10,16 @@ from torch import Tensor, nn
 class RunningNormalizer(nn.Module):
     """Standardises by cumulative mean and variance, which change only in `update`.
 
-    y = clip((x - mean) / max(std, floor), -clip, clip). Statistics are kept in float64 and merged by Chan et al.'s
-    parallel formula. The floor keeps dimensions that never vary from being blown up.
+    y = clip((x - mean) / std, -clip, clip), in float64 until it is standardised, so that a large mean costs no
+    precision. Statistics are merged by Chan et al.'s parallel formula. A feature that has never varied gives 0. Without
+    an absolute floor nothing here depends on the units of x: rows a x + b give the same y.
 
     Args:
         n_features: their number.
         clip: the largest y, in standard deviations.
-        floor: the least standard deviation that is divided by.
+        floor: the least standard deviation that is divided by, which keeps features that hardly vary from being blown
+            up: in units of x, or where `spread` is given in its standard deviations.
+        spread: statistics of other rows of the same features; read, never changed.
         symlog: sign(y) log(1 + abs(y)) in place of the clip, so that of two rows far from all that the statistics saw
             the farther has the larger y (Hafner et al. 2023, https://arxiv.org/abs/2301.04104).
     """
@@ -25,25 +28,39 @@ class RunningNormalizer(nn.Module):
     var: Tensor
     count: Tensor
 
-    def __init__(self, n_features: int, clip: float = 10.0, floor: float = 1e-4, symlog: bool = False) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        clip: float = 10.0,
+        floor: float = 0.0,
+        spread: RunningNormalizer | None = None,
+        symlog: bool = False,
+    ) -> None:
         super().__init__()
         self.clip = clip
         self.floor = floor
+        self._spread = (spread,)  # in a tuple: its statistics are no part of this module
         self.symlog = symlog
         self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
         self.register_buffer("var", torch.ones(n_features, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
-    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """Float32 `(scale, shift)` with y = x * scale + shift before clipping, each `[n_features]`."""
-        scale = 1 / self.var.sqrt().clamp_min(self.floor)
-        return scale.float(), (-self.mean * scale).float()
+    def std(self) -> Tensor:
+        """Standard deviations `[n_features]` float64; 0 where a feature varies no more than rounding does."""
+        std = self.var.sqrt()
+        return std.where(std > 1e-12 * (1 + self.mean.abs()), 0.0)
+
+    def scale(self) -> Tensor:
+        """What x - mean is multiplied by, `[n_features]` float64."""
+        (spread,) = self._spread
+        least = self.floor if spread is None else self.floor * spread.std()
+        std = self.std().clamp_min(least)
+        return torch.where(std > 0, 1 / std, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `[*B, n_features]` float32."""
-        scale, shift = self.scale_and_shift()
-        y = torch.addcmul(shift, x, scale)
-        return y.sign() * y.abs().log1p() if self.symlog else y.clamp(-self.clip, self.clip)
+        """Standardise `[*B, n_features]`; float32."""
+        y = (x.double() - self.mean).mul_(self.scale())
+        return (y.sign() * y.abs().log1p() if self.symlog else y.clamp_(-self.clip, self.clip)).float()
 
     @torch.no_grad()
     def update(self, x: Tensor, weight: float | None = None) -> None:
@@ -51,7 +68,7 @@ class RunningNormalizer(nn.Module):
 
         Args:
             x: the rows.
-            weight: how many rows they count as; their number unless told.
+            weight: how many rows they count as (default: their number).
         """
         rows = x.reshape(-1, x.shape[-1]).double()
         count = float(len(rows)) if weight is None else weight

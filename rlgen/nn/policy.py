@@ -11,24 +11,27 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from rlgen.errors import UsageError
-from rlgen.functional.distributions import Categorical, Distribution, Gaussian
+from rlgen.functional.distributions import Categorical, Distribution, Gaussian, MultiCategorical
+from rlgen.nn.actions import ActionCoder
 from rlgen.nn.mlp import mlp
 from rlgen.nn.normalizer import RunningNormalizer
+from rlgen.spaces import flat_box
 
 Float32 = npt.NDArray[np.float32]
 
 
 class Policy(nn.Module):
-    """A tanh MLP on normalised observations: Gaussian mean with a state-independent log-std (Box), logits (Discrete).
+    """A tanh MLP on standardised observations; its output is the head of a distribution over actions.
 
-    The last layer starts 100 times smaller, so that the first policy is the same in every state.
+    A Gaussian with a state-independent log-std for a Box, in units of the space (`rlgen.spaces.ActionUnits`); logits
+    for Discrete, and for each index of a MultiDiscrete or MultiBinary. The last layer starts at zero, so that the first
+    policy is the same in every state, whatever the observations' statistics.
 
     Args:
-        observation_space: a Box of one dimension.
-        action_space: a Box of one dimension with finite bounds, or a Discrete.
+        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of them.
+        action_space: Box, Discrete, MultiDiscrete or MultiBinary.
         net_arch: hidden layer sizes.
-        log_std_init: initial log standard deviation, in units of the action.
+        log_std_init: initial log standard deviation, in units of the action space.
 
     Raises:
         UsageError: the spaces are others than these.
@@ -42,22 +45,16 @@ class Policy(nn.Module):
         log_std_init: float = 0.0,
     ) -> None:
         super().__init__()
-        if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
-            raise UsageError(
-                f"observations must be a Box of one dimension (see FlattenObservation); got {observation_space}"
-            )
-        self.normalizer = RunningNormalizer(observation_space.shape[0])
+        self.observation_space = flat_box(observation_space)
         self.action_space = action_space
-        match action_space:
-            case spaces.Box(shape=(n_actions,)) if np.isfinite([action_space.low, action_space.high]).all():
-                self.log_std: nn.Parameter | None = nn.Parameter(torch.full((n_actions,), float(log_std_init)))
-            case spaces.Discrete(start=0):
-                n_actions, self.log_std = int(action_space.n), None
-            case _:
-                raise UsageError(
-                    f"actions must be a bounded Box of one dimension or a Discrete from 0; got {action_space}"
-                )
-        self.network = mlp(observation_space.shape[0], net_arch, n_actions, output_gain=0.01)
+        self.actions = ActionCoder(action_space)
+        n_observations = self.observation_space.shape[0]
+        self.normalizer = RunningNormalizer(n_observations)
+        units = self.actions.units
+        self.log_std = (
+            nn.Parameter(torch.full((units.n_outputs,), float(log_std_init))) if units.sizes is None else None
+        )
+        self.network = mlp(n_observations, net_arch, units.n_outputs, output_gain=0.0)
 
     @classmethod
     def from_state_dict(
@@ -71,12 +68,17 @@ class Policy(nn.Module):
         return policy
 
     def forward(self, obs: Tensor) -> Distribution:
-        """The action distribution at raw observations `[*B, D]`."""
+        """The distribution of what is sampled, see `head`, at raw observations `[*B, D]`."""
         return self.head(self.network(self.normalizer(obs)))
 
     def head(self, output: Tensor) -> Distribution:
-        """The distribution that a network output `[*B, A]` stands for."""
-        return Categorical(output) if self.log_std is None else Gaussian(output, self.log_std)
+        """The distribution that a network output `[*B, n_outputs]` stands for; `actions.samples` gives its values."""
+        if self.log_std is not None:
+            return Gaussian(output, self.log_std)
+        if not self.actions.units.sample_shape:
+            return Categorical(output)
+        blocks = output.split(self.actions.units.sizes, -1)  # type: ignore[arg-type]
+        return MultiCategorical(tuple(Categorical(block) for block in blocks))
 
 
 class Critic(nn.Module):
@@ -103,23 +105,24 @@ class Actor:
     """
 
     def __init__(self, policy: Policy, rng: np.random.Generator | None = None) -> None:
-        def array(x: Tensor) -> Float32:
-            return x.detach().cpu().float().numpy().copy()
+        def array(x: Tensor) -> npt.NDArray[Any]:
+            return x.detach().cpu().numpy().copy()
 
         self.rng = rng or np.random.default_rng()
+        self.observation_space = policy.observation_space
         self.action_space = policy.action_space
-        self.clip = np.float32(policy.normalizer.clip)
-        self.scale, self.shift = (array(x) for x in policy.normalizer.scale_and_shift())
+        self.units = policy.actions.units
+        self.clip = policy.normalizer.clip
+        self.mean, self.scale = array(policy.normalizer.mean), array(policy.normalizer.scale())
         linear = [m for m in policy.network if isinstance(m, nn.Linear)]
         self.layers = [(array(m.weight.T), array(m.bias)) for m in linear]
         self.std = None if policy.log_std is None else array(policy.log_std.exp())
 
-    def output(self, obs: npt.NDArray[np.floating[Any]]) -> Float32:
-        """Gaussian means or logits `[N, A]` at raw observations `[N, D]`."""
-        x = obs.astype(np.float32)
-        x *= self.scale
-        x += self.shift
-        np.clip(x, -self.clip, self.clip, out=x)
+    def output(self, obs: npt.NDArray[Any]) -> Float32:
+        """Gaussian means or logits `[N, n_outputs]` at raw observations `[N, D]`."""
+        standardised = (obs - self.mean) * self.scale
+        np.clip(standardised, -self.clip, self.clip, out=standardised)
+        x = standardised.astype(np.float32)
         for weight, bias in self.layers[:-1]:
             x = x @ weight
             x += bias
@@ -127,30 +130,39 @@ class Actor:
         weight, bias = self.layers[-1]
         return x @ weight + bias
 
-    def sample(self, obs: npt.NDArray[np.floating[Any]], deterministic: bool = False) -> npt.NDArray[Any]:
-        """Actions before clipping: `[N, A]` float32, or `[N]` int64 for Discrete."""
+    def sample(self, obs: npt.NDArray[Any], deterministic: bool = False) -> npt.NDArray[Any]:
+        """What the policy samples: `[N, A]` float32 in units of a Box, not clipped; indices `[N]` or `[N, K]` int64."""
         output = self.output(obs)
-        if self.std is None:
-            if not deterministic:  # the Gumbel-max trick: argmax(logits + Gumbel noise) ~ softmax(logits)
-                output += self.rng.gumbel(size=output.shape)
+        if self.std is not None:
+            if not deterministic:
+                output += self.std * self.rng.standard_normal(output.shape, np.float32)
+            return output
+        if not deterministic:  # the Gumbel-max trick: argmax(logits + Gumbel noise) ~ softmax(logits)
+            output += self.rng.gumbel(size=output.shape)
+        if not self.units.sample_shape:
             return output.argmax(-1)
-        if not deterministic:
-            output += self.std * self.rng.standard_normal(output.shape, np.float32)
-        return output
+        blocks = np.split(output, np.cumsum(self.units.sizes)[:-1], axis=1)  # type: ignore[arg-type]
+        return np.stack([block.argmax(-1) for block in blocks], axis=1)
 
-    def execute(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What the environment is given for a sampled action: clipped to the bounds of a Box."""
-        if isinstance(self.action_space, spaces.Box):
-            return np.clip(actions, self.action_space.low, self.action_space.high)
-        return actions
+    def execute(self, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The environment's actions for samples: inside its space, of its shape and dtype."""
+        return self.units.execute(samples)
 
     def predict(
         self,
-        observation: npt.NDArray[np.floating[Any]],
+        observation: Any,
         state: None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[npt.NDArray[Any], None]:
-        """SB3's interface: executable actions for observations `[N, D]` or `[D]`, and no recurrent state."""
-        actions = self.execute(self.sample(np.atleast_2d(observation), deterministic))
-        return (actions if np.ndim(observation) > 1 else actions[0]), None
+        """SB3's interface: executable actions for observations, and no recurrent state.
+
+        Args:
+            observation: flat ones `[N, D]` or `[D]`, or elements of the original space, one or stacked.
+            state: ignored.
+            episode_start: ignored.
+            deterministic: the mode rather than a sample.
+        """
+        rows, single = self.observation_space.rows(observation)
+        actions = self.execute(self.sample(rows, deterministic))
+        return (actions[0] if single else actions), None

@@ -42,6 +42,7 @@ def clone_behaviour(policy: Policy, expert: Transitions, config: BehaviourClonin
     """
     config = config or BehaviourCloningConfig()
     policy.normalizer.update(expert.obs)
+    samples = policy.actions.samples(expert.actions)
     order = torch.randperm(len(expert.obs), device=expert.obs.device)
     n_held_out = min(round(config.validation_share * len(order)), len(order) - 1)
     held_out, training = order[:n_held_out], order[n_held_out:]
@@ -49,13 +50,13 @@ def clone_behaviour(policy: Policy, expert: Transitions, config: BehaviourClonin
     best, best_loss = copy.deepcopy(policy.state_dict()), torch.tensor(float("inf"))
     for step in range(config.n_steps):
         rows = training[torch.randint(len(training), (config.batch_size,), device=order.device)]
-        loss = -policy(expert.obs[rows]).log_prob(expert.actions[rows]).mean()
+        loss = -policy(expert.obs[rows]).log_prob(samples[rows]).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         if n_held_out and (step % 100 == 99 or step == config.n_steps - 1):
             with torch.no_grad():
-                validation = -policy(expert.obs[held_out]).log_prob(expert.actions[held_out]).mean()
+                validation = -policy(expert.obs[held_out]).log_prob(samples[held_out]).mean()
             if validation < best_loss:
                 best, best_loss = copy.deepcopy(policy.state_dict()), validation
     if n_held_out:

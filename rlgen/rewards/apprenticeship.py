@@ -65,7 +65,7 @@ class LinearReward(nn.Module, abc.ABC):
 
     def _raw_features(self, transitions: Transitions) -> Tensor:
         obs, actions = transitions.obs, self.actions(transitions.actions)
-        if self.actions.n_actions is None:
+        if self.actions.units.sizes is None:
             return torch.cat((obs, actions, obs.square(), actions.square()), -1)
         block = torch.cat((obs, obs.square(), torch.ones_like(obs[..., :1])), -1)
         return (actions.unsqueeze(-1) * block.unsqueeze(-2)).flatten(-2)

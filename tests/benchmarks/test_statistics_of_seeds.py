@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
 from statistics_of_seeds import (
+    coverage,
+    coverage_of_differences,
+    coverage_of_means,
     interquartile_mean,
     interval,
     interval_of_difference,
+    interval_of_means,
     optimality_gap,
     probability_of_improvement,
-    stratified_interval,
 )
 
 
@@ -44,12 +47,34 @@ def test_gap_and_improvement_by_hand():
     assert chance == pytest.approx(0.760, abs=0.02)
 
 
-def test_strata_keep_the_difference_between_tasks_out_of_the_interval():
+def test_few_seeds_have_the_interval_that_covers_or_none():
+    five = np.array([0.5, 0.97, 0.98, 0.99, 0.96])
+    assert interval(five) == (0.5, 0.99)
+    assert np.isnan(interval(five[:4])).all()
+    assert np.isnan(interval_of_difference(five, five[:3])).all()
+    # Mann and Whitney's table: of five and five runs U of 2 and less is rejected at 5%.
+    pairs = np.sort(five[:, None] - five[None, :], axis=None)
+    assert interval_of_difference(five, five) == (pairs[2], pairs[-3])
+
+
+def test_five_seeds_cover_whatever_the_distribution_where_the_bootstrap_does_not():
+    found = coverage(5, repeats=400, draws=200)
+    for held, median, _ in found.values():
+        assert held > 0.9
+        assert median == pytest.approx(0.9375, abs=0.035)
+    assert np.mean([bootstrap for _, _, bootstrap in found.values()]) < 0.91
+    assert max(bootstrap for _, _, bootstrap in coverage(3, repeats=400, draws=200).values()) < 0.8
+    assert min(coverage_of_differences(repeats=200).values()) > 0.9
+    assert coverage_of_means(repeats=100) > 0.87
+
+
+def test_cells_weigh_alike_and_their_difference_is_not_in_the_interval():
     rng = np.random.default_rng(0)
-    tasks = [rng.normal(mean, 0.01, 5) for mean in (0.0, 10.0)]
-    low, high = stratified_interval(tasks, lambda runs: runs.mean(-1))
-    assert 4.97 < low < np.concatenate(tasks).mean() < high < 5.03
-    # Their plain mean has the standard error of independent groups.
-    wide = [rng.normal(0, 1, 200) for _ in range(4)]
-    low, high = stratified_interval(wide, lambda runs: runs.mean(-1))
-    assert high - low == pytest.approx(2 * 1.96 / 800**0.5, rel=0.15)
+    cells = [rng.normal(0.0, 0.01, 15), rng.normal(10.0, 0.01, 5)]
+    low, high = interval_of_means(cells)
+    assert 4.98 < low < np.mean([cell.mean() for cell in cells]) < high < 5.02
+    # Their plain mean has the standard error of independent groups; draws of all five would make it a tenth less.
+    five = [rng.permutation([-1.0, -0.5, 0.0, 0.5, 1.0]) for _ in range(40)]
+    low, high = interval_of_means(five)
+    assert high - low == pytest.approx(2 * 1.96 * (0.625 / 200) ** 0.5, rel=0.05)
+    assert np.isnan(interval_of_means([np.ones(5), np.ones(1)])).all()

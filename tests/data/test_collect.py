@@ -29,9 +29,9 @@ def test_rollout_replays_in_gymnasium():
         single = gym.make("Hopper-v4")
         obs, _ = single.reset(seed=3 + i)
         for t in range(120):
-            np.testing.assert_array_equal(steps.obs[t, i], obs.astype(np.float32))
+            np.testing.assert_array_equal(steps.obs[t, i], obs)
             obs, reward, terminated, truncated, _ = single.step(steps.actions[t, i].numpy())
-            np.testing.assert_array_equal(steps.next_obs[t, i], obs.astype(np.float32))
+            np.testing.assert_array_equal(steps.next_obs[t, i], obs)
             assert steps.rewards[t, i] == np.float32(reward)
             assert (steps.terminated[t, i], steps.truncated[t, i]) == (terminated, truncated)
             if terminated or truncated:

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+import os
 import pickle
 import zipfile
 
@@ -22,6 +23,7 @@ from rlgen.data.episodes import Episode
 from rlgen.envs import make_vec
 from rlgen.files import canonical_json, sha256
 from rlgen.nn.policy import Policy
+from rlgen.spaces import describe_space
 
 OBS = spaces.Box(-np.inf, np.inf, (3,), np.float64)
 BOX = spaces.Box(-1, 1, (2,), np.float32)
@@ -33,7 +35,7 @@ def episode(length=60, seed=0, reward=1.0, terminated=False, action_space=BOX):
         actions = rng.integers(action_space.n, size=length)
     else:
         actions = rng.uniform(-1, 1, (length, 2)).astype(np.float32)
-    obs = rng.normal(size=(length + 1, 3)).astype(np.float32)
+    obs = rng.normal(size=(length + 1, 3))
     return Episode(obs, actions, np.full(length, reward, np.float32), terminated, not terminated)
 
 
@@ -133,8 +135,8 @@ def test_a_thinned_dataset_holds_every_kth_pair_with_its_true_successor(tmp_path
     [
         ({"steps": np.arange(12)[::-1]}, "field steps: must be rising int64 from 0 to 119"),
         ({"steps": np.arange(12)}, "episode 1: field steps: no pair is stored"),
-        ({"next_obs": np.zeros((11, 3), np.float32)}, "field next_obs: shape"),
-        ({"obs": np.full((12, 3), np.nan, np.float32)}, "episode 0: field obs: NaN"),
+        ({"next_obs": np.zeros((11, 3))}, "field next_obs: shape"),
+        ({"obs": np.full((12, 3), np.nan)}, "episode 0: field obs: NaN"),
     ],
 )
 def test_wrong_arrays_of_a_thinned_dataset_are_named(tmp_path, arrays, message):
@@ -153,7 +155,17 @@ def test_failed_episodes_are_kept_and_not_drawn(tmp_path):
     with pytest.raises(DemonstrationError, match=r"4 trajectories to draw from \(1 failed ones left out\)"):
         load_demonstrations(tmp_path, "Toy-v0", 5)
     assert failed_episodes([-4.0, -7.0, -4.5, -90.0]) == [3]
-    assert failed_episodes([4.0, 7.0, 4.5, 2.1, 1.9]) == [4]
+    assert failed_episodes([400.0, 401.0, 402.0, 399.0, 1.9]) == [4]
+
+
+def test_failed_episodes_depend_on_neither_zero_nor_unit():
+    rng = np.random.default_rng(0)
+    ordinary = [rng.normal(0, 10, 25) for _ in range(200)]
+    assert not any(failed_episodes(returns) for returns in ordinary)
+    returns = np.concatenate([ordinary[0], [-900.0, -800.0]])
+    assert failed_episodes(returns) == [25, 26]
+    for shift, scale in ((1000, 1), (-37, 1), (0, 0.01), (5, 100)):
+        assert failed_episodes(shift + scale * returns) == [25, 26]
 
 
 @pytest.mark.parametrize(
@@ -161,11 +173,15 @@ def test_failed_episodes_are_kept_and_not_drawn(tmp_path):
     [
         ({"obs": np.zeros((120, 4), np.float32)}, r"field obs: shape \(120, 4\)"),
         ({"obs": np.zeros((119, 3), np.float32)}, r"field obs: shape \(119, 3\)"),
-        ({"obs": np.zeros((120, 3))}, "field obs: dtype float64"),
-        ({"lengths": np.array([60, 61])}, r"field obs: shape .* lengths say \(121, 3\)"),
+        ({"obs": np.zeros((120, 3), np.int64)}, "field obs: dtype int64"),
+        ({"lengths": np.array([60, 61])}, "field lengths: must be at least 1 and add up to 120"),
         ({"lengths": np.array([120, 0])}, "field lengths"),
+        ({"lengths": np.array([-1, 121])}, "field lengths"),
+        ({"lengths": np.array([2**62, 2**62])}, "field lengths: .* they sum to 9223372036854775808"),
+        ({"lengths": np.array([120])}, r"field lengths: shape \(1,\)"),
+        ({"terminated": np.full(2, 2, np.uint8).view(bool)}, "field terminated: must be true or false"),
         ({"actions": np.full((120, 2), 1.01, np.float32)}, "episode 0: field actions: outside"),
-        ({"final_obs": np.full((2, 3), np.inf, np.float32)}, "episode 0: field final_obs: NaN or infinite"),
+        ({"final_obs": np.full((2, 3), np.inf)}, "episode 0: field final_obs: NaN or infinite"),
         ({"truncated": np.array([True, False])}, "episode 1: field terminated: neither"),
         ({"rewards": np.full(120, 2, np.float32)}, "episode 0: field returns: the manifest says 60"),
         ({"obs": np.array([None] * 120, object)}, "not an npz of plain arrays"),
@@ -210,11 +226,11 @@ def test_another_environment_or_version(tmp_path):
 def test_other_spaces_than_the_environments_are_refused(tmp_path):
     save(tmp_path, [episode()], env_id="Toy-v0")
     loaded = load_demonstrations(tmp_path, "Toy-v0")
-    with pytest.raises(DemonstrationError, match=r"field observation_space: recorded with shape \(3,\)"):
-        loaded.check(make_vec("HalfCheetah-v4", 1))
+    with pytest.raises(DemonstrationError, match=r"field observation_space: its parts are observation \(3\)"):
+        loaded.fitted_to(make_vec("HalfCheetah-v4", 1))
     other = dataclasses.replace(loaded, observation_space=spaces.Box(-1, 1, (17,)))
     with pytest.raises(DemonstrationError, match="field action_space: recorded in"):
-        other.check(make_vec("HalfCheetah-v4", 1))
+        other.fitted_to(make_vec("HalfCheetah-v4", 1))
 
 
 def test_a_manifest_without_a_field_is_named(tmp_path):
@@ -298,7 +314,7 @@ def test_a_pickle_is_never_run(tmp_path):
     with pytest.raises(DemonstrationError):
         load_demonstrations(tmp_path, "Toy-v0")
     (folder / "manifest.json").write_bytes(pickle.dumps(Payload()))
-    with pytest.raises(DemonstrationError, match="not a dataset's manifest"):
+    with pytest.raises(DemonstrationError, match=r"manifest\.json: not JSON"):
         load_demonstrations(tmp_path, "Toy-v0")
     assert not (tmp_path / "ran").exists()
 
@@ -307,7 +323,7 @@ def test_a_bomb_is_refused_before_it_unpacks(tmp_path, monkeypatch):
     folder = save(tmp_path, [episode()])
     monkeypatch.setattr("rlgen.data.formats.recording.MAX_BYTES", 10_000)
     content = io.BytesIO()
-    np.savez_compressed(content, obs=np.zeros(100_000, np.float32))
+    np.savez_compressed(content, **(dict(np.load(folder / "episodes.npz")) | {"obs": np.zeros((60, 100_000), "f4")}))
     (folder / "episodes.npz").write_bytes(content.getvalue())
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest.pop("sha256_manifest")
@@ -315,3 +331,74 @@ def test_a_bomb_is_refused_before_it_unpacks(tmp_path, monkeypatch):
     (folder / "manifest.json").write_text(json.dumps(manifest | {"sha256_manifest": sha256(canonical_json(manifest))}))
     with pytest.raises(DemonstrationError, match="unpacks to"):
         load_demonstrations(tmp_path, "Toy-v0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_episodes": True}, "field n_episodes: must be a whole number from 1"),
+        ({"n_episodes": 10**30}, "field n_episodes"),
+        ({"returns": ["60"]}, r"field returns\[0\]: must be a number"),
+        ({"returns": [60, 60]}, "field returns: the manifest lists 2 of 1"),
+        ({"versions": {"mujoco": 4}}, r"field versions\.mujoco: must be text"),
+        ({"keep_every": 0}, "field keep_every"),
+        ({"observation_space": []}, "field observation_space"),
+        ({"action_space": {"type": "Box"}}, "field action_space"),
+        ({"env_id": "../Toy-v0"}, "field env_id"),
+        ({"deterministic": 1}, "field deterministic: must be null"),
+        ({"source": "text"}, "field source: must be an object"),
+    ],
+)
+def test_a_manifest_of_wrong_types_is_named(tmp_path, changes, message):
+    folder = save(tmp_path, [episode()])
+    rewrite(folder, changes)
+    with pytest.raises(DemonstrationError, match=rf"manifest\.json: {message}|episodes\.npz: {message}"):
+        load_demonstrations(folder, changes.get("env_id", "Toy-v0"))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "episodes.npz"])
+def test_links_and_special_files_in_a_dataset_are_refused(tmp_path, name):
+    folder = save(tmp_path / "whole", [episode()])
+    path = folder / name
+    path.rename(tmp_path / name)
+    path.symlink_to(tmp_path / name)
+    with pytest.raises(DemonstrationError, match=rf"{name}: a link to another place"):
+        load_demonstrations(folder, "Toy-v0")
+    (tmp_path / "linked").symlink_to(folder)  # a person's own way to a dataset
+    path.unlink()
+    (tmp_path / name).rename(path)
+    assert len(load_demonstrations(tmp_path / "linked", "Toy-v0", subsample=1).transitions.rewards) == 60
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DemonstrationError, match=r"not a regular file|no dataset"):
+        load_demonstrations(folder, "Toy-v0")
+
+
+def test_weights_that_are_no_numbers_or_of_another_shape_are_refused(tmp_path):
+    policy = Policy(OBS, BOX, net_arch=(5,))
+    with torch.no_grad():
+        policy.network[0].weight[0, 0] = torch.nan
+    save(tmp_path, [episode()], policy=policy)
+    with pytest.raises(DemonstrationError, match=r"policy\.safetensors: field network\.0\.weight: NaN or infinite"):
+        load_expert(tmp_path, "Toy-v0")
+    save(tmp_path, [episode()], policy=Policy(OBS, spaces.Box(-1, 1, (3,)), net_arch=(5,)))
+    with pytest.raises(DemonstrationError, match=r"policy\.safetensors: the weights don't fit the spaces"):
+        load_expert(tmp_path, "Toy-v0")
+
+
+def test_observations_outside_promised_bounds_are_refused(tmp_path):
+    folder = save(tmp_path, [episode(60, i) for i in range(2)])
+    bounded = spaces.Box(-9, 9, (3,), np.float32)
+    obs = np.load(folder / "episodes.npz")["obs"].copy()
+    obs[70, 1] = 9.5
+    rewrite(folder, {"observation_space": describe_space(bounded)}, obs=obs)
+    with pytest.raises(DemonstrationError, match="episode 1: field obs: outside"):
+        load_demonstrations(tmp_path, "Toy-v0")
+
+
+def test_a_path_may_be_text(tmp_path):
+    save_demonstrations(
+        str(tmp_path / "Toy-v0"), env_id="Toy-v0", observation_space=OBS, action_space=BOX, episodes=[episode()],
+        deterministic=True, algorithm="x", command="x", seed=0,
+    )  # fmt: skip
+    assert (tmp_path / "Toy-v0" / "manifest.json").is_file()

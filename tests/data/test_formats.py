@@ -116,9 +116,7 @@ def test_minaris_own_files_are_read(tmp_path, monkeypatch, data_format):
     found = formats.read(tmp_path / "maze-v0")
     (only,) = found.episodes
     np.testing.assert_allclose(only.obs, np.hstack([obs["at"], obs["goal"]]))
-    np.testing.assert_array_equal(
-        only.obs[2], gym.spaces.flatten(space, {k: v[2] for k, v in obs.items()}).astype("f4")
-    )
+    np.testing.assert_array_equal(only.obs[2], gym.spaces.flatten(space, {k: v[2] for k, v in obs.items()}))
     assert found.n_incomplete == 1
     assert found.env_id is None
     assert only.terminated

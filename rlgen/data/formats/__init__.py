@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 from rlgen.data.formats import baselines, d4rl, imitation, minari, openai_imitation, sb3
 from rlgen.data.formats.recording import Format, Recording, Writable, episode, read_npz
 from rlgen.errors import DemonstrationError
-from rlgen.files import MAX_BYTES
+from rlgen.files import MAX_BYTES, opened, parse_json, plain_files
 
 FORMATS: tuple[Format, ...] = (minari, imitation, d4rl, sb3, baselines, openai_imitation)
 WRITABLE: tuple[Writable, ...] = (minari, imitation, d4rl, sb3)
@@ -25,8 +26,20 @@ ERROR = "rlgen can't read: "
 
 
 def _size(path: Path) -> int:
-    """Of a file or a folder's files, in bytes."""
-    return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
+    """Of a file or a folder's files, in bytes.
+
+    Raises:
+        DemonstrationError: there is none, or a link or special file among them.
+    """
+    try:
+        if path.is_dir():
+            return sum(file.stat().st_size for file in plain_files(path))
+        with opened(path, sys.maxsize):
+            return path.stat().st_size
+    except FileNotFoundError:
+        raise DemonstrationError(f"{path}: no such file or folder") from None
+    except ValueError as error:
+        raise DemonstrationError(str(error)) from None
 
 
 def recognise(path: Path) -> Format:
@@ -35,8 +48,7 @@ def recognise(path: Path) -> Format:
     Raises:
         DemonstrationError: there is none, or it is of no format that is known.
     """
-    if not path.exists():
-        raise DemonstrationError(f"{path}: no such file or folder")
+    _size(path)
     for known in FORMATS:
         if known.recognise(path):
             return known
@@ -74,7 +86,7 @@ def read(path: Path, time_limit: int | None = None, timeout: float = 600.0) -> R
             f"signal {-done.returncode}" if done.returncode < 0 else done.stderr.decode(errors="replace").strip()[-400:]
         )
         raise DemonstrationError(f"{path}: reading it failed, damaged? ({reason})")
-    return unpack(done.stdout, path, memory)
+    return unpack(done.stdout, path)
 
 
 def pack(recording: Recording, file: IO[bytes]) -> None:
@@ -94,15 +106,24 @@ def pack(recording: Recording, file: IO[bytes]) -> None:
         env_id=np.array(recording.env_id or ""),
         n_incomplete=np.array(recording.n_incomplete),
         tells_ends=np.array(recording.tells_ends),
+        columns=np.array(json.dumps(recording.columns)),
     )
 
 
-def unpack(content: bytes, path: Path, limit: int) -> Recording:
-    """What `pack` packed of a file `path`, of `limit` bytes at most."""
-    arrays = read_npz(io.BytesIO(content), path, limit=limit)
+def unpack(content: bytes, path: Path) -> Recording:
+    """What `pack` packed of a file `path`."""
+    arrays = read_npz(io.BytesIO(content), path)
     rows = np.split(arrays["obs"], np.cumsum(arrays["n_obs"])[:-1])
     steps = [np.split(arrays[name], np.cumsum(arrays["n_actions"])[:-1]) for name in ("actions", "rewards")]
     ends = (arrays[name].tolist() for name in ("terminated", "truncated"))
     episodes = [episode(*parts) for parts in zip(rows, *steps, *ends, strict=True)]
     name, env_id = str(arrays["format"]), str(arrays["env_id"]) or None
-    return Recording(name, episodes, env_id, int(arrays["n_incomplete"]), bool(arrays["tells_ends"]))
+    columns = parse_json(str(arrays["columns"]), path, ([list], None))
+    return Recording(
+        name,
+        episodes,
+        env_id,
+        int(arrays["n_incomplete"]),
+        bool(arrays["tells_ends"]),
+        None if columns is None else tuple((str(column), int(width)) for column, width in columns),
+    )

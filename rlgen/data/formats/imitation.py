@@ -22,10 +22,11 @@ from rlgen.data.formats.recording import (
     with_final_obs,
 )
 from rlgen.errors import DemonstrationError
-from rlgen.files import write_bytes, write_json
+from rlgen.files import read_json, write_bytes, write_json
 
 NAME = "imitation"
 FIELDS = ("obs", "acts", "rews", "terminal")
+STATE = {"_data_files": [{"filename": str}]}
 
 
 def recognise(path: Path) -> bool:
@@ -101,7 +102,7 @@ def _arrow(folder: Path) -> list[tuple[Array, Array, Array, bool]]:
     pyarrow = needed("pyarrow")
     found = []
     try:
-        names = [entry["filename"] for entry in json.loads((folder / "state.json").read_text())["_data_files"]]
+        names = [entry["filename"] for entry in read_json(folder / "state.json", STATE, links=False)["_data_files"]]
         for name in names:
             if Path(name).name != name:
                 fail(folder / "state.json", "_data_files", f"{name!r} is not a file of this folder")

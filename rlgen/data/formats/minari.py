@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -10,15 +9,16 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Array, Recording, episode, fail, needed, opened_hdf5, with_final_obs
+from rlgen.data.formats.recording import Recording, episode, fail, needed, opened_hdf5, with_final_obs
 from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError
+from rlgen.files import ENV_ID, check, parse_json, read_json
+from rlgen.spaces import FlatBox
 
 NAME = "minari"
 
@@ -29,27 +29,36 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path, time_limit: int | None) -> Recording:
-    """See `Format`. Observations in dictionaries are flattened as `gymnasium.spaces.flatten` does."""
+    """See `Format`. Observations in dictionaries are flattened in the file's order, and their names kept."""
     minari = needed("minari")
     folder = _data(path)
     if folder is None:
         raise DemonstrationError(f"{path}: no Minari dataset (a folder with data/metadata.json)")
     try:
-        metadata = json.loads((folder / "metadata.json").read_text())
+        metadata = read_json(folder / "metadata.json", links=False)
         # Without them Minari makes the environment of the metadata, whose entry point may be any function.
         for field in ("observation_space", "action_space"):
             if not isinstance(metadata.get(field), str):
                 fail(folder / "metadata.json", field, "missing")
-        env_id = json.loads(metadata["env_spec"])["id"] if metadata.get("env_spec") else None
-        if linked := [file for file in folder.rglob("*") if file.is_symlink()]:
-            raise DemonstrationError(f"{linked[0]}: a link to another place, which is not read")
+        env_id = None
+        if metadata.get("env_spec"):
+            check(metadata, {"env_spec": str})
+            env_id = parse_json(metadata["env_spec"], folder / "metadata.json", {"id": ENV_ID})["id"]
         for file in folder.glob("*.hdf5"):
             with opened_hdf5(file):
                 pass  # nothing in it lies elsewhere
         storage = minari.dataset.minari_storage.MinariStorage.read(folder)
+        if not isinstance(storage.action_space, gym.spaces.Box | gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+            fail(folder / "metadata.json", "action_space", "must be one array of actions, a Box or a Discrete")
+        space = FlatBox(storage.observation_space)
         episodes, n_incomplete = [], 0
         for i, found in enumerate(storage.get_episodes(range(storage.total_episodes))):
-            obs = flatten(found["observations"], storage.observation_space)
+            try:
+                obs = space.flatten(found["observations"], len(found["rewards"]) + 1)
+            except ValueError as error:
+                fail(folder, f"episode_{i}", f"observations: {error}")
+            if ((obs < space.low) | (obs > space.high)).any():
+                fail(folder, f"episode_{i}", f"observations outside {storage.observation_space}")
             actions = np.asarray(found["actions"])
             rewards = np.asarray(found["rewards"])
             ends = [np.asarray(found[name]).astype(bool) for name in ("terminations", "truncations")]
@@ -69,12 +78,13 @@ def read(path: Path, time_limit: int | None) -> Recording:
         raise DemonstrationError(f"{folder}: not a Minari dataset ({type(error).__name__}: {error})") from None
     if not episodes:
         raise DemonstrationError(f"{path}: holds no complete episode")
-    return Recording(NAME, episodes, env_id, n_incomplete)
+    return Recording(NAME, episodes, env_id, n_incomplete, columns=space.columns if space.columns[0][0] else None)
 
 
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
     """See `Writable`. The folder's name is the dataset's id, such as hopper-expert-v0, for a reader of its parent."""
     minari = needed("minari")
+    path = path.absolute()  # Minari joins a relative one to its own folder
     with_final_obs(episodes, NAME)
     buffers = [
         minari.data_collector.EpisodeBuffer(
@@ -106,8 +116,10 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
                 path.name,
                 buffer=buffers,
                 env=spec if named else None,
-                # As recorded; observations that gymnasium gives as float64 are float32 here.
-                observation_space=gym.spaces.Box(-np.inf, np.inf, episodes[0].obs.shape[1:], np.float32),
+                # As recorded.
+                observation_space=gym.spaces.Box(
+                    -np.inf, np.inf, episodes[0].obs.shape[1:], episodes[0].obs.dtype.type
+                ),
                 action_space=action_space,
             )
         os.replace(temporary / path.name, path)
@@ -118,25 +130,12 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
             os.environ["MINARI_DATASETS_PATH"] = before
 
 
-def flatten(value: Any, space: gym.Space[Any]) -> Array:
-    """The rows `[T, D]` of observations `[T, ...]` of a space of boxes, in its order."""
-    if isinstance(space, gym.spaces.Dict):
-        parts = [flatten(value[name], part) for name, part in space.spaces.items()]
-    elif isinstance(space, gym.spaces.Tuple):
-        parts = [flatten(item, part) for item, part in zip(value, space.spaces, strict=True)]
-    elif isinstance(space, gym.spaces.Box):
-        return np.asarray(value)
-    else:
-        raise ValueError(f"observations of {space} are not read, boxes are")
-    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-
-
 def _data(path: Path) -> Path | None:
     """The folder with the metadata, in a dataset's folder or this itself."""
     for folder in (path / "data", path):
         try:
-            if "data_format" in json.loads((folder / "metadata.json").read_text()):
+            if "data_format" in read_json(folder / "metadata.json", links=False):
                 return folder
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError):
             continue
     return None

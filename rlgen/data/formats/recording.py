@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import math
+import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -14,9 +17,15 @@ import numpy.typing as npt
 
 from rlgen.data.episodes import Episode
 from rlgen.errors import DemonstrationError
-from rlgen.files import MAX_BYTES
+from rlgen.files import MAX_BYTES, check_booleans, opened, printable
+from rlgen.spaces import Columns, float_dtype
 
 Array = npt.NDArray[Any]
+Header = tuple[tuple[int, ...], np.dtype[Any]]
+
+SMALL = 16 << 20
+MAX_DIRECTORY_BYTES = 1 << 16
+MAX_OBJECTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Recording:
         env_id: the environment as the file tells it; None where it doesn't.
         n_incomplete: episodes that were left out because they are cut off in mid-episode.
         tells_ends: whether the file tells termination from truncation; otherwise the time limit decided.
+        columns: name and width of each part of the observations, where the file names them.
     """
 
     format: str
@@ -36,6 +46,7 @@ class Recording:
     env_id: str | None = None
     n_incomplete: int = 0
     tells_ends: bool = True
+    columns: Columns | None = None
 
 
 class Format(Protocol):
@@ -119,14 +130,17 @@ def split(
 
 
 def episode(obs: Array, actions: Array, rewards: Array, terminated: bool, truncated: bool) -> Episode:
-    """An episode with the types that ours have: float32, discrete actions int64 and without a column of their own."""
+    """An episode with the types that ours have; discrete actions without a column of their own."""
     if np.issubdtype(actions.dtype, np.integer):
         actions = actions.reshape(len(actions)) if actions.size == len(actions) else actions
         actions = actions.astype(np.int64, copy=False)
     else:
-        actions = actions.astype(np.float32, copy=False)
+        actions = actions.astype(float_dtype(actions.dtype), copy=False)
     with np.errstate(over="ignore"):  # what overflows becomes infinite, which validation refuses by name
-        obs, rewards = obs.astype(np.float32, copy=False), rewards.reshape(-1).astype(np.float32, copy=False)
+        obs, rewards = (
+            obs.astype(float_dtype(obs.dtype), copy=False),
+            rewards.reshape(-1).astype(np.float32, copy=False),
+        )
     return Episode(obs, actions, rewards, terminated, truncated)
 
 
@@ -150,43 +164,85 @@ def with_final_obs(episodes: Sequence[Episode], name: str) -> Sequence[Episode]:
 
 
 def read_npz(
-    file: Path | IO[bytes], path: Path, names: Sequence[str] | None = None, limit: int | None = None
+    file: Path | IO[bytes],
+    path: Path,
+    names: Sequence[str] | None = None,
+    check: Callable[[Mapping[str, Header]], None] = lambda headers: None,
 ) -> dict[str, Array]:
-    """Plain arrays out of an npz; all of them unless told.
+    """Plain arrays out of an npz; all of them by default.
 
     Args:
         file: what to read.
         path: its name in errors.
         names: must be there.
-        limit: bytes that it may unpack to; `MAX_BYTES` unless told.
+        check: is given shape and dtype of each array before any is made, and raises what is wrong with them.
 
     Raises:
         DemonstrationError: it is damaged, too large, lacks a field, or a field holds Python objects.
     """
-    limit = MAX_BYTES if limit is None else limit
     try:
-        with zipfile.ZipFile(file) as members:
-            size = sum(member.file_size for member in members.infolist())
-        if size > limit:
-            raise DemonstrationError(f"{path}: unpacks to {size} bytes; at most {limit} are read")
-        if not isinstance(file, Path):
-            file.seek(0)
-        with np.load(file, allow_pickle=False) as arrays:
-            names = list(arrays) if names is None else names
-            if missing := [name for name in names if name not in arrays]:
-                fail(path, missing[0], "missing")
-            return {name: arrays[name] for name in names}
+        with opened(file) if isinstance(file, Path) else contextlib.nullcontext(file) as content:
+            _check_directory(content, path)
+            with zipfile.ZipFile(content) as members:
+                names = [name.removesuffix(".npy") for name in members.namelist()] if names is None else names
+                headers = {name: _header(members, name, path) for name in names}
+                size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
+                if size > (limit := allowance(content.seek(0, io.SEEK_END))):
+                    raise DemonstrationError(f"{path}: unpacks to {size} bytes; at most {limit} are read")
+                check(headers)
+                arrays: dict[str, Array] = {}
+                for name in names:
+                    with members.open(f"{name}.npy") as member:
+                        arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+                    check_booleans(arrays[name], f"{path}: field {printable(name)}")
+                return arrays
     except (DemonstrationError, OSError, MemoryError):
         raise
     except Exception as error:  # zip and npy readers raise many kinds on foreign bytes
         raise DemonstrationError(f"{path}: not an npz of plain arrays ({type(error).__name__}: {error})") from None
 
 
+def allowance(n_bytes: int) -> int:
+    """How much a compressed file of so many bytes may unpack to: measurements never shrink by more than sixteen."""
+    return min(MAX_BYTES, SMALL + 16 * n_bytes)
+
+
+def _check_directory(file: IO[bytes], path: Path) -> None:
+    """Refuse a zip file whose directory, which `zipfile` reads at once, is larger than an npz's.
+
+    Raises:
+        DemonstrationError: as told.
+    """
+    file.seek(max(file.seek(0, io.SEEK_END) - 42, 0))
+    end = file.read()
+    n_bytes = int.from_bytes(end[-10:-6], "little")
+    if end[-22:-18] != b"PK\x05\x06" or end[:4] == b"PK\x06\x07" or n_bytes > MAX_DIRECTORY_BYTES:
+        raise DemonstrationError(f"{path}: not an npz of plain arrays (no zip file, or too many members)")
+    file.seek(0)
+
+
+def _header(members: zipfile.ZipFile, name: str, path: Path) -> Header:
+    """Shape and dtype of an npz's array, which must account for every byte of its member."""
+    if f"{name}.npy" not in members.namelist():
+        fail(path, printable(name), "missing")
+    with members.open(f"{name}.npy") as member:
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read[np.lib.format.read_magic(member)](member)
+        if dtype.hasobject or dtype.kind not in "biufUS":
+            raise ValueError("Object arrays and records are not read")
+        size = member.tell() + math.prod(map(int, shape)) * dtype.itemsize
+    if min(shape, default=0) < 0 or size != members.getinfo(f"{name}.npy").file_size:
+        fail(path, printable(name), f"shape {shape} of {dtype} doesn't fit the array's size")
+    return shape, dtype
+
+
 def npz_fields(path: Path) -> set[str]:
     """The names of an npz's arrays; none if it isn't one."""
     try:
-        with zipfile.ZipFile(path) as members:
-            return {name.removesuffix(".npy") for name in members.namelist()}
+        with opened(path) as file:
+            _check_directory(file, path)
+            with zipfile.ZipFile(file) as members:
+                return {name.removesuffix(".npy") for name in members.namelist()}
     except Exception:  # zip files' directories raise many kinds when damaged
         return set()
 
@@ -199,7 +255,7 @@ def hdf5_fields(path: Path) -> set[str]:
     """
     if not path.is_file():
         return set()
-    with path.open("rb") as start:
+    with opened(path, sys.maxsize) as start:
         if start.read(8) != b"\x89HDF\r\n\x1a\n":
             return set()
     h5py = needed("h5py")
@@ -210,20 +266,27 @@ def hdf5_fields(path: Path) -> set[str]:
         return set()
 
 
-def refuse_links(group: Any, path: Path) -> None:
-    """Refuse an HDF5 group in which something lies in another file, or is there twice by a soft link.
+def refuse_links(file: Any, path: Path) -> None:
+    """Refuse an HDF5 file in which something lies in another file, or has two names: it may have exponentially many.
 
     Raises:
         DemonstrationError: it names what.
     """
     h5py = needed("h5py")
-    for name in group:
-        linked = not isinstance(group.get(name, getlink=True), h5py.HardLink)
-        found = None if linked else group[name]
-        if linked or (isinstance(found, h5py.Dataset) and (found.is_virtual or found.external)):
-            fail(path, f"{group.name.rstrip('/')}/{name}".lstrip("/"), "its values are in another place")
-        if isinstance(found, h5py.Group):
-            refuse_links(found, path)
+    seen, groups = {h5py.h5o.get_info(file.id).addr}, [file["/"]]
+    while groups:
+        group = groups.pop()
+        for name in group:
+            linked = not isinstance(group.get(name, getlink=True), h5py.HardLink)
+            found = None if linked else group[name]
+            address = None if linked else h5py.h5o.get_info(found.id).addr
+            if linked or address in seen or (isinstance(found, h5py.Dataset) and (found.is_virtual or found.external)):
+                fail(path, printable(f"{group.name.rstrip('/')}/{name}".lstrip("/")), "its values are in another place")
+            seen.add(address)
+            if isinstance(found, h5py.Group):
+                groups.append(found)
+        if len(seen) > MAX_OBJECTS:
+            raise DemonstrationError(f"{path}: more than {MAX_OBJECTS} objects")
 
 
 @contextlib.contextmanager

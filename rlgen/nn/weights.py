@@ -1,0 +1,47 @@
+"""Policies out of files: weights are checked before a network of their size is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from rlgen.files import printable
+from rlgen.nn.policy import Policy
+
+
+def check_finite(state: Mapping[str, Any]) -> None:
+    """Refuse weights or statistics that are not numbers.
+
+    Raises:
+        ValueError: it names the tensor.
+    """
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or tensor.is_complex():
+            raise ValueError(f"field {printable(name)}: must be a tensor")
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"field {printable(name)}: NaN or infinite")
+
+
+def policy_of_weights(
+    observation_space: spaces.Space[Any], action_space: spaces.Space[Any], state: Mapping[str, Any]
+) -> Policy:
+    """The policy of weights out of a file.
+
+    Raises:
+        ValueError: the weights are not finite, or don't fit the spaces.
+    """
+    check_finite(state)
+    try:
+        with torch.device("meta"):  # compares the shapes without memory: a network's size is only known from its biases
+            shapes = {name: tensor.to("meta") for name, tensor in state.items()}
+            Policy.from_state_dict(observation_space, action_space, shapes)
+        return Policy.from_state_dict(observation_space, action_space, state)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        told = " ".join(str(error).split())
+        raise ValueError(
+            f"the weights don't fit the spaces ({type(error).__name__}: {printable(told)[:300]})"
+        ) from None
