@@ -75,7 +75,7 @@ MakeImitator = Callable[[Imitation, Policy, Transitions, Reward | None], RewardM
 
 
 def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
-    """A discriminator of pairs (Ho & Ermon 2016)."""
+    """A discriminator of pairs (Ho & Ermon 2016); the settings' offset is subtracted from -log(1-D) alone."""
     discriminator = Discriminator(
         expert.obs.shape[-1],
         policy.action_space,
@@ -86,18 +86,24 @@ def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Rewar
         policy.normalizer,
     )
     reward = reward or REWARDS[reward_name(settings, "gail")]
-    return GAIL(discriminator.to(expert.obs.device), expert, settings.gail, reward)
+    return GAIL(discriminator.to(expert.obs.device), expert, _config(settings, reward), reward)
 
 
 def airl(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
     """A discriminator whose logit is a reward, shaped, less the policy's log-likelihood (Fu et al. 2018).
 
-    Without the settings' offset, which is one of -log(1-D), and by the expert's statistics alone: inputs normalised
-    anew would hold the likelihoods of the policy after its update, not of the one that acted.
+    By the expert's statistics alone: inputs normalised anew would hold the likelihoods of the policy after its update,
+    not of the one that acted.
     """
     discriminator = ShapedDiscriminator(policy, settings.net_arch, settings.learner.gamma, settings.symlog)
-    config = replace(settings.gail, reward_offset=0.0, follow_policy=False)
-    return GAIL(discriminator.to(expert.obs.device), expert, config, reward or reward_logit)
+    reward = reward or reward_logit
+    config = replace(_config(settings, reward), follow_policy=False)
+    return GAIL(discriminator.to(expert.obs.device), expert, config, reward)
+
+
+def _config(settings: Imitation, reward: Reward) -> GAILConfig:
+    """The discriminator's settings; their offset is one of -log(1-D), and no other reward carries it."""
+    return settings.gail if reward is reward_softplus else replace(settings.gail, reward_offset=0.0)
 
 
 def fem(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
@@ -191,18 +197,14 @@ _MANY_OBSERVATIONS = ("Humanoid", "HumanoidStandup")
 _ENDS_WITH_SUCCESS = ("MountainCar", "MountainCarContinuous", "Acrobot")
 
 
-def subsample(env_id: str) -> int:
-    """Of how many pairs one is kept unless told: the paper's 20 for its tasks; others' episodes may be short."""
-    return 20 if env_id.split("-")[0] in _STEPS else 1
-
-
-def settings(preset: str, algo: str, env_id: str) -> Imitation:
+def settings(preset: str, algo: str, env_id: str, imitator: str = "gail") -> Imitation:
     """The settings for an environment: as measured for the paper's tasks; of others 1M steps, in short rollouts.
 
     Args:
         preset: `default` or `paper`.
         algo: `trpo` or `ppo`.
         env_id: with its version.
+        imitator: one of `IMITATORS`.
     """
     task = env_id.split("-")[0]
     found = _SETTINGS[preset][algo]
@@ -220,4 +222,7 @@ def settings(preset: str, algo: str, env_id: str) -> Imitation:
         found = replace(found, learner=replace(found.learner, n_steps=256, gamma=0.999))
     if task in (*_ENDS_WITH_SUCCESS, *_STAYING_UP_IS_ALL):
         found = replace(found, gail=replace(found.gail, reward_offset=0.0))
+    if preset == "default" and imitator == "airl":
+        # f = log pi_E is as steep as the expert is precise; what learns it slowly leaves log pi to decide alone.
+        found = replace(found, gail=replace(found.gail, learning_rate=3e-3, gradient_penalty_coef=0.1))
     return replace(found, ends_with_success=task in _ENDS_WITH_SUCCESS)

@@ -30,8 +30,8 @@ class Arguments:
     n_trajectories: int = 4
     """Expert trajectories to draw (the paper's sizes are 4, 11, 18 and 25)."""
     subsample: int | None = None
-    """Keep one state-action pair in this many, from a random offset in each trajectory; unless told 20 for the paper's
-    tasks, and all for others."""
+    """Keep one state-action pair in this many, from a random offset in each trajectory (default: as the paper did, 20
+    for locomotion, 5 or 10 for classic control, all for Reacher; all for other tasks)."""
     include_failed: bool = False
     """Draw from the expert's failed episodes too."""
     algo: Literal["trpo", "ppo"] = "trpo"
@@ -43,7 +43,7 @@ class Arguments:
     control, which pays the same for each step."""
     reward: Literal["softplus", "log-d", "logit"] | None = None
     """Of a discriminator: -log(1-D) pays for survival, log D for ending early, the logit for neither; the task's unless
-    told."""
+    told. AIRL's f stands for the logit, and is the default there."""
     gradient_penalty_coef: float | None = None
     """Weight of the discriminator's gradient penalty; the preset's unless told, as for those below."""
     entropy_coef: float | None = None
@@ -67,7 +67,7 @@ class Arguments:
 GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise", "reward_offset")
 NETWORK_FLAGS = ("dropout", "spectral_norm", "symlog")
 # By reward model, the flags that don't reach it.
-USELESS = {"airl": ("reward_offset", "dropout", "spectral_norm")} | dict.fromkeys(
+USELESS = {"airl": ("dropout", "spectral_norm")} | dict.fromkeys(
     ("fem", "gtal", "constant"), ("reward", *GAIL_FLAGS, *NETWORK_FLAGS)
 )
 
@@ -78,13 +78,13 @@ def main(args: Sequence[str] | None = None) -> int:
 
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import imitation
-    from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.data.demonstrations import load_demonstrations, paper_subsample
     from rlgen.errors import UsageError
     from rlgen.experiment import print_summary, run
 
     with describe_failure() as failure:
         env_id = environment_id(arguments.env)
-        subsample = imitation.subsample(env_id) if arguments.subsample is None else arguments.subsample
+        subsample = paper_subsample(env_id) if arguments.subsample is None else arguments.subsample
         demonstrations = load_demonstrations(
             arguments.expert,
             env_id,
@@ -94,21 +94,21 @@ def main(args: Sequence[str] | None = None) -> int:
             include_failed=arguments.include_failed,
         )
         print(demonstrations, flush=True)
-        preset = imitation.settings(arguments.preset, arguments.algo, env_id)
+        preset = imitation.settings(arguments.preset, arguments.algo, env_id, arguments.reward_model)
         learner = arguments.run.override(preset.learner)
         told = {name: value for name, value in vars(arguments).items() if value is not None}
         useless = USELESS.get(arguments.reward_model, ())
+        reward_name = arguments.reward or imitation.reward_name(preset, arguments.reward_model)
         if wrong := [flag for flag in useless if flag in told]:
             raise UsageError(
                 f"--{wrong[0].replace('_', '-')} has no effect with --reward-model {arguments.reward_model}"
             )
+        if "reward_offset" in told and reward_name != "softplus":
+            raise UsageError(f"--reward-offset is one of --reward softplus; this reward is {reward_name}")
         of_gail = {name: told[name] for name in GAIL_FLAGS if name in told}
-        if arguments.reward in ("log-d", "logit"):  # the preset's offset is one of -log(1-D)
-            of_gail.setdefault("reward_offset", 0.0)
         of_network = {name: told[name] for name in NETWORK_FLAGS if name in told}
         settings = replace(preset, learner=learner, gail=replace(preset.gail, **of_gail), **of_network)
         make = imitation.IMITATORS[arguments.reward_model]
-        reward_name = arguments.reward or imitation.reward_name(settings, arguments.reward_model)
         reward = imitation.REWARDS.get(reward_name)
         algorithm = f"{arguments.reward_model}-{arguments.algo}"
 

@@ -129,6 +129,70 @@ def test_the_constant_control_pays_for_survival_alone():
     assert torch.allclose(rewards, torch.full((5, 4), float(np.log(2))))
 
 
+def decomposable(seed, n_states=8, n_actions=3, gamma=0.9):
+    """Successors `[S, A]`, rewards `[S]` and the soft-optimal policy `[S, A]` of a random deterministic MDP.
+
+    Only one in which all states are linked (Fu et al. 2018, definition 1): its rewards are then determined by that
+    policy up to a constant, the one direction in which g + gamma h' - h stays the same.
+    """
+    rng = np.random.default_rng(seed)
+    while True:
+        following = rng.integers(n_states, size=(n_states, n_actions))
+        states = np.repeat(np.eye(n_states), n_actions, 0)
+        shaped = np.concatenate((states, gamma * np.eye(n_states)[following.ravel()] - states), 1)
+        if np.linalg.matrix_rank(shaped) == 2 * n_states - 1:
+            break
+    rewards = rng.normal(size=n_states)
+    return following, rewards, soft_optimal(following, rewards, gamma)
+
+
+def soft_optimal(following, rewards, gamma=0.9):
+    """exp(Q - V) where V = log sum exp Q, Q = r + gamma V'."""
+    values = np.zeros(len(rewards))
+    for _ in range(500):
+        q = rewards[:, None] + gamma * values[following]
+        values = np.log(np.exp(q).sum(1))
+    return np.exp(q - values[:, None])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_airl_recovers_the_reward_of_states_and_with_it_the_policy(seed):
+    """Its fixed point: the policy has become the expert, and nothing can be told apart."""
+    following, rewards, expert = decomposable(seed)
+    n_states, n_actions = expert.shape
+    one_hot = torch.eye(n_states)
+    policy = Policy(spaces.Box(0, 1, (n_states,), np.float32), spaces.Discrete(n_actions), (32,))
+    state, action = (torch.from_numpy(x) for x in np.divmod(np.arange(n_states * n_actions), n_actions))
+    optimizer = torch.optim.LBFGS(policy.network.parameters(), max_iter=500, line_search_fn="strong_wolfe")
+    target = torch.from_numpy(np.log(expert)).float()
+
+    def loss():
+        optimizer.zero_grad()
+        error = (policy(one_hot).logits.log_softmax(-1) - target).square().mean()
+        error.backward()
+        return error
+
+    optimizer.step(loss)
+
+    def pairs(counts):
+        rows = torch.from_numpy(np.repeat(np.arange(len(state)), counts))
+        zeros = torch.zeros(len(rows))
+        after = one_hot[torch.from_numpy(following)[state, action]]
+        return Transitions(one_hot[state][rows], action[rows], after[rows], zeros, zeros.bool(), zeros.bool())
+
+    steps = pairs(np.rint(100 * expert.ravel()).astype(int).clip(1))
+    discriminator = ShapedDiscriminator(policy, (32,), gamma=0.9)
+    config = GAILConfig(gradient_penalty_coef=0.0, learning_rate=1e-2, batch_size=None, n_updates=300)
+    model = GAIL(discriminator, steps, config, reward_logit)
+    for rate in (1e-2, 1e-3):
+        model.optimizer.param_groups[0]["lr"] = rate
+        model.update(steps)
+    with torch.no_grad():
+        g = discriminator.network["g"](discriminator.of_obs(one_hot)).squeeze(-1).double().numpy()
+    assert np.corrcoef(g, rewards)[0, 1] > 0.97
+    assert np.abs(soft_optimal(following, g) - expert).max() < 0.05
+
+
 def test_airl_recovers_the_expert_s_log_likelihood_whatever_the_policy():
     """Where states are the same on both sides, the best f(s, a, s') is log pi_E(a | s); the policy only samples."""
     wide = spaces.Box(-20, 20, (1,), np.float32)
