@@ -421,10 +421,11 @@ def load_expert(path: str | Path, env_id: str) -> Policy:
     if "policy.safetensors" not in manifest["sha256"]:
         raise DemonstrationError(f"{folder}: it was recorded without its expert's weights")
     path = folder / "policy.safetensors"
-    spaces = (described_space(manifest[f"{kind}_space"]) for kind in ("observation", "action"))
+    observation_space, action_space = (described_space(manifest[f"{kind}_space"]) for kind in ("observation", "action"))
     with _readable(path), checked(path, manifest["sha256"][path.name]) as file:
         arrays, _ = read_safetensors(file, path)
-        return policy_of_weights(*spaces, {name: torch.from_numpy(array) for name, array in arrays.items()})
+        weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return policy_of_weights(observation_space, action_space, weights)
 
 
 def _open(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
