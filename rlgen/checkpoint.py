@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from rlgen.files import (
     check,
     opened,
     parse_json,
-    printable,
     read_safetensors,
     sha256,
     versions,
@@ -33,25 +32,9 @@ from rlgen.types import State
 FILE = Path("checkpoint") / "model.safetensors"
 FORMAT = "rlgen checkpoint 3"
 TENSOR, ARRAY = "<tensor>", "<array>"
-CONTENT = {
-    "facts": {
-        "env_id?": ENV_ID,
-        "env_steps?": range(1 << 62),
-        "observation_space?": described_space,
-        "action_space?": described_space,
-        "run?": (dict, None),
-    },
-    "values": dict,
-    "versions": {"*": str},
-}
-
-
-class Restorable(Protocol):
-    """What goes on from a state, such as `rlgen.train.Training`."""
-
-    def load_state_dict(self, state: State) -> object:
-        """Go on from a state."""
-        ...
+SPACES = {"observation_space": described_space, "action_space": described_space}
+# The facts that a run keeps.
+RUN = SPACES | {"env_id": ENV_ID, "env_steps": range(1 << 62), "run": dict, "config?": str}
 
 
 def save_checkpoint(run_dir: Path, state: State, facts: Mapping[str, Any]) -> None:
@@ -69,11 +52,15 @@ def save_checkpoint(run_dir: Path, state: State, facts: Mapping[str, Any]) -> No
     write_bytes(run_dir / FILE, save(tensors, metadata))
 
 
-def load_checkpoint(run_dir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def load_checkpoint(run_dir: str | Path, facts: Any = dict) -> tuple[dict[str, Any], dict[str, Any]]:
     """The facts of a run's checkpoint, with the `versions` that wrote it, and its state.
 
+    Args:
+        run_dir: the run's folder.
+        facts: their schema, see `rlgen.files.check`; `RUN` for those of a run.
+
     Raises:
-        CheckpointError: there is none, it is cut or damaged, or of another format.
+        CheckpointError: there is none, it is cut or damaged, of another format, or says what can't be.
     """
     path = Path(run_dir) / FILE
     try:
@@ -86,7 +73,7 @@ def load_checkpoint(run_dir: str | Path) -> tuple[dict[str, Any], dict[str, Any]
             raise ValueError(f"{path}: field sha256: the file was changed or damaged")
         if content.get("format") != FORMAT:
             raise ValueError(f"{path}: field format: {content.get('format')!r}; this version reads {FORMAT!r}")
-        check(content, CONTENT)
+        check(content, {"facts": facts, "values": dict, "versions": {"*": str}})
         state = _with_tensors(content["values"], "", tensors)
         for part in ("policy", "critic"):
             if isinstance(state.get(part), dict):
@@ -94,8 +81,7 @@ def load_checkpoint(run_dir: str | Path) -> tuple[dict[str, Any], dict[str, Any]
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no checkpoint; a run's folder has one") from None
     except (OSError, ValueError, TypeError) as error:
-        told = str(error) if str(path) in str(error) else f"{path}: not a checkpoint, or a damaged one ({error})"
-        raise CheckpointError(told) from None
+        raise CheckpointError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     return content["facts"] | {"versions": content["versions"]}, state
 
 
@@ -128,9 +114,8 @@ def load_policy(run_dir: str | Path) -> Policy:
     Raises:
         CheckpointError: there is no checkpoint, or it is cut or damaged.
     """
-    facts, state = load_checkpoint(run_dir)
+    facts, state = load_checkpoint(run_dir, SPACES)
     try:
-        check(facts, {"observation_space": described_space, "action_space": described_space})
         check(state, {"policy": dict})
         observation_space, action_space = (
             described_space(facts[f"{kind}_space"]) for kind in ("observation", "action")
@@ -138,26 +123,6 @@ def load_policy(run_dir: str | Path) -> Policy:
         return policy_of_weights(observation_space, action_space, state["policy"])
     except ValueError as error:
         raise CheckpointError(f"{Path(run_dir) / FILE}: {error}") from None
-
-
-def restore(run_dir: str | Path, part: Restorable, state: Mapping[str, Any]) -> None:
-    """Have a training go on from a checkpoint's state.
-
-    Args:
-        run_dir: the run's folder, for errors.
-        part: what has `load_state_dict`.
-        state: as from `load_checkpoint`.
-
-    Raises:
-        CheckpointError: the state is of other settings, or of none.
-    """
-    try:
-        part.load_state_dict(state)
-    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
-        told = printable(" ".join(str(error).split()))[:300]
-        raise CheckpointError(
-            f"{Path(run_dir) / FILE}: its state doesn't fit this run ({type(error).__name__}: {told})"
-        ) from None
 
 
 def _digest(tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rlgen.checkpoint import load_checkpoint, save_checkpoint
+from rlgen.checkpoint import RUN, load_checkpoint, save_checkpoint
 from rlgen.data.episodes import Predictor, RandomActor
 from rlgen.envs import BatchedEnv, make_vec
 from rlgen.errors import CheckpointError, UsageError
@@ -271,7 +271,7 @@ def _checkpoint_to_resume(
     run_dir: Path, env_id: str, config: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Facts and state of the checkpoint in a run's folder, if it goes on exactly with these settings and versions."""
-    facts, state = load_checkpoint(run_dir)
+    facts, state = load_checkpoint(run_dir, RUN)
     if facts["env_id"] != env_id:
         raise CheckpointError(f"{run_dir}: its checkpoint is of {facts['env_id']}, not {env_id}")
     recorded, here = facts["versions"], versions()

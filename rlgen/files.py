@@ -327,7 +327,7 @@ def check(value: Any, schema: Any, field: str = "") -> None:
             fail(f"a whole number from {schema.start} to {schema.stop - 1}")
     elif isinstance(schema, re.Pattern):
         if not isinstance(value, str) or not schema.fullmatch(value):
-            fail(f"text as {schema.pattern}")
+            fail(f"text that matches {schema.pattern}")
     elif schema is None or isinstance(schema, type):
         fits = value is None if schema is None else type(value) is schema or (schema is float and type(value) is int)
         if not fits or (type(value) is int and abs(value) >= 1 << 63):

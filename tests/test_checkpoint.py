@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from gymnasium import spaces
 
-from rlgen.checkpoint import FILE, _digest, load_checkpoint, load_policy, restore, save_checkpoint
+from rlgen.checkpoint import FILE, RUN, _digest, load_checkpoint, load_policy, save_checkpoint
 from rlgen.errors import CheckpointError
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.spaces import describe_space
@@ -73,10 +73,8 @@ def crafted(folder, change):
     ("change", "message"),
     [
         (lambda c, t: c.update(facts=[]), "field facts: must be an object"),
-        (lambda c, t: c["facts"].update(env_id=["Hopper-v4"]), r"field facts\.env_id"),
-        (lambda c, t: c["facts"].update(env_steps="3"), r"field facts\.env_steps: must be a whole number"),
         (lambda c, t: c["facts"].update(observation_space="Box"), r"field facts\.observation_space"),
-        (lambda c, t: c["facts"].pop("action_space"), "field action_space: missing"),
+        (lambda c, t: c["facts"].pop("action_space"), r"field facts\.action_space: missing"),
         (lambda c, t: c.update(values="<tensor>"), "field values: must be an object"),
         (lambda c, t: c.update(versions={"torch": 2}), r"field versions\.torch: must be text"),
         (lambda c, t: c["values"]["policy"].update(extra="<tensor>"), "field /policy/extra: missing"),
@@ -99,12 +97,12 @@ def test_wrong_content_with_a_right_checksum_is_named(tmp_path, change, message)
         load_policy(tmp_path)
 
 
-def test_a_state_of_other_shapes_is_an_error_of_the_checkpoint(tmp_path):
+@pytest.mark.parametrize("change", [{"env_id": ["Hopper-v4"]}, {"env_steps": "3"}, {"env_steps": True}, {"run": []}])
+def test_wrong_facts_of_a_run_are_named(tmp_path, change):
     save(tmp_path, spaces.Discrete(4))
-    _, state = load_checkpoint(tmp_path)
-    for wrong in (state["critic"], {}, state["policy"] | {"network.0.bias": torch.zeros(9)}):
-        with pytest.raises(CheckpointError, match="its state doesn't fit this run"):
-            restore(tmp_path, Policy(OBS, spaces.Discrete(4), (7, 5)), wrong)
+    crafted(tmp_path, lambda c, t: c["facts"].update({"env_id": "Toy-v0", "run": {}} | change))
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors: field facts\.{next(iter(change))}: must be"):
+        load_checkpoint(tmp_path, RUN)
 
 
 def test_a_checkpoint_that_is_a_pipe_or_a_link_is_refused(tmp_path):

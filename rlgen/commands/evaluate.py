@@ -52,13 +52,13 @@ def evaluate_run(arguments: Arguments) -> None:
     """Evaluate, tell, film."""
     import numpy as np
 
-    from rlgen.checkpoint import load_checkpoint, load_policy
+    from rlgen.checkpoint import RUN, load_checkpoint, load_policy
     from rlgen.evaluation import evaluate, normalised_score, random_return
     from rlgen.files import write_json
     from rlgen.nn.policy import Actor
     from rlgen.run_log import read_summary, short
 
-    facts, _ = load_checkpoint(arguments.run)
+    facts, _ = load_checkpoint(arguments.run, RUN)
     env_id, policy = facts["env_id"], load_policy(arguments.run)
     if arguments.env is not None and environment_id(arguments.env) != env_id:
         raise UsageError(f"--env {arguments.env}: {arguments.run} was trained in {env_id}")

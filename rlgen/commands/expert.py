@@ -79,13 +79,13 @@ def train(arguments: Arguments, env_id: str) -> Result:
 
 def load(folder: Path, env_id: str) -> tuple[Policy, str, str]:
     """The policy of a run or of a dataset, with the algorithm and the command that trained it."""
-    from rlgen.checkpoint import load_checkpoint, load_policy
+    from rlgen.checkpoint import RUN, load_checkpoint, load_policy
     from rlgen.data.demonstrations import load_expert
     from rlgen.errors import CheckpointError
     from rlgen.files import read_json
 
     if (folder / "checkpoint").is_dir():
-        facts, _ = load_checkpoint(folder)
+        facts, _ = load_checkpoint(folder, RUN)
         if facts["env_id"] != env_id:
             raise CheckpointError(f"{folder}: its policy was trained in {facts['env_id']}, not {env_id}")
         config = read_json(folder / "config.json")
