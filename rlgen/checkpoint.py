@@ -37,6 +37,7 @@ CONTENT = {
     "facts": {
         "env_id?": ENV_ID,
         "env_steps?": range(1 << 62),
+        "env_kwargs?": (dict, None),
         "observation_space?": described_space,
         "action_space?": described_space,
         "run?": (dict, None),
