@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
+from rlgen.command import PRESET, RunArguments, RunFlags, default, describe_failure, environment_id, parse
+from rlgen.ranges import Count
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -24,43 +25,42 @@ class Arguments:
     """Imitate an expert by GAIL. The default learns HalfCheetah-v4 from four trajectories, every 20th pair."""
 
     env: str = "HalfCheetah-v4"
-    """Gymnasium id, with its version; the dataset must be of the same. One of your own: module:Id."""
+    """Gymnasium id with its version, that of the dataset. `module:Id` first imports the module that registers it."""
     expert: Path = Path("expert_data")
-    """Folder with a dataset for each environment, or one dataset's folder."""
-    n_trajectories: int = 4
-    """Expert trajectories to draw (the paper's sizes are 4, 11, 18 and 25)."""
-    subsample: int | None = None
-    """Keep one state-action pair in this many, from a random offset in each trajectory (default: as the paper did, 20
-    for locomotion, 5 or 10 for classic control, all for Reacher; all for other tasks)."""
+    """Folder with a dataset for each environment, or the folder of one dataset."""
+    n_trajectories: Count = 4
+    """Number of expert trajectories to draw. The paper's sizes are 4, 11, 18 and 25."""
+    subsample: Annotated[Count | None, default("the paper's for its tasks, else 1")] = None
+    """Keep one state-action pair in this many, from a random offset in each trajectory. The paper's are 20 for
+    locomotion, 5 or 10 for classic control, and 1, which is every pair, for Reacher."""
     include_failed: bool = False
-    """Draw from the expert's failed episodes too."""
+    """Also draw from the episodes in which the expert failed."""
     algo: Literal["trpo", "ppo"] = "trpo"
     """Policy optimizer."""
     preset: Literal["default", "paper"] = "default"
-    """Our settings, or those of Ho & Ermon (2016): 25M steps in batches of 50,000."""
+    """Settings: ours, or those of Ho & Ermon (2016), 25M steps in batches of 50,000."""
     reward_model: Literal["gail", "airl", "fem", "gtal", "constant"] = "gail"
-    """What imitates: a discriminator, one shaped as in AIRL, linear rewards by expectations or by a game; or the
-    control, which pays the same for each step."""
-    reward: Literal["softplus", "log-d", "logit"] | None = None
-    """Of a discriminator: -log(1-D) pays for survival, log D for ending early, the logit for neither; the task's unless
-    told. AIRL's f stands for the logit, and is the default there."""
-    gradient_penalty_coef: float | None = None
-    """Weight of the discriminator's gradient penalty; the preset's unless told, as for those below."""
-    entropy_coef: float | None = None
+    """Reward model to imitate with: `gail`, `airl`, the linear ones `fem` and `gtal`, or `constant`, a control that
+    rewards every step alike."""
+    reward: Annotated[Literal["softplus", "log-d", "logit"] | None, default("the task's")] = None
+    """Reward computed from the discriminator's output D. `softplus` = -log(1-D) favours long episodes, `log-d` = log D
+    short ones, `logit` neither. For AIRL its f takes the place of the logit, and is the default."""
+    gradient_penalty_coef: Annotated[float | None, PRESET] = None
+    """Weight of the discriminator's gradient penalty."""
+    entropy_coef: Annotated[float | None, PRESET] = None
     """Weight of the discriminator's entropy bonus."""
-    expert_label: float | None = None
-    """Label of the expert's pairs; below 1 is one-sided label smoothing."""
-    input_noise: float | None = None
-    """Standard deviation of the noise on the discriminator's normalised inputs, both sides, in training."""
-    reward_offset: float | None = None
-    """Subtracted from each reward: above 0, living on pays only where the expert is likely."""
-    dropout: float | None = None
-    """Share of the discriminator's inputs that is dropped in training."""
-    spectral_norm: bool | None = None
-    """Normalise each of the discriminator's layers by its largest singular value."""
-    symlog: bool | None = None
-    """Squash the discriminator's normalised inputs by a logarithm rather than cut them off at ten deviations; unless
-    told only where the task is none of the paper's."""
+    expert_label: Annotated[float | None, PRESET] = None
+    """Label of the expert's pairs. Below 1 it is one-sided label smoothing."""
+    input_noise: Annotated[float | None, PRESET] = None
+    """Standard deviation of the noise added to the discriminator's normalised inputs in training, on both sides."""
+    reward_offset: Annotated[float | None, PRESET] = None
+    """Subtracted from each reward. Above 0, surviving is rewarded only where the expert is likely."""
+    dropout: Annotated[float | None, PRESET] = None
+    """Probability of dropping an input of the discriminator in training."""
+    spectral_norm: Annotated[bool | None, PRESET] = None
+    """Divide the weights of each of the discriminator's layers by their largest singular value."""
+    symlog: Annotated[bool | None, default("only for tasks other than the paper's")] = None
+    """Squash the discriminator's normalised inputs by a logarithm, instead of clipping them at ten deviations."""
     run: RunFlags = field(default_factory=RunArguments)
 
 
