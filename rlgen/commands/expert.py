@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Literal
 from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
 
 if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
     from rlgen.experiment import Result
     from rlgen.nn.policy import Policy
+    from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class Arguments:
     """The dataset goes to a folder of the environment's name in this one."""
     overwrite: bool = False
     """Replace a dataset that is there already."""
+    reward: Path | None = None
+    """Train on the reward that this run of `gail --reward-model airl` recovered, in place of the environment's. All
+    returns that are reported and recorded are the environment's (default: the environment's reward)."""
     policy: Path | None = None
     """Record this one rather than train: a run's folder, or a dataset's, whose expert then records again."""
     n_episodes: int = 25
@@ -47,10 +53,11 @@ class Arguments:
 
 
 def train(arguments: Arguments, env_id: str) -> Result:
-    """Train on the environment's own reward."""
+    """Train on the environment's own reward, or on a recovered one."""
     from rlgen import presets
     from rlgen.experiment import print_summary, run
     from rlgen.rewards.environment import EnvironmentReward
+    from rlgen.rewards.recovered import RecoveredReward
 
     preset = presets.EXPERT[arguments.algo]
     learner = arguments.run.override(preset)
@@ -60,12 +67,17 @@ def train(arguments: Arguments, env_id: str) -> Result:
         learner = replace(learner, log_std_init=arguments.log_std_init)
     if arguments.learning_rate is not None:
         learner = replace(learner, optimizer=replace(learner.optimizer, learning_rate=arguments.learning_rate))
+    reward = EnvironmentReward() if arguments.reward is None else RecoveredReward(arguments.reward)
+
+    def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
+        return reward.to(policy.normalizer.mean.device) if isinstance(reward, RecoveredReward) else reward
+
     result = run(
         env_id=env_id,
         learner=learner,
-        make_reward=lambda envs, policy: EnvironmentReward(),
+        make_reward=make_reward,
         algorithm=arguments.algo,
-        reward="environment",
+        reward="environment" if arguments.reward is None else "recovered",
         config={"arguments": arguments, "settings": learner},
         run_dir=arguments.run.folder(env_id, arguments.algo),
         columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
@@ -114,6 +126,8 @@ def main(args: Sequence[str] | None = None) -> int:
         folder = arguments.output / env_id
         if arguments.n_episodes < 1:
             raise UsageError(f"--n-episodes must be at least 1; got {arguments.n_episodes}")
+        if arguments.policy is not None and arguments.reward is not None:
+            raise UsageError("--reward has no effect with --policy, which is not trained")
         if (folder / "manifest.json").exists() and not arguments.overwrite:
             raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
         folder.mkdir(parents=True, exist_ok=True)
