@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from rlgen.checkpoint import load_checkpoint, load_policy
 from rlgen.evaluation import evaluate
 from rlgen.nn.policy import Actor
+from rlgen.rewards.recovered import RecoveredReward
 
 ROOT = Path(__file__).parents[1]
 SUMMARY = {
@@ -392,3 +394,27 @@ sys.exit(main())
     assert done.returncode == 2, done
     assert "--track needs Weights & Biases: pip install 'rlgen[track]'" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_expert_trains_on_the_reward_that_airl_recovered(tmp_path):
+    airl = ["--reward-model", "airl", "--total-timesteps", "256", "--run-dir", "airl"]
+    assert gail(tmp_path, *airl).returncode == 0
+    assert gail(tmp_path, "--total-timesteps", "256", "--run-dir", "gail").returncode == 0
+    told = [*SMALL, "--total-timesteps", "256", "--n-episodes", "2", "--output", "data", "--overwrite"]
+
+    def expert(*arguments):
+        return run("expert.py", *told, *arguments, cwd=tmp_path)
+
+    done = expert("--reward", "airl", "--run-dir", "a")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "a" / "summary.json").read_text())["reward"] == "recovered"
+    _, state = load_checkpoint(tmp_path / "airl")
+    reward = RecoveredReward(tmp_path / "airl")
+    weights = {name: x for name, x in state["reward_model"].items() if name.startswith("discriminator.network.g.")}
+    for name, x in weights.items():
+        assert torch.equal(reward.g.state_dict()[name.removeprefix("discriminator.network.g.")], x)
+    for folder, message in (("gail", "only a run of"), ("nowhere", "there is no checkpoint")):
+        done = expert("--reward", folder, "--run-dir", "b")
+        assert done.returncode == 4
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr

@@ -15,8 +15,11 @@ from rlgen.command import PRESET, RunArguments, RunFlags, default, describe_fail
 from rlgen.ranges import Count
 
 if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
     from rlgen.experiment import Result
     from rlgen.nn.policy import Policy
+    from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class Arguments:
     """Folder of datasets; this one goes into a folder with the environment's name in it."""
     overwrite: bool = False
     """Replace the dataset that is there."""
+    reward: Annotated[Path | None, default("the environment's reward")] = None
+    """Folder of a run of `gail --reward-model airl`, whose recovered reward is trained on. All returns that are
+    reported and recorded are the environment's."""
     policy: Annotated[Path | None, default("train one")] = None
     """Folder of a run, or of a dataset with its expert, whose policy is recorded instead of training one."""
     n_episodes: Count = 25
@@ -47,10 +53,11 @@ class Arguments:
 
 
 def train(arguments: Arguments, env_id: str) -> Result:
-    """Train on the environment's own reward."""
+    """Train on the environment's own reward, or on a recovered one."""
     from rlgen import presets
     from rlgen.experiment import print_summary, run
     from rlgen.rewards.environment import EnvironmentReward
+    from rlgen.rewards.recovered import RecoveredReward
 
     preset = presets.EXPERT[arguments.algo]
     learner = arguments.run.override(preset)
@@ -60,12 +67,17 @@ def train(arguments: Arguments, env_id: str) -> Result:
         learner = replace(learner, log_std_init=arguments.log_std_init)
     if arguments.learning_rate is not None:
         learner = replace(learner, optimizer=replace(learner.optimizer, learning_rate=arguments.learning_rate))
+    reward = EnvironmentReward() if arguments.reward is None else RecoveredReward(arguments.reward)
+
+    def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
+        return reward.to(policy.normalizer.mean.device) if isinstance(reward, RecoveredReward) else reward
+
     result = run(
         env_id=env_id,
         learner=learner,
-        make_reward=lambda envs, policy: EnvironmentReward(),
+        make_reward=make_reward,
         algorithm=arguments.algo,
-        reward="environment",
+        reward="environment" if arguments.reward is None else "recovered",
         config={"arguments": arguments, "settings": learner},
         run_dir=arguments.run.folder(env_id, arguments.algo),
         columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
@@ -113,6 +125,8 @@ def main(args: Sequence[str] | None = None) -> int:
     with describe_failure() as failure:
         env_id = environment_id(arguments.env)
         folder = arguments.output / env_id
+        if arguments.policy is not None and arguments.reward is not None:
+            raise UsageError("--reward has no effect with --policy, which is not trained")
         if (folder / "manifest.json").exists() and not arguments.overwrite:
             raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
         check_writable(folder.parent)
