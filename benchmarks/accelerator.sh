@@ -103,12 +103,12 @@ throughput() {
 cd "$SCRATCH" || exit 1
 accelerator "tests" 80 tests "$FIRST"
 accelerator "gail $FIRST" 75 gail "$FIRST"
-accelerator "resume $FIRST" 45 resume "$FIRST"
+accelerator "resume $FIRST" 60 resume "$FIRST"
 for device in $DEVICES; do
     [ "$device" = "$FIRST" ] || accelerator "gail $device" 75 gail "$device"
 done
 for device in $DEVICES; do accelerator "vime $device" 35 vime "$device"; done
 # shellcheck disable=SC2086  # a list of words
-for width in 64 512; do throughput "devices_$width" 50 --devices $DEVICES --steps "${STEPS:-20000}"; done
+for width in 64 512; do throughput "devices_$width" 60 --devices $DEVICES --steps "${STEPS:-20000}"; done
 throughput threads 50 --seconds 0.3
 exit "$FAILED"

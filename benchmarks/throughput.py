@@ -9,6 +9,7 @@ Rows of a section are interleaved, round by round; a ratio is the median of the 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -40,17 +41,17 @@ ROOT = Path(__file__).parents[1]
 PEER_VENV = ROOT / ".venv-imitation"
 ENVS = ["HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Ant-v4", "Humanoid-v4"]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-LAST_ROUND = float("inf")
-"""No further round starts after this time of `time.perf_counter`."""
+STOP = float("inf")
+"""No further row is measured after this time of `time.perf_counter`; those without any are empty."""
 Measure = Callable[[], float]
 
 
 def interleave(rows: dict[str, Measure], reference: str, repeats: int) -> pd.DataFrame:
     """Run every row once a round; steps per second as median and 20th to 80th percentile, and ratios to `reference`."""
-    done = []
-    while not done or (len(done) < repeats and time.perf_counter() < LAST_ROUND):
-        done.append({name: measure() for name, measure in rows.items()})
-    rounds = pd.DataFrame(done)
+    rounds = pd.DataFrame(float("nan"), range(repeats), list(rows))
+    for number, (name, measure) in itertools.product(range(repeats), rows.items()):
+        if time.perf_counter() < STOP:
+            rounds.loc[number, name] = measure()
     ratios = rounds.div(rounds[reference], axis=0)
     table = pd.DataFrame(
         {
@@ -461,7 +462,7 @@ def main() -> None:
     parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=SECTIONS)
     parser.add_argument("--repeats", type=int, default=5, help="rounds; each row runs once a round")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each stepping row and round")
-    parser.add_argument("--stop-after", type=float, help="seconds after which a section starts no further round")
+    parser.add_argument("--stop-after", type=float, help="seconds after which a section measures no further row")
     parser.add_argument("--steps", type=int, default=30_000, help="of each row and round in the sections devices_*")
     parser.add_argument(
         "--devices", nargs="+", choices=["cpu", "cuda"], default=[], help="those of the sections devices_*"
@@ -473,8 +474,8 @@ def main() -> None:
     sections = {name: partial(f, **told) if name.startswith("devices") else f for name, f in SECTIONS.items()}
     for section in options.sections:
         if options.stop_after is not None:
-            global LAST_ROUND
-            LAST_ROUND = time.perf_counter() + options.stop_after
+            global STOP
+            STOP = time.perf_counter() + options.stop_after
         table = sections[section](options.repeats, options.seconds)
         facts = provenance()
         options.results.mkdir(parents=True, exist_ok=True)
