@@ -56,6 +56,7 @@ def train(arguments: Arguments, env_id: str) -> Result:
     """Train on the environment's own reward, or on a recovered one."""
     from rlgen import presets
     from rlgen.experiment import print_summary, run
+    from rlgen.imitation import recovered_reward
     from rlgen.rewards.environment import EnvironmentReward
     from rlgen.rewards.recovered import RecoveredReward
 
@@ -67,7 +68,7 @@ def train(arguments: Arguments, env_id: str) -> Result:
         learner = replace(learner, log_std_init=arguments.log_std_init)
     if arguments.learning_rate is not None:
         learner = replace(learner, optimizer=replace(learner.optimizer, learning_rate=arguments.learning_rate))
-    reward = EnvironmentReward() if arguments.reward is None else RecoveredReward(arguments.reward)
+    reward = EnvironmentReward() if arguments.reward is None else recovered_reward(arguments.reward)
 
     def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
         return reward.to(policy.normalizer.mean.device) if isinstance(reward, RecoveredReward) else reward
@@ -118,6 +119,7 @@ def main(args: Sequence[str] | None = None) -> int:
     from rlgen.data.demonstrations import save_demonstrations
     from rlgen.data.episodes import check_ends, run_episodes
     from rlgen.envs import make_vec
+    from rlgen.errors import UsageError
     from rlgen.files import check_writable, read_json
     from rlgen.nn.policy import Actor
     from rlgen.run_log import command_line
