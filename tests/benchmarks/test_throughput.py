@@ -1,4 +1,8 @@
+import os
+import signal
+
 import pandas as pd
+import pytest
 import throughput
 
 
@@ -13,3 +17,17 @@ def test_rows_that_time_ran_out_for_are_empty(monkeypatch):
     assert table["ratio to raw"].to_dict() == {"raw": 1.0, "ours": 0.5, "slow": 0.1}
     monkeypatch.setattr("throughput.STOP", 0)
     assert pd.isna(throughput.interleave({"raw": lambda: 1.0}, "raw", 3)["steps_per_second"]).all()
+
+
+def test_rows_before_a_signal_are_kept(monkeypatch):
+    monkeypatch.setattr("throughput.STOP", float("inf"))
+    before = signal.signal(signal.SIGTERM, throughput.stop)
+    rows = {
+        "raw": lambda: 10.0,
+        "interrupted": lambda: os.kill(os.getpid(), signal.SIGTERM) or 1.0,
+        "after": lambda: pytest.fail("measured"),
+    }
+    table = throughput.interleave(rows, "raw", 2)
+    signal.signal(signal.SIGTERM, before)
+    assert table["steps_per_second"]["raw"] == 10
+    assert table["steps_per_second"][["interrupted", "after"]].isna().all()
