@@ -9,10 +9,12 @@ Rows of a section are interleaved, round by round; a ratio is the median of the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -46,12 +48,24 @@ STOP = float("inf")
 Measure = Callable[[], float]
 
 
+class OutOfTime(Exception):
+    """SIGTERM came; what was measured is still to be saved."""
+
+
+def stop(*_: object) -> None:
+    """Measure no more."""
+    global STOP
+    STOP = 0.0
+    raise OutOfTime
+
+
 def interleave(rows: dict[str, Measure], reference: str, repeats: int) -> pd.DataFrame:
     """Run every row once a round; steps per second as median and 20th to 80th percentile, and ratios to `reference`."""
     rounds = pd.DataFrame(float("nan"), range(repeats), list(rows))
     for number, (name, measure) in itertools.product(range(repeats), rows.items()):
-        if time.perf_counter() < STOP:
-            rounds.loc[number, name] = measure()
+        with contextlib.suppress(OutOfTime):
+            if time.perf_counter() < STOP:
+                rounds.loc[number, name] = measure()
     ratios = rounds.div(rounds[reference], axis=0)
     table = pd.DataFrame(
         {
@@ -471,6 +485,7 @@ def main() -> None:
     options = parser.parse_args()
     pd.options.display.width, pd.options.display.max_columns, pd.options.display.max_rows = 200, 20, 200
     told = {"names": options.devices, "steps": options.steps}
+    signal.signal(signal.SIGTERM, stop)
     sections = {name: partial(f, **told) if name.startswith("devices") else f for name, f in SECTIONS.items()}
     for section in options.sections:
         if options.stop_after is not None:
