@@ -127,5 +127,5 @@ def load_policy(run_dir: str | Path) -> Policy:
 
 def _digest(tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> str:
     """SHA-256 of all that a checkpoint says."""
-    hashes = {name: sha256(x.numpy().tobytes()) + f" {x.dtype} {list(x.shape)}" for name, x in tensors.items()}
+    hashes = {name: sha256(x.numpy()) + f" {x.dtype} {list(x.shape)}" for name, x in tensors.items()}
     return sha256(canonical_json({"content": content, "tensors": hashes}))

@@ -456,7 +456,7 @@ def check_writable(folder: Path) -> None:
         raise OSError(code, os.strerror(code), str(path))
 
 
-def sha256(content: bytes) -> str:
+def sha256(content: Any) -> str:
     """The SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 

@@ -37,6 +37,8 @@ from rlgen.train import Iteration
 if TYPE_CHECKING:
     import pandas as pd
 
+MAX_METRICS_BYTES = 64 << 20
+
 
 def hold(folder: Path) -> IO[str]:
     """A run's `config.json`, locked: of two processes that would run or resume it, the second is refused.
@@ -290,7 +292,7 @@ def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
     try:
-        whole, _, _ = read_regular(path).decode().rpartition("\n")
+        whole, _, _ = read_regular(path, MAX_METRICS_BYTES).decode().rpartition("\n")
         if not whole:
             return pd.DataFrame()
         header, *lines = csv.reader(whole.split("\n")[: None if n_rows is None else n_rows + 1])
@@ -317,7 +319,7 @@ def _keep_rows(folder: Path, done: int) -> list[dict[str, float]]:
             f"{folder}/metrics.csv: the row of iteration {first} is missing; the checkpoint has {done} done"
         )
     if done:
-        lines = read_regular(folder / "metrics.csv").decode().split("\n")[: done + 1]
+        lines = read_regular(folder / "metrics.csv", MAX_METRICS_BYTES).decode().split("\n")[: done + 1]
         write_bytes(folder / "metrics.csv", "".join(f"{line}\n" for line in lines).encode())
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 

@@ -21,7 +21,7 @@ from rlgen.errors import UsageError
 Array = npt.NDArray[Any]
 Space = gym.Space[Any]
 
-MAX_ELEMENTS = 1 << 24
+MAX_ELEMENTS = 1 << 20
 MAX_DEPTH = 8
 
 
