@@ -6,12 +6,12 @@ import copy
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rlgen.errors import UsageError
 from rlgen.files import write_bytes
+from rlgen.nn.actions import tensor_dtype
 from rlgen.nn.policy import Policy
 
 
@@ -49,7 +49,7 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
     """
     mode = _Mode(copy.deepcopy(policy)).cpu().eval()  # a module moves its parts in place
     space = policy.observation_space
-    obs = torch.from_numpy(np.zeros((2, *space.shape), space.dtype))
+    obs = torch.zeros(2, *space.shape, dtype=tensor_dtype(space.dtype))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, about its tree functions

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import nn
 
+from rlgen.nn.actions import tensor_dtype
 from rlgen.spaces import ActionUnits, flat_box
 from rlgen.types import Transitions
 
@@ -28,8 +28,8 @@ class ReplayPool(nn.Module):
         super().__init__()
         self.capacity = capacity
         space, units = flat_box(observation_space), ActionUnits(action_space)
-        obs = torch.from_numpy(np.zeros((capacity, *space.shape), space.dtype))
-        actions = torch.from_numpy(np.zeros((capacity, *(action_space.shape or ())), units.stored_dtype))
+        obs = torch.zeros(capacity, *space.shape, dtype=tensor_dtype(space.dtype))
+        actions = torch.zeros(capacity, *(action_space.shape or ()), dtype=tensor_dtype(units.stored_dtype))
         flags = torch.zeros(capacity, dtype=torch.bool)
         empty = Transitions(obs, actions, obs.clone(), torch.zeros(capacity), flags, flags.clone())
         for field in dataclasses.fields(empty):

@@ -13,6 +13,11 @@ from torch.nn import functional as F
 from rlgen.spaces import ActionUnits, float_dtype
 
 
+def tensor_dtype(dtype: Any) -> torch.dtype:
+    """Torch's name of a NumPy dtype."""
+    return torch.from_numpy(np.zeros(0, dtype)).dtype
+
+
 class ActionCoder(nn.Module):
     """Executed actions, in the environment's units, as a policy samples them and as networks see them.
 
@@ -76,7 +81,7 @@ class ActionCoder(nn.Module):
         if units.sizes is not None:
             chosen = torch.stack([block.argmax(-1) for block in output.split(units.sizes, -1)], -1)
             return (chosen + self.start).reshape(-1, *(units.space.shape or ()))
-        exact = torch.from_numpy(np.zeros(0, float_dtype(units.space.dtype))).dtype
+        exact = tensor_dtype(float_dtype(units.space.dtype))
         actions = output * self.half_range.to(exact) + self.centre.to(exact)
         integer = units.stored_dtype is np.int64
         if integer:
