@@ -6,10 +6,11 @@
 #       WHEELS  folder of wheels that are put into a temporary folder for this run; without it what Python has is used
 #   benchmarks/accelerator.sh wheels FOLDER PYTHON_VERSION [LEAVE_OUT ...]
 #       fills FOLDER, on a machine with a package index, for the target's Python (such as 3.12) on 64-bit x86 Linux.
-#       LEAVE_OUT are packages that the target has, such as numpy pandas matplotlib pillow (two thirds of the 62 MB).
+#       LEAVE_OUT are packages that the target has, such as numpy pandas matplotlib pillow (most of the 71 MB).
 #
 #   PYTHON          the Python that has torch (default: python3)
 #   DEVICES         what to compare (default: "cuda cpu", or cpu without CUDA)
+#   STEPS           of each row of whole training (default: 20000)
 #   BUDGET_SECONDS  time for everything (default: 540); each part's limit is a share of it
 set -uo pipefail
 
@@ -20,10 +21,10 @@ BUDGET=${BUDGET_SECONDS:-540}
 # Everything that the parts import, torch and what torch brings aside.
 PACKAGES="numpy pandas python-dateutil matplotlib contourpy cycler kiwisolver packaging pillow pyparsing tensorboard
     absl-py protobuf markdown werkzeug markupsafe gymnasium cloudpickle farama-notifications typing-extensions mujoco
-    mujoco-core tyro docstring-parser typeguard safetensors threadpoolctl pytest iniconfig pluggy pygments"
+    mujoco-core glfw imageio fonttools tyro docstring-parser typeguard safetensors threadpoolctl pytest iniconfig pluggy pygments"
 
 usage() {
-    sed -n '3,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '3,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 
@@ -88,7 +89,7 @@ if [ -n "$WHEELS" ]; then
         --target "$SCRATCH/site" "${wheels[@]}" || exit 1
     PYTHONPATH=$PYTHONPATH:$SCRATCH/site
 fi
-part import 40 "$PYTHON" -c "import torch, mujoco, pandas, pytest, rlgen.experiment; torch.zeros(1)" || exit 1
+part import 40 "$PYTHON" -c "import pytest, torch, matplotlib.figure, torch.utils.tensorboard, throughput, rlgen.commands.gail, rlgen.experiment" || exit 1
 if [ -z "${DEVICES:-}" ]; then
     DEVICES=$("$PYTHON" -c "import torch; print('cuda cpu' if torch.cuda.is_available() else 'cpu')") || exit 1
 fi
@@ -102,12 +103,12 @@ throughput() {
 cd "$SCRATCH" || exit 1
 accelerator "tests" 80 tests "$FIRST"
 accelerator "gail $FIRST" 75 gail "$FIRST"
-accelerator "resume $FIRST" 45 resume "$FIRST"
+accelerator "resume $FIRST" 60 resume "$FIRST"
 for device in $DEVICES; do
     [ "$device" = "$FIRST" ] || accelerator "gail $device" 75 gail "$device"
 done
 for device in $DEVICES; do accelerator "vime $device" 35 vime "$device"; done
 # shellcheck disable=SC2086  # a list of words
-throughput devices 90 --devices $DEVICES ${STEPS:+--steps "$STEPS"}
+for width in 64 512; do throughput "devices_$width" 60 --devices $DEVICES --steps "${STEPS:-20000}"; done
 throughput threads 50 --seconds 0.3
 exit "$FAILED"

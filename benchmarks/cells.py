@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,15 +49,14 @@ def provenance() -> dict[str, str]:
     """What made a row: hardware, GPU, versions, git revision ("unknown" without one) and command."""
     import torch
 
-    root = Path(__file__).parents[1]
-    revision = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
+    from rlgen import run_log
+
+    facts = run_log.provenance()
     return {
         "hardware": hardware(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "versions": versions(),
-        "revision": revision.stdout.strip() or "unknown",
+        "revision": (facts["git_revision"] or "unknown") + " with changes" * facts["git_changed"],
         "measured_by": " ".join(sys.argv),
     }
 

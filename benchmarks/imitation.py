@@ -177,7 +177,8 @@ def settings_of(cell: Cell) -> Imitation:
     """The settings of an adversarial cell."""
     from rlgen import imitation
 
-    settings = imitation.settings("default", cell["algo"], cell["env_id"])
+    imitator = ADVERSARIAL[cell["algorithm"]]
+    settings = imitation.settings("default", cell["algo"], cell["env_id"], imitator)
     return replace(settings, learner=replace(settings.learner, total_timesteps=cell["total_timesteps"]))
 
 

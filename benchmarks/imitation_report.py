@@ -287,6 +287,7 @@ def report(table: pd.DataFrame) -> str:
     compared = differences[differences["low"].notna()]
     covers = list(coverage(FEWEST).values())
     held, bootstrap = ([case[i] for case in covers] for i in (0, 2))
+    three = [case[2] for case in coverage(3).values()]
     shifts = list(coverage_of_differences().values())
     above = sum(score > CLAIM for score in lowest.values())
     better = (compared["low"] > 0).sum()
@@ -316,8 +317,8 @@ policy that never falls is above 1 on the first scale without being better than 
 A cell's score is the interquartile mean over its seeds; low and high are the lowest and the highest of five seeds. They
 hold the median of all runs in 1 - 2 / 2^5 = 93.75% of cases, however runs are distributed, and the interquartile mean
 in {min(held):.3f} to {max(held):.3f} of simulated experiments, by kind of distribution, where the percentile bootstrap
-of five seeds does in {min(bootstrap):.3f} to {max(bootstrap):.3f} (`python benchmarks/statistics_of_seeds.py`). Fewer
-than five seeds get no interval: each of them is shown.
+of five seeds does in {min(bootstrap):.3f} to {max(bootstrap):.3f}, and of three in {min(three):.3f} to {max(three):.3f}
+(`python benchmarks/statistics_of_seeds.py`). Fewer than five seeds get no interval: each of them is shown.
 
 {len(table)} runs, {hours.sum():.1f} core-hours in all, on {", ".join(sorted(set(table["hardware"])))};
 {"; ".join(sorted(set(table["versions"])))}.
@@ -331,8 +332,9 @@ seconds, many of which shared the cores.
 The score is the mean over cells of each cell's mean: cells weigh alike, however many seeds they have. {partial(table)}
 The interval resamples the seeds within each cell, one fewer than there are, and covers in {coverage_of_means():.3f} of
 simulated tables of 25 cells with five seeds each (the same command). With cells of one seed there is none. The
-optimality gap is how far runs fall short of 1 on average, those above counting as there. "GAIL there" is GAIL's score in
-the same cells, "GAIL better" the chance that a run of GAIL beats one of that algorithm in the same cell, averaged over cells.
+optimality gap is how far runs fall short of 1 on average, those above counting as there. "GAIL there" is GAIL's score
+in the same cells, "GAIL better" the chance that a run of GAIL beats one of that algorithm, averaged
+over cells.
 
 ![Share of runs above each score](results/imitation_profiles.png)
 

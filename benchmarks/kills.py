@@ -1,6 +1,6 @@
 """Kill runs at random moments, resume each until it is done, and compare it with the run that nothing stopped.
 
-python benchmarks/kills.py --kills 20
+python benchmarks/kills.py --kills 20 --iterations 120
 
 A row is one configuration: how many kills (SIGKILL) it took, how many of them left a file half written, and whether
 metrics.csv (but for times), the checkpoint's state (but for the time), the scalars of TensorBoard (every step once) and
@@ -206,7 +206,7 @@ def main() -> None:
     """Run the configurations that have no row yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="of each configuration")
-    parser.add_argument("--iterations", type=int, default=200)
+    parser.add_argument("--iterations", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS)

@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from cells import Cell, Row, run_cells
+from statistics_of_seeds import interval_of_difference
 
 if TYPE_CHECKING:
     from rlgen.presets import Learner
 
 RESULTS = Path(__file__).parent / "results" / "parity.csv"
 EPISODES = 20
+RETURN = "deterministic_return"
 ALGORITHMS = ["sb3 PPO", "sb3-contrib TRPO", "rlgen PPO", "rlgen PPO, peer settings", "rlgen TRPO, peer settings"]
+PEERS = {"rlgen PPO": "sb3 PPO", "rlgen TRPO, peer settings": "sb3-contrib TRPO"}
 
 
 def run(cell: Cell) -> Row:
@@ -99,6 +102,18 @@ def learner_of(env_id: str, algorithm: str) -> Learner:
     return replace(default, optimizer=ppo if "PPO" in algorithm else trpo, n_envs=8, n_steps=256, log_std_init=0.0)
 
 
+def differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Intervals of the difference of ours to the peer's deterministic return."""
+    rows = []
+    for ours, theirs in PEERS.items():
+        for env_id, group in table.groupby("env_id"):
+            values, others = (group.loc[group["algorithm"] == name, RETURN].to_numpy() for name in (ours, theirs))
+            if len(values) and len(others):
+                low, high = interval_of_difference(values, others)
+                rows.append({"env_id": env_id, "algorithm": ours, "less": theirs, "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["env_id", "algorithm", "less", "low", "high"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", default=["HalfCheetah-v4", "Hopper-v4"])
@@ -114,10 +129,11 @@ def main() -> None:
         for algorithm in options.algorithms
         for env_id in options.envs
     ]
-    returns = ["deterministic_return", "stochastic_return"]
+    returns = [RETURN, "stochastic_return"]
     table = pd.DataFrame(run_cells(cells, run, RESULTS, options.jobs))
     table[returns] = table[returns].astype(float)
     print(table.groupby(["env_id", "algorithm"])[returns].agg(["count", "mean", "std", "min"]).round(0).to_string())
+    print(differences(table).round(0).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,12 @@ Rows of a section are interleaved, round by round; a ratio is the median of the 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -40,17 +43,29 @@ ROOT = Path(__file__).parents[1]
 PEER_VENV = ROOT / ".venv-imitation"
 ENVS = ["HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Ant-v4", "Humanoid-v4"]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-LAST_ROUND = float("inf")
-"""No further round starts after this time of `time.perf_counter`."""
+STOP = float("inf")
+"""No further row is measured after this time of `time.perf_counter`; those without any are empty."""
 Measure = Callable[[], float]
+
+
+class OutOfTime(Exception):
+    """SIGTERM came; what was measured is still to be saved."""
+
+
+def stop(*_: object) -> None:
+    """Measure no more."""
+    global STOP
+    STOP = 0.0
+    raise OutOfTime
 
 
 def interleave(rows: dict[str, Measure], reference: str, repeats: int) -> pd.DataFrame:
     """Run every row once a round; steps per second as median and 20th to 80th percentile, and ratios to `reference`."""
-    done = []
-    while not done or (len(done) < repeats and time.perf_counter() < LAST_ROUND):
-        done.append({name: measure() for name, measure in rows.items()})
-    rounds = pd.DataFrame(done)
+    rounds = pd.DataFrame(float("nan"), range(repeats), list(rows))
+    for number, (name, measure) in itertools.product(range(repeats), rows.items()):
+        with contextlib.suppress(OutOfTime):
+            if time.perf_counter() < STOP:
+                rounds.loc[number, name] = measure()
     ratios = rounds.div(rounds[reference], axis=0)
     table = pd.DataFrame(
         {
@@ -322,8 +337,8 @@ def threads(repeats: int, seconds: float) -> pd.DataFrame:
     return pd.concat(tables)
 
 
-def devices(repeats: int, seconds: float, names: Sequence[str] = (), steps: int = 30_000) -> pd.DataFrame:
-    """Whole training with small and wide networks, by default on the CPU and, where there is one, the GPU."""
+def devices(repeats: int, seconds: float, width: int, names: Sequence[str] = (), steps: int = 30_000) -> pd.DataFrame:
+    """Whole training with two layers of `width` units, by default on the CPU and, where there is one, the GPU."""
     import torch
 
     from rlgen import imitation, presets
@@ -331,14 +346,13 @@ def devices(repeats: int, seconds: float, names: Sequence[str] = (), steps: int 
     raw = f"raw mj_step, {CORES} threads"
     rows: dict[str, Measure] = {raw: raw_limit("HalfCheetah-v4", CORES, seconds)}
     gail = imitation.settings("default", "trpo", "HalfCheetah-v4")
-    for width in (64, 512):
-        net_arch = (width, width)
-        for device in names or ("cpu", *["cuda"] * torch.cuda.is_available()):
-            for name, learner in presets.LEARNERS.items():
-                row = f"{name.upper()}, {width}x{width}, {device}"
-                rows[row] = ours(replace(learner, net_arch=net_arch), None, device, steps)
-            wide = replace(gail, learner=replace(gail.learner, net_arch=net_arch), net_arch=net_arch)
-            rows[f"GAIL-TRPO, {width}x{width}, {device}"] = ours(wide, None, device, steps)
+    net_arch = (width, width)
+    for device in names or ("cpu", *["cuda"] * torch.cuda.is_available()):
+        for name, learner in presets.LEARNERS.items():
+            row = f"{name.upper()}, {width}x{width}, {device}"
+            rows[row] = ours(replace(learner, net_arch=net_arch), None, device, steps)
+        wide = replace(gail, learner=replace(gail.learner, net_arch=net_arch), net_arch=net_arch)
+        rows[f"GAIL-TRPO, {width}x{width}, {device}"] = ours(wide, None, device, steps)
     return interleave(rows, raw, repeats).reset_index()
 
 
@@ -450,7 +464,8 @@ SECTIONS = {
     "information_gain": information_gain,
     "scaling": scaling,
     "threads": threads,
-    "devices": devices,
+    "devices_64": partial(devices, width=64),
+    "devices_512": partial(devices, width=512),
     "memory": memory,
 }
 
@@ -461,19 +476,21 @@ def main() -> None:
     parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=SECTIONS)
     parser.add_argument("--repeats", type=int, default=5, help="rounds; each row runs once a round")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each stepping row and round")
-    parser.add_argument("--stop-after", type=float, help="seconds after which a section starts no further round")
-    parser.add_argument("--steps", type=int, default=30_000, help="of each row and round in the section devices")
+    parser.add_argument("--stop-after", type=float, help="seconds after which a section measures no further row")
+    parser.add_argument("--steps", type=int, default=30_000, help="of each row and round in the sections devices_*")
     parser.add_argument(
-        "--devices", nargs="+", choices=["cpu", "cuda"], default=[], help="those of the section devices"
+        "--devices", nargs="+", choices=["cpu", "cuda"], default=[], help="those of the sections devices_*"
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
     options = parser.parse_args()
     pd.options.display.width, pd.options.display.max_columns, pd.options.display.max_rows = 200, 20, 200
-    sections = SECTIONS | {"devices": partial(devices, names=options.devices, steps=options.steps)}
+    told = {"names": options.devices, "steps": options.steps}
+    signal.signal(signal.SIGTERM, stop)
+    sections = {name: partial(f, **told) if name.startswith("devices") else f for name, f in SECTIONS.items()}
     for section in options.sections:
         if options.stop_after is not None:
-            global LAST_ROUND
-            LAST_ROUND = time.perf_counter() + options.stop_after
+            global STOP
+            STOP = time.perf_counter() + options.stop_after
         table = sections[section](options.repeats, options.seconds)
         facts = provenance()
         options.results.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes.util
 import dataclasses
 import importlib
+import json
 import os
 import shlex
 import sys
@@ -16,43 +17,79 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from rlgen.errors import CheckpointError, DemonstrationError, UsageError
 from rlgen.files import keep_writing, printable
+from rlgen.ranges import Count, NotNegative, Seed, Threads, check_ranges
 
 if TYPE_CHECKING:
     from rlgen.presets import Learner
+
+
+def default(text: str) -> Any:
+    """Metadata of a flag whose default is None: what --help says of it."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
+PRESET = default("the preset's")
+
+
+def _json_object(words: list[str]) -> dict[str, Any]:
+    try:
+        value = json.loads(words[0])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f'must be a JSON object such as \'{{"xml_file": "ant.xml"}}\'; got {words[0]}')
+    return value
+
+
+JsonObject = Annotated[
+    dict[str, Any] | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=_json_object,
+        is_instance=lambda value: value is None or isinstance(value, dict),
+        str_from_instance=lambda value: [json.dumps(value)],
+    ),
+]
+"""Type of a flag whose value is a JSON object, or None."""
 
 
 @dataclass(frozen=True)
 class RunArguments:
     """Flags that every training script has."""
 
-    seed: int = 0
-    """Seeds environments, networks, actions, and what is drawn from a dataset."""
+    seed: Seed = 0
+    """Seed of environments, networks and actions, and of the draw from a dataset."""
     device: str = "auto"
-    """Where the networks learn: cpu, cuda, or auto. Acting is on the CPU, where it is faster."""
-    threads: int | None = None
-    """Processor threads; all unless told."""
-    n_envs: int | None = None
-    """Environments side by side; the preset's unless told."""
-    n_steps: int | None = None
-    """Steps per environment in an iteration; the preset's unless told."""
-    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS")] = None
-    """Environment steps in all, as 3000000, 3e6 or 3M; the preset's unless told."""
-    eval_episodes: int = 50
-    """Episodes of the final evaluation, deterministic and stochastic each."""
-    run_dir: Path | None = None
-    """The run's folder; a new one under runs/ unless told."""
-    checkpoint_seconds: float = 60.0
-    """Time between checkpoints; what came after the last one is lost if the run is killed."""
+    """Device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one). Actions are computed on the CPU."""
+    threads: Annotated[Threads | None, default("measured at the start")] = None
+    """Number of CPU threads for MuJoCo and torch."""
+    n_envs: Annotated[int | None, PRESET] = None
+    """Number of environments."""
+    n_steps: Annotated[int | None, PRESET] = None
+    """Steps per environment in each iteration."""
+    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS"), PRESET] = None
+    """Environment steps in total, such as 3000000, 3e6 or 3M."""
+    env_kwargs: Annotated[JsonObject, default("none")] = None
+    """Arguments of the environment's constructor, as a JSON object such as '{"xml_file": "ant.xml"}'."""
+    vectorization: Literal["sync", "async"] = "sync"
+    """How environments of other packages are stepped: `sync` in this process, `async` each in a process of its own."""
+    eval_episodes: Count = 50
+    """Number of episodes in the final evaluation, of the deterministic and of the stochastic policy each."""
+    run_dir: Annotated[Path | None, default("a new one in runs/")] = None
+    """Folder of the run."""
+    checkpoint_seconds: NotNegative = 60.0
+    """Seconds between checkpoints. A run that is killed loses what came after its last one."""
     track: bool = False
-    """Log to Weights & Biases too (pip install 'rlgen[track]'); WANDB_MODE=offline keeps that here."""
-    resume: Path | None = None
-    """Go on with the run in this folder, from its last checkpoint; nothing else is to be told."""
+    """Also log to Weights & Biases (pip install 'rlgen[track]'); with WANDB_MODE=offline, to the run's folder only."""
+    resume: Annotated[Path | None, default("none")] = None
+    """Continue the run in this folder from its last checkpoint, with the arguments that it was started with."""
 
     def override(self, learner: Learner) -> Learner:
         """A preset with what the command line tells.
@@ -64,8 +101,8 @@ class RunArguments:
 
     def options(self) -> dict[str, Any]:
         """What `rlgen.experiment.run` is told of these, by its names."""
-        names = ("seed", "device", "threads", "eval_episodes", "checkpoint_seconds", "track")
-        return {name: getattr(self, name) for name in names} | {"resume": self.resume is not None}
+        names = ("env_kwargs", "vectorization", "seed", "device", "threads", "eval_episodes", "checkpoint_seconds")
+        return {name: getattr(self, name) for name in (*names, "track")} | {"resume": self.resume is not None}
 
     def folder(self, env_id: str, algorithm: str) -> Path:
         """`run_dir`, or `runs/<environment>__<algorithm>__<seed>__<date and time>`."""
@@ -92,10 +129,13 @@ def parse(kind: Any, description: str | None, args: Sequence[str] | None) -> Any
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
     program = None if args is None else f"rlgen {_name(kind)}"
     arguments: Any = tyro.cli(kind, prog=program, description=description, args=args)
-    if getattr(getattr(arguments, "run", None), "resume", None) is None:
-        return arguments
+    # Before torch loads its OpenMP: threads that spin longer cost a busy machine most of its speed.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     with describe_failure() as failure:
-        return _arguments_of_run(kind, arguments)
+        if getattr(getattr(arguments, "run", None), "resume", None) is not None:
+            arguments = _arguments_of_run(kind, arguments)
+        check_ranges(arguments, lambda field: "--" + field.replace("_", "-"))
+        return arguments
     sys.exit(failure.code)
 
 
@@ -260,8 +300,8 @@ def environment_id(text: str) -> str:
             sys.path.append(here)
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise UsageError(f"--env {text}: cannot import {module}: {error}") from None
+        except (Exception, SystemExit) as error:  # whatever a person's module raises
+            raise UsageError(f"--env {text}: cannot import {module}: {type(error).__name__}: {error}") from None
     check_registered(env_id)
     return env_id
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rlgen.data.episodes import Predictor, RandomActor, RowStreams, run_episodes
+from rlgen.data.episodes import Predictor, RandomActor, RowStreams, check_ends, run_episodes
 from rlgen.envs import make_vec
+from rlgen.envs.make import Environment
 from rlgen.nn.policy import Actor
 
 
@@ -44,11 +47,12 @@ def bootstrap_interval(values: npt.NDArray[np.float64], draws: int = 10_000) -> 
 
 def evaluate(
     actor: Predictor,
-    env_id: str,
+    env: Environment,
     n_episodes: int = 50,
     seed: int = 0,
     deterministic: bool = True,
     n_threads: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Run `n_episodes` fresh episodes side by side and give their true returns.
 
@@ -60,28 +64,35 @@ def evaluate(
 
     Args:
         actor: anything with SB3's `predict`; a sampling one that isn't ours draws as it does.
-        env_id: a registered id.
+        env: an id, or what else `rlgen.make_vec` takes.
         n_episodes: number of episodes.
         seed: of the environments and of sampled actions.
         deterministic: act by the mode.
         n_threads: threads of the simulation (default: all processors); they change nothing.
+        env_kwargs: the environment's constructor arguments.
+
+    Raises:
+        UsageError: episodes have no end, see `rlgen.data.episodes.check_ends`.
     """
     if isinstance(actor, Actor | RandomActor):
         actor = copy.deepcopy(actor)
     if isinstance(actor, Actor):
         actor.rng = RowStreams(seed)  # type: ignore[assignment]
-    envs = make_vec(env_id, n_episodes, n_threads=n_threads)
+    envs = make_vec(env, n_episodes, n_threads=n_threads, env_kwargs=env_kwargs)
+    check_ends(envs, env, env_kwargs)
     episodes = run_episodes(actor, envs, deterministic, seed)
     envs.close()
     return Evaluation([e.total_reward for e in episodes], [len(e.actions) for e in episodes])
 
 
-def random_return(env_id: str, n_episodes: int = 50, seed: int = 0) -> Evaluation:
+def random_return(
+    env: Environment, n_episodes: int = 50, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None
+) -> Evaluation:
     """The zero of a normalised score: uniformly random actions."""
-    envs = make_vec(env_id, 1)
+    envs = make_vec(env, 1, env_kwargs=env_kwargs)
     action_space = envs.single_action_space
     envs.close()
-    return evaluate(RandomActor(action_space, seed), env_id, n_episodes, seed)
+    return evaluate(RandomActor(action_space, seed), env, n_episodes, seed, env_kwargs=env_kwargs)
 
 
 def normalised_score(value: float, random: float, expert: float) -> float | None:

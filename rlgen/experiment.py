@@ -10,22 +10,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 import gymnasium as gym
 import numpy as np
 import torch
 
 from rlgen.checkpoint import RUN, load_checkpoint, save_checkpoint
-from rlgen.data.episodes import Predictor, RandomActor
+from rlgen.data.episodes import Predictor, RandomActor, check_ends
 from rlgen.envs import BatchedEnv, make_vec
+from rlgen.envs.make import Vectorization
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluation import Evaluation, evaluate, normalised_score
 from rlgen.files import printable, versions
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.presets import Learner
-from rlgen.run_log import RunLog, check_config, hold, short
+from rlgen.ranges import Count, NotNegative, Seed, Threads, available_processors, check
+from rlgen.run_log import RunLog, check_config, hold, read_config, short
 from rlgen.spaces import describe_space
+from rlgen.threads import choose_threads
 from rlgen.train import Iteration, Training, keep_freed_memory
 from rlgen.types import RewardModel
 
@@ -114,14 +117,16 @@ def run(
     config: Mapping[str, Any],
     run_dir: Path,
     columns: dict[str, str],
-    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    vectorization: Vectorization = "sync",
+    seed: Seed = 0,
     device: str = "auto",
-    threads: int | None = None,
-    eval_episodes: int = 50,
+    threads: Threads | None = None,
+    eval_episodes: Count = 50,
     expert_return: float | None = None,
     facts: dict[str, Any] | None = None,
     on_iteration: Callable[[Iteration], None] = lambda iteration: None,
-    checkpoint_seconds: float = 60.0,
+    checkpoint_seconds: NotNegative = 60.0,
     resume: bool = False,
     track: bool = False,
 ) -> Result:
@@ -130,7 +135,7 @@ def run(
     The true return is reported and decides nothing: the last policy is the result. SIGINT, SIGTERM or SIGHUP ends
     training after the iteration in progress, with checkpoint and summary as usual; a second one leaves the evaluation
     out. Whatever else ends it stands in `summary.json` as `error`, with the `status` "failed", and is raised. The
-    checkpoint is renewed each minute unless told.
+    checkpoint is renewed every `checkpoint_seconds`.
 
     Args:
         env_id: gymnasium id.
@@ -141,9 +146,12 @@ def run(
         config: written to `config.json`, by name: dataclasses and JSON values.
         run_dir: the run's folder.
         columns: metrics to display, with short titles.
+        env_kwargs: the environment's constructor arguments.
+        vectorization: see `rlgen.make_vec`.
         seed: of environments, networks, actions and minibatches.
         device: of the networks; acting is done in NumPy on the CPU, where it is faster.
-        threads: of torch and of the environments; all processors unless told.
+        threads: of torch and of the environments (default: all processors for the environments, `choose_threads` for
+            torch). A resumed run keeps torch's, on which sums over large batches depend in the last places.
         eval_episodes: episodes of the final evaluation.
         expert_return: the one of a normalised score; no score without.
         facts: added to the summary, as they are when training has ended; kept in checkpoints and put back from them.
@@ -161,25 +169,40 @@ def run(
         FloatingPointError: an observation, a reward, a loss or a return isn't finite.
     """
     started = time.perf_counter()
-    config = {"env_id": env_id, **config}
-    for name, count in (("threads", threads), ("eval_episodes", eval_episodes)):
-        if count is not None and count < 1:
-            raise UsageError(f"{name} must be at least 1; got {count}")
+    told = {"seed": seed, "threads": threads, "eval_episodes": eval_episodes, "checkpoint_seconds": checkpoint_seconds}
+    for name, value in told.items():
+        check(name, value, get_type_hints(run, include_extras=True)[name])
     facts = {} if facts is None else facts
     held = hold(run_dir) if resume else None
+    torch_threads = threads
+    if threads is None and resume:
+        torch_threads = read_config(run_dir).get("torch_threads")
+        check("torch_threads", torch_threads, Threads)
+    torch_threads = torch_threads or choose_threads()
+    config = {"env_id": env_id, "env_kwargs": env_kwargs, "torch_threads": torch_threads, **config}
     checkpoint = _checkpoint_to_resume(run_dir, env_id, config) if resume else None
     keep_freed_memory()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    torch.manual_seed(seed)
+    torch.set_num_threads(torch_threads)
     place = choose_device(device)
-    envs = make_vec(env_id, learner.n_envs, seed, n_threads=threads)
+    try:
+        envs = make_vec(
+            env_id, learner.n_envs, seed, n_threads=threads, vectorization=vectorization, env_kwargs=env_kwargs
+        )
+    except TypeError as error:
+        if not env_kwargs:
+            raise
+        raise UsageError(f"env_kwargs {env_kwargs}: {error}") from None
+    if vectorization != "sync" and isinstance(envs, BatchedEnv):
+        raise UsageError(f"vectorization {vectorization} has no effect: {env_id} is stepped as one batch")
+    check_ends(envs, env_id, env_kwargs)
     training = learner.training(envs, make_reward, seed, place)
     policy = training.policy
     if checkpoint is not None:
         kept, state = checkpoint
         _go_on(run_dir, training, state, facts, kept.get("run"))
-    print(f"{env_id}: {learner.n_envs} x {type(envs).__name__}, networks on {place}, run folder {run_dir}", flush=True)
+    busy = "" if threads or resume or torch_threads >= available_processors() else " (more are no faster now)"
+    on = f"networks on {place} with {torch_threads} thread{'s'[: torch_threads > 1]}{busy}"
+    print(f"{env_id}: {learner.n_envs} x {type(envs).__name__}, {on}, run folder {run_dir}", flush=True)
     if training.done:
         exact = "" if isinstance(envs, BatchedEnv) else "; these environments begin new episodes"
         print(f"goes on after {training.done * training.steps_per_iteration:,} steps{exact}", flush=True)
@@ -196,11 +219,12 @@ def run(
         log.sync()
         steps = training.done * training.steps_per_iteration
         kept = {"env_id": env_id, "env_steps": steps, "run": facts, "config": log.digest, **spaces}
+        kept["env_kwargs"] = env_kwargs
         save_checkpoint(run_dir, training.state_dict(), kept)
         saved = training.wall_seconds
 
     def returns(actor: Predictor, deterministic: bool) -> Evaluation:
-        found = evaluate(actor, env_id, eval_episodes, seed + 10_000, deterministic, threads)
+        found = evaluate(actor, env_id, eval_episodes, seed + 10_000, deterministic, threads, env_kwargs)
         if not np.isfinite(found.mean):
             raise FloatingPointError(f"evaluation: return is {found.mean}; the last checkpoint stands")
         return found

@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import gymnasium as gym
 from torch import Tensor
 
+from rlgen.checkpoint import load_checkpoint
 from rlgen.data.demonstrations import Demonstrations
+from rlgen.errors import CheckpointError
+from rlgen.files import read_json
 from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
-from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
+from rlgen.nn.discriminator import FLOOR, Discriminator, ShapedDiscriminator
+from rlgen.nn.mlp import mlp
+from rlgen.nn.normalizer import RunningNormalizer
 from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
@@ -19,6 +25,7 @@ from rlgen.presets import LONG_PPO_LEARNER, SHORT, TRPO_LEARNER, Learner, shorte
 from rlgen.ranges import Checked, Count, Positive, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
+from rlgen.rewards.recovered import RecoveredReward
 from rlgen.types import RewardModel, Transitions
 
 
@@ -75,7 +82,7 @@ MakeImitator = Callable[[Imitation, Policy, Transitions, Reward | None], RewardM
 
 
 def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
-    """A discriminator of pairs (Ho & Ermon 2016)."""
+    """A discriminator of pairs (Ho & Ermon 2016); the settings' offset is subtracted from -log(1-D) alone."""
     discriminator = Discriminator(
         expert.obs.shape[-1],
         policy.action_space,
@@ -86,18 +93,24 @@ def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Rewar
         policy.normalizer,
     )
     reward = reward or REWARDS[reward_name(settings, "gail")]
-    return GAIL(discriminator.to(expert.obs.device), expert, settings.gail, reward)
+    return GAIL(discriminator.to(expert.obs.device), expert, _config(settings, reward), reward)
 
 
 def airl(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
     """A discriminator whose logit is a reward, shaped, less the policy's log-likelihood (Fu et al. 2018).
 
-    Without the settings' offset, which is one of -log(1-D), and by the expert's statistics alone: inputs normalised
-    anew would hold the likelihoods of the policy after its update, not of the one that acted.
+    By the expert's statistics alone: inputs normalised anew would hold the likelihoods of the policy after its update,
+    not of the one that acted.
     """
     discriminator = ShapedDiscriminator(policy, settings.net_arch, settings.learner.gamma, settings.symlog)
-    config = replace(settings.gail, reward_offset=0.0, follow_policy=False)
-    return GAIL(discriminator.to(expert.obs.device), expert, config, reward or reward_logit)
+    reward = reward or reward_logit
+    config = replace(_config(settings, reward), follow_policy=False)
+    return GAIL(discriminator.to(expert.obs.device), expert, config, reward)
+
+
+def _config(settings: Imitation, reward: Reward) -> GAILConfig:
+    """The discriminator's settings; their offset is one of -log(1-D), and no other reward carries it."""
+    return settings.gail if reward is reward_softplus else replace(settings.gail, reward_offset=0.0)
 
 
 def fem(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
@@ -191,18 +204,14 @@ _MANY_OBSERVATIONS = ("Humanoid", "HumanoidStandup")
 _ENDS_WITH_SUCCESS = ("MountainCar", "MountainCarContinuous", "Acrobot")
 
 
-def subsample(env_id: str) -> int:
-    """Of how many pairs one is kept unless told: the paper's 20 for its tasks; others' episodes may be short."""
-    return 20 if env_id.split("-")[0] in _STEPS else 1
-
-
-def settings(preset: str, algo: str, env_id: str) -> Imitation:
+def settings(preset: str, algo: str, env_id: str, imitator: str = "gail") -> Imitation:
     """The settings for an environment: as measured for the paper's tasks; of others 1M steps, in short rollouts.
 
     Args:
         preset: `default` or `paper`.
         algo: `trpo` or `ppo`.
         env_id: with its version.
+        imitator: one of `IMITATORS`.
     """
     task = env_id.split("-")[0]
     found = _SETTINGS[preset][algo]
@@ -220,4 +229,41 @@ def settings(preset: str, algo: str, env_id: str) -> Imitation:
         found = replace(found, learner=replace(found.learner, n_steps=256, gamma=0.999))
     if task in (*_ENDS_WITH_SUCCESS, *_STAYING_UP_IS_ALL):
         found = replace(found, gail=replace(found.gail, reward_offset=0.0))
+    if preset == "default" and imitator == "airl":
+        # f = log pi_E is as steep as the expert is precise; what learns it slowly leaves log pi to decide alone.
+        found = replace(found, gail=replace(found.gail, learning_rate=3e-3, gradient_penalty_coef=0.1))
     return replace(found, ends_with_success=task in _ENDS_WITH_SUCCESS)
+
+
+def recovered_reward(run_dir: Path) -> RecoveredReward:
+    """The reward g(s) that a run of `rlgen gail --reward-model airl` recovered; nothing in its folder is executed.
+
+    Raises:
+        CheckpointError: the folder holds no such run, or a damaged one. The discriminator of GAIL is no such reward: it
+            tells the expert from the policies it was trained beside, and ends undecided.
+    """
+    _, state = load_checkpoint(run_dir)
+    try:
+        wanted = {"settings": {"symlog": bool}, "arguments": {"reward_model": str}}
+        config = read_json(run_dir / "config.json", wanted, links=False)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{run_dir}: not a run of gail ({error})") from None
+    if config["arguments"]["reward_model"] != "airl":
+        raise CheckpointError(f"{run_dir}: only a run of rlgen gail --reward-model airl holds a reward")
+
+    def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
+
+    try:
+        of_g, statistics = (part(state["reward_model"], f"discriminator.{name}.") for name in ("network.g", "of_obs"))
+        biases = sorted((name for name in of_g if name.endswith(".bias")), key=lambda name: int(name.split(".")[0]))
+        n_obs = len(statistics["mean"])
+        spread = RunningNormalizer(n_obs)
+        spread.load_state_dict(part(state["policy"], "normalizer."))
+        of_obs = RunningNormalizer(n_obs, floor=FLOOR, spread=spread, symlog=config["settings"]["symlog"])
+        of_obs.load_state_dict(statistics)
+        g = mlp(n_obs, [len(of_g[name]) for name in biases[:-1]], 1, output_gain=1.0)
+        g.load_state_dict(of_g)
+    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{run_dir}: its checkpoint holds no reward of states ({error})") from None
+    return RecoveredReward(of_obs, g)

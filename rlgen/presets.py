@@ -14,7 +14,7 @@ from rlgen.errors import UsageError
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.ppo import PPO, PPOConfig
 from rlgen.optim.trpo import TRPO, TRPOConfig
-from rlgen.ranges import Checked, Count, Share
+from rlgen.ranges import Checked, Count, Seed, Share, check
 from rlgen.train import Training
 from rlgen.types import PolicyOptimizer, RewardModel
 
@@ -91,22 +91,26 @@ class Learner(Checked):
         Args:
             envs: same-step autoreset.
             make_reward: from environments and policy (on its device) to the reward model.
-            seed: of the actions; networks and minibatches draw from torch's global random numbers.
+            seed: of networks, actions and minibatches; the caller's random numbers stay as they are.
             device: of the networks.
         """
-        policy, critic, optimizer = self.build(envs, device)
-        reward_model = make_reward(envs, policy)
-        return Training(
-            Collector(envs, self.n_steps, device),
-            policy,
-            critic,
-            optimizer,
-            reward_model,
-            total_timesteps=self.total_timesteps,
-            gamma=self.gamma,
-            gae_lambda=self.gae_lambda,
-            rng=np.random.default_rng(seed),
-        )
+        check("seed", seed, Seed)
+        device = torch.device(device)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            policy, critic, optimizer = self.build(envs, device)
+            reward_model = make_reward(envs, policy)
+            return Training(
+                Collector(envs, self.n_steps, device),
+                policy,
+                critic,
+                optimizer,
+                reward_model,
+                total_timesteps=self.total_timesteps,
+                gamma=self.gamma,
+                gae_lambda=self.gae_lambda,
+                rng=np.random.default_rng(seed),
+            )
 
 
 TRPO_LEARNER = Learner(TRPOConfig(), n_steps=64)

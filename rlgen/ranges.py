@@ -112,6 +112,8 @@ def check(name: str, value: Any, hint: Any) -> None:
             check(name, item, get_args(hint)[0])
         return
     kind, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if metadata and kind not in (int, float):
+        check(name, value, kind)
     if kind not in (int, float):
         return
     if isinstance(value, bool) or not isinstance(value, numbers.Integral if kind is int else numbers.Real):

@@ -75,7 +75,8 @@ class SB3VecEnv(VecEnv):
         self._returns += rewards
         self._lengths += 1
         done = terminated | truncated
-        finals, final_infos = (vector_infos.pop(key, {}) for key in ("final_obs", "final_info"))
+        of_ends = ("final_obs", "final_info", "_final_obs", "_final_info")
+        finals, final_infos, *_ = (vector_infos.pop(key, {}) for key in of_ends)
         infos = _by_environment(vector_infos, self.num_envs)
         ended = np.flatnonzero(done).tolist()
         if ended:
@@ -107,7 +108,10 @@ class SB3VecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The attribute of each environment of `indices`."""
-        values = self.envs.unwrapped.get_attr(attr_name)  # type: ignore[attr-defined]
+        envs = self.envs.unwrapped
+        if isinstance(envs, gym.vector.SyncVectorEnv):  # whose own get_attr calls what it finds, where that is a method
+            return [envs.envs[i].get_wrapper_attr(attr_name) for i in self._get_indices(indices)]
+        values = envs.get_attr(attr_name)  # type: ignore[attr-defined]
         return [values[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:

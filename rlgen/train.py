@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import sys
@@ -69,8 +70,9 @@ class Training:
     """Policy, critic and reward model being trained in place; iterating it trains, one `Iteration` at a time.
 
     Observation statistics change only between iterations, so that the policy that is improved is the one that acted.
-    `state_dict` holds all that the following iterations depend on, the global random numbers of torch included: on one
-    machine, training that goes on from it is the same to the last bit where the environments are ours.
+    Its random numbers of torch go on from the global ones when it is made, and leave those alone.
+    `state_dict` holds all that the following iterations depend on: on one machine, training that goes on from it is the
+    same to the last bit where the environments are ours.
 
     Args:
         collector: steps the environments.
@@ -110,6 +112,8 @@ class Training:
         self.n_iterations = -(-total_timesteps // self.steps_per_iteration)
         self.done = 0
         self.wall_seconds = 0.0
+        self._gpus = [collector.device] if collector.device.type == "cuda" else []
+        self._random = self._global_random()
 
     def __iter__(self) -> Iterator[Iteration]:
         """Train until `total_timesteps` are done.
@@ -121,10 +125,25 @@ class Training:
         before = self.wall_seconds
         started = time.perf_counter()
         while self.done < self.n_iterations:
-            found, returns, seconds = self._iterate()
+            with self._own_random():
+                found, returns, seconds = self._iterate()
             self.done += 1
             self.wall_seconds = before + time.perf_counter() - started
             yield Iteration(self.done, self.done * self.steps_per_iteration, self.wall_seconds, returns, found, seconds)
+
+    @contextlib.contextmanager
+    def _own_random(self) -> Iterator[None]:
+        """Torch's global random numbers are this training's inside, and the caller's again afterwards."""
+        with torch.random.fork_rng(self._gpus):
+            torch.set_rng_state(self._random["torch"])
+            if self._gpus and self._random["cuda"] is not None:
+                torch.cuda.set_rng_state(self._random["cuda"], self.collector.device)
+            yield
+            self._random = self._global_random()
+
+    def _global_random(self) -> State:
+        cuda = torch.cuda.get_rng_state(self.collector.device) if self._gpus else None
+        return {"torch": torch.get_rng_state(), "cuda": cuda}
 
     def _iterate(self) -> tuple[dict[str, float], list[float], dict[str, float]]:
         clock = _Clock()
@@ -177,10 +196,7 @@ class Training:
             "collector": self.collector.state_dict(),
             "random": {
                 "actions": self.rng.bit_generator.state,
-                "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state(self.collector.device)
-                if self.collector.device.type == "cuda"
-                else None,
+                **self._random,
             },
             "progress": {"done": self.done, "wall_seconds": self.wall_seconds},
         }
@@ -197,7 +213,5 @@ class Training:
         if "envs" not in state["collector"]:
             self.scaler.returns.zero_()  # new episodes begin
         self.rng.bit_generator.state = state["random"]["actions"]
-        torch.set_rng_state(state["random"]["torch"])
-        if state["random"]["cuda"] is not None and self.collector.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random"]["cuda"], self.collector.device)
+        self._random = {name: state["random"][name] for name in ("torch", "cuda")}
         self.done, self.wall_seconds = state["progress"]["done"], state["progress"]["wall_seconds"]

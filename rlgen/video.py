@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -20,7 +21,13 @@ Frame = npt.NDArray[np.uint8]
 
 
 def film(
-    actor: Predictor, env_id: str, seed: int = 0, deterministic: bool = True, width: int = 480, height: int = 360
+    actor: Predictor,
+    env_id: str,
+    seed: int = 0,
+    deterministic: bool = True,
+    width: int = 480,
+    height: int = 360,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[list[Frame], float, float]:
     """The frames `[height, width, 3]` of one episode, how many there are a second, and its return.
 
@@ -29,7 +36,7 @@ def film(
     Raises:
         UsageError: the environment is no MuJoCo task of ours, or this machine can't render without a screen.
     """
-    envs = make_vec(env_id, 1, seed)
+    envs = make_vec(env_id, 1, seed, env_kwargs=env_kwargs)
     if not isinstance(envs, BatchedMujocoEnv):
         raise UsageError(f"{env_id}: only MuJoCo tasks are filmed; leave out --video")
     poses, total = _act(actor, envs, deterministic)

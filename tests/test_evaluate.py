@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from rlgen.evaluation import Evaluation
+from rlgen.data.episodes import RandomActor
+from rlgen.envs import make_vec
+from rlgen.evaluation import Evaluation, evaluate
+from rlgen.nn.policy import Actor, Policy
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -46,6 +50,40 @@ def test_returns_have_intervals_and_a_score(folder):
 def test_the_interval_is_a_bootstraps():
     low, high = Evaluation(list(np.random.default_rng(0).normal(5, 1, 400)), []).interval()
     assert (high - low) / 2 == pytest.approx(1.96 / 20, rel=0.15)
+
+
+def test_one_episode_has_no_interval(folder):
+    assert Evaluation([3.0], [1]).interval() is None
+    assert Evaluation([3.0], [1]).std is None
+    done = run("evaluate.py", folder, "--episodes", "1")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((folder / "evaluation.json").read_text())
+    assert report["deterministic"]["interval"] is None
+    assert "1 episode each\n" in done.stdout
+    assert " to " not in done.stdout
+
+
+@pytest.mark.parametrize("env_id", ["Reacher-v4", "CartPole-v1"])
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_first_returns_do_not_depend_on_how_many_there_are(env_id, deterministic):
+    torch.manual_seed(0)
+    envs = make_vec(env_id, 1)
+    space = envs.single_action_space
+    policy = Policy(envs.single_observation_space, space)
+    for actor in (Actor(policy, np.random.default_rng(0)), RandomActor(space, 0)):
+        many = evaluate(actor, env_id, 9, 5, deterministic).returns
+        few = evaluate(actor, env_id, 4, 5, deterministic).returns
+        np.testing.assert_allclose(few, many[:4], rtol=1e-5)
+        assert len(set(many)) > 1
+
+
+def test_random_actions_leave_the_callers_space_alone():
+    space = make_vec("Reacher-v4", 1).single_action_space
+    space.seed(7)
+    expected = space.sample()
+    space.seed(7)
+    evaluate(RandomActor(space, 0), "Reacher-v4", 2)
+    np.testing.assert_array_equal(space.sample(), expected)
 
 
 def test_a_film_shows_the_episode(folder):

@@ -51,6 +51,24 @@ class Still(Push):
 gym.register("Push-v0", Push, max_episode_steps=20)
 gym.register("Still-v0", Still, max_episode_steps=20)
 gym.register("Endless-v0", Push)
+
+
+class Sized(Push):
+    def __init__(self, size=2, length=20):
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.size, self.length = size, length
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state, self.t = np.zeros(self.size, np.float32), 0
+        return self.state, {}
+
+    def step(self, action):
+        self.t += 1
+        return self.state, 0.0, self.t == self.length, False, {}
+
+
+gym.register("Sized-v0", Sized)
 """
 
 
@@ -105,7 +123,12 @@ def test_an_episode_without_an_end_is_told(folder):
     few = ["--n-episodes", "1", "--n-envs", "1", "--eval-episodes", "1", "--n-steps", "64", "--total-timesteps", "64"]
     done = run(folder, "expert.py", "--env", "own:Endless-v0", "--output", "experts", "--run-dir", "e", *few)
     assert done.returncode == 2
-    assert "Endless-v0: an episode has not ended after 100000 steps; register max_episode_steps" in done.stderr
+    assert "Endless-v0 has no time limit, and 10,000 random steps ended no episode: register it with max" in done.stderr
+    assert not (folder / "e").exists()
+    limited = run(folder, "expert.py", "--env", "own:Endless-v0", "--output", "experts", "--run-dir", "limited", *few,
+                  "--env-kwargs", '{"max_episode_steps": 7}', "--n-episodes", "2")  # fmt: skip
+    assert limited.returncode == 0, limited.stderr
+    assert read_summary(folder / "limited")["episode_length_mean"] == 7
     assert "Traceback" not in done.stderr
 
 
@@ -159,3 +182,34 @@ def test_a_folder_named_as_the_package_does_not_hide_it(tmp_path):
     found = "import rlgen; print(rlgen.make_vec.__module__)"
     done = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == "rlgen.envs.make\n", done.stderr
+
+
+def test_environment_arguments_are_kept_for_resume_and_evaluation(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    sized = ["--env", "own:Sized-v0", "--env-kwargs", '{"size": 3, "length": 9}', "--bonus", "none"]
+    done = run(tmp_path, "vime.py", *sized, *SMALL, "--vectorization", "async", "--run-dir", "r")
+    assert done.returncode == 0, done.stderr
+    assert "4 x AsyncVectorEnv" in done.stdout
+    assert read_summary(tmp_path / "r")["episode_length_mean"] == 9
+    again = run(tmp_path, "vime.py", "--resume", "r", "--env", "own:Sized-v0")
+    assert again.returncode == 0, again.stderr
+    assert read_summary(tmp_path / "r")["episode_length_mean"] == 9
+    for told, steps in (([], 9), (["--env-kwargs", '{"size": 3, "length": 5}'], 5)):
+        done = run(tmp_path, "evaluate.py", "r", "--env", "own:Sized-v0", "--episodes", "2", *told)
+        assert done.returncode == 0, done.stderr
+        assert json.loads((tmp_path / "r" / "evaluation.json").read_text())["env_kwargs"]["length"] == steps
+    wrong = run(tmp_path, "vime.py", "--env", "own:Sized-v0", "--env-kwargs", '{"wide": 3}', *SMALL, "--run-dir", "w")
+    assert wrong.returncode == 2
+    assert "unexpected keyword argument 'wide'" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("line", ["1 / 0", "raise SystemExit(0)"])
+def test_a_module_that_fails_is_one_clear_line(tmp_path, line):
+    (tmp_path / "broken.py").write_text(line)
+    done = run(tmp_path, "vime.py", "--env", "broken:Own-v0")
+    assert done.returncode == 2
+    cause = "ZeroDivisionError" if "/" in line else "SystemExit"
+    assert done.stderr.startswith(f"error: --env broken:Own-v0: cannot import broken: {cause}: ")
+    assert done.stderr.count("\n") == 1

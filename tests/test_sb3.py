@@ -265,7 +265,7 @@ class Raw(gym.Wrapper):
     def step(self, action):
         obs, self.obs = self.obs, None
         self.obs, reward, terminated, truncated, info = self.env.step(action)
-        self.steps.append((obs, np.array(action), self.obs, reward, terminated, truncated))
+        self.steps.append((obs, np.array(action), self.obs, reward, terminated, truncated and not terminated))
         return self.obs, reward, terminated, truncated, info
 
 

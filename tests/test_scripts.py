@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from rlgen.checkpoint import load_checkpoint, load_policy
 from rlgen.evaluation import evaluate
 from rlgen.nn.policy import Actor
+from rlgen.rewards.recovered import RecoveredReward
 
 ROOT = Path(__file__).parents[1]
 SUMMARY = {
@@ -142,9 +144,21 @@ def test_interrupting_keeps_checkpoint_and_summary(tmp_path, times):
         (["--total-timesteps", "inf"], 2, "must be a positive whole number"),
         (["--device", "cuda:7"], 2, "no CUDA device"),
         (["--device", "gpu"], 2, "must be auto, cpu or cuda; got gpu"),
-        (["--threads", "0"], 2, "threads must be at least 1; got 0"),
+        (["--threads", "100000"], 2, "got 100000"),
+        (["--threads", "0"], 2, f"(processors: {len(os.sched_getaffinity(0))}); got 0"),
         (["--n-envs", "0"], 2, "n_envs must be at least 1; got 0"),
-        (["--eval-episodes", "0"], 2, "eval_episodes must be at least 1; got 0"),
+        (["--eval-episodes", "0"], 2, "--eval-episodes must be at least 1; got 0"),
+        (["--seed", "-1"], 2, "--seed must be in [0, 9223372036854775807]; got -1"),
+        (["--seed", "9223372036854775808"], 2, "--seed must be in [0, 9223372036854775807]"),
+        (["--checkpoint-seconds", "nan"], 2, "--checkpoint-seconds must be at least 0; got nan"),
+        (["--subsample", "0"], 2, "--subsample must be at least 1; got 0"),
+        (["--gradient-penalty-coef", "nan"], 2, "--gradient-penalty-coef must be a finite number; got nan"),
+        (["--gradient-penalty-coef", "-1"], 2, "gradient_penalty_coef must be at least 0; got -1"),
+        (["--reward-offset", "inf"], 2, "--reward-offset must be a finite number; got inf"),
+        (["--n-envs", "2", "--n-steps", "2"], 2, "at least 8 rows with sub_sampling_factor 4; got 4"),
+        (["--env-kwargs", "[1]"], 2, "must be a JSON object"),
+        (["--env-kwargs", '{"xml": 1}'], 2, "HalfCheetah-v4 has no argument xml"),
+        (["--vectorization", "async"], 2, "HalfCheetah-v4 is stepped as one batch"),
         (["--dropout", "1.5"], 2, "dropout must be in [0, 1); got 1.5"),
         (["--algo", "sac"], 2, "trpo"),
         (["--reward-model", "fem", "--reward", "logit"], 2, "--reward has no effect with --reward-model fem"),
@@ -221,7 +235,7 @@ def test_vime_takes_a_task_of_another_package(tmp_path):
         (["--algo", "ppo", "--target-kl", "0.1"], "--target-kl is TRPO's"),
         (["--env", "Nothing-v0"], "Nothing"),
         (["--n-updates", "0"], "n_updates must be at least 1; got 0"),
-        (["--eta", "nan"], "eta must be a finite number; got nan"),
+        (["--eta", "nan"], "--eta must be a finite number; got nan"),
         (["--target-kl", "0"], "target_kl must be above 0; got 0"),
         (["--gae-lambda", "7"], "gae_lambda must be in [0, 1]; got 7"),
         (["--bonus", "none", "--eta", "1"], "--eta has no effect with --bonus none"),
@@ -392,3 +406,27 @@ sys.exit(main())
     assert done.returncode == 2, done
     assert "--track needs Weights & Biases: pip install 'rlgen[track]'" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_expert_trains_on_the_reward_that_airl_recovered(tmp_path):
+    airl = ["--reward-model", "airl", "--total-timesteps", "256", "--run-dir", "airl"]
+    assert gail(tmp_path, *airl).returncode == 0
+    assert gail(tmp_path, "--total-timesteps", "256", "--run-dir", "gail").returncode == 0
+    told = [*SMALL, "--total-timesteps", "256", "--n-episodes", "2", "--output", "data", "--overwrite"]
+
+    def expert(*arguments):
+        return run("expert.py", *told, *arguments, cwd=tmp_path)
+
+    done = expert("--reward", "airl", "--run-dir", "a")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "a" / "summary.json").read_text())["reward"] == "recovered"
+    _, state = load_checkpoint(tmp_path / "airl")
+    reward = RecoveredReward(tmp_path / "airl")
+    weights = {name: x for name, x in state["reward_model"].items() if name.startswith("discriminator.network.g.")}
+    for name, x in weights.items():
+        assert torch.equal(reward.g.state_dict()[name.removeprefix("discriminator.network.g.")], x)
+    for folder, message in (("gail", "only a run of"), ("nowhere", "there is no checkpoint")):
+        done = expert("--reward", folder, "--run-dir", "b")
+        assert done.returncode == 4
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr

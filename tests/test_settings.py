@@ -3,12 +3,15 @@
 import dataclasses
 import inspect
 import math
+import time
 
 import pytest
 import sb3_contrib
 import stable_baselines3
+import torch
 
-from rlgen import imitation, presets
+from rlgen import imitation, presets, threads
+from rlgen.envs import make_vec
 from rlgen.errors import UsageError
 from rlgen.exploration import BonusConfig
 from rlgen.imitation import Imitation
@@ -16,6 +19,7 @@ from rlgen.optim.behaviour_cloning import BehaviourCloningConfig
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import Learner
+from rlgen.rewards.environment import EnvironmentReward
 from rlgen.rewards.gail import GAILConfig
 from rlgen.rewards.pool_bonus import PoolConfig
 from rlgen.rewards.vime import VIMEConfig
@@ -119,3 +123,39 @@ def test_a_batch_needs_rows():
     few = dataclasses.replace(presets.TRPO_LEARNER, optimizer=TRPOConfig(sub_sampling_factor=4))
     with pytest.raises(UsageError, match="at least 8 rows with sub_sampling_factor 4; got 4"):
         few.override(n_envs=2, n_steps=2)
+
+
+def test_a_seed_is_enough_and_the_callers_random_numbers_stay():
+    learner = presets.PPO_LEARNER.override(4, 64, 512)
+    found = []
+    for caller in (1, 2):
+        torch.manual_seed(caller)
+        before = torch.get_rng_state()
+        envs = make_vec("CartPole-v1", 4, seed=0)
+        training = learner.training(envs, lambda envs, policy: EnvironmentReward(), seed=5)
+        metrics = []
+        for iteration in training:
+            metrics.append(iteration.metrics)
+            assert torch.equal(torch.get_rng_state(), before)
+            torch.rand(3)  # the caller's own draws change nothing
+            before = torch.get_rng_state()
+        found.append(metrics)
+    assert found[0] == found[1]
+    training = learner.training(make_vec("CartPole-v1", 4, seed=0), lambda envs, policy: EnvironmentReward(), seed=6)
+    assert next(iter(training)).metrics != found[0][0]
+
+
+@pytest.mark.parametrize(("cost", "chosen"), [([1.0, 0.5, 0.4], 4), ([1.0, 0.5, 0.49], 2), ([1.0, 8.0, 20.0], 1)])
+def test_more_threads_are_taken_only_where_they_are_faster(monkeypatch, cost, chosen):
+    now, running = [0.0], [4]
+
+    def clock():
+        now[0] += cost[running[0].bit_length() - 1]
+        return now[0]
+
+    monkeypatch.setattr(threads, "available_processors", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: running.__setitem__(0, n))
+    monkeypatch.setattr(time, "perf_counter", clock)
+    assert threads.choose_threads() == chosen
+    assert running == [4]  # torch's own setting is put back

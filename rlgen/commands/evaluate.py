@@ -8,11 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
-from rlgen.command import check_registered, describe_failure, environment_id, parse, render_without_a_screen
+from rlgen.command import (
+    JsonObject,
+    check_registered,
+    default,
+    describe_failure,
+    environment_id,
+    parse,
+    render_without_a_screen,
+)
 from rlgen.errors import UsageError
+from rlgen.ranges import Count, Seed, Threads
 
 
 @dataclass(frozen=True)
@@ -21,16 +31,18 @@ class Arguments:
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
-    env: str | None = None
-    """Of a run in an environment of your own: module:Id, as in training."""
-    episodes: int = 50
-    """Episodes, deterministic and stochastic each."""
-    seed: int = 20_000
-    """Seeds the episodes; training and its own evaluation have used others."""
-    threads: int | None = None
-    """Processor threads; all unless told."""
-    onnx: Path | None = None
-    """Write the policy's mode to this file, which runs without rlgen (pip install 'rlgen[export]')."""
+    env: Annotated[str | None, default("the run's, if a package registers it")] = None
+    """Gymnasium id as `module:Id`, for a run in an environment that a module of your own registers."""
+    env_kwargs: Annotated[JsonObject, default("the run's")] = None
+    """Arguments of the environment's constructor, as a JSON object, to evaluate under other ones."""
+    episodes: Count = 50
+    """Number of episodes, of the deterministic and of the stochastic policy each."""
+    seed: Seed = 20_000
+    """Seed of the episodes. Training and its own evaluation use others."""
+    threads: Annotated[Threads | None, default("all processors")] = None
+    """Number of CPU threads for MuJoCo."""
+    onnx: Annotated[Path | None, default("none")] = None
+    """Write the deterministic policy to this file, which runs without rlgen (pip install 'rlgen[export]')."""
     video: bool = False
     """Film one deterministic episode of a MuJoCo task: `video.mp4` and `contact_sheet.png` in the run's folder."""
 
@@ -40,8 +52,6 @@ def main(args: Sequence[str] | None = None) -> int:
     arguments: Arguments = parse(Arguments, __doc__, args)
 
     with describe_failure() as failure:
-        if arguments.episodes < 1:
-            raise UsageError(f"--episodes must be at least 1; got {arguments.episodes}")
         if arguments.video:
             render_without_a_screen()
         evaluate_run(arguments)
@@ -62,28 +72,24 @@ def evaluate_run(arguments: Arguments) -> None:
     env_id, policy = facts["env_id"], load_policy(arguments.run)
     if arguments.env is not None and environment_id(arguments.env) != env_id:
         raise UsageError(f"--env {arguments.env}: {arguments.run} was trained in {env_id}")
+    check_registered(env_id)
+    env_kwargs = facts.get("env_kwargs") if arguments.env_kwargs is None else arguments.env_kwargs
     if arguments.onnx is not None:
         from rlgen.export import export_onnx
 
         export_onnx(policy, arguments.onnx)
         print(f"{arguments.onnx}: obs [N, {len(policy.normalizer.mean)}] to action")
-    check_registered(env_id)
+    n, seed = arguments.episodes, arguments.seed
+    options: Any = {"n_threads": arguments.threads, "env_kwargs": env_kwargs}
     found = {
-        "deterministic": evaluate(Actor(policy), env_id, arguments.episodes, arguments.seed, True, arguments.threads),
-        "stochastic": evaluate(
-            Actor(policy, np.random.default_rng(arguments.seed)),
-            env_id,
-            arguments.episodes,
-            arguments.seed,
-            False,
-            arguments.threads,
-        ),
-        "random": random_return(env_id, arguments.episodes, arguments.seed),
+        "deterministic": evaluate(Actor(policy), env_id, n, seed, **options),
+        "stochastic": evaluate(Actor(policy, np.random.default_rng(seed)), env_id, n, seed, False, **options),
+        "random": random_return(env_id, n, seed, env_kwargs),
     }
     expert = read_summary(arguments.run).get("expert_return_mean")
     count = f"{arguments.episodes} episodes each, 95% intervals" if arguments.episodes > 1 else "1 episode each"
     print(f"{env_id} after {facts['env_steps']:,} steps, {count}")
-    report = {"env_id": env_id, "env_steps": facts["env_steps"], "seed": arguments.seed}
+    report = {"env_id": env_id, "env_kwargs": env_kwargs, "env_steps": facts["env_steps"], "seed": arguments.seed}
     for name, evaluation in found.items():
         interval = evaluation.interval()
         line = f"{name:>13}: {short(evaluation.mean)}"
@@ -98,7 +104,7 @@ def evaluate_run(arguments: Arguments) -> None:
     if arguments.video:
         from rlgen.video import film, write_contact_sheet, write_mp4
 
-        frames, frames_per_second, total = film(Actor(policy), env_id, arguments.seed)
+        frames, frames_per_second, total = film(Actor(policy), env_id, arguments.seed, env_kwargs=env_kwargs)
         write_mp4(arguments.run / "video.mp4", frames, frames_per_second)
         write_contact_sheet(arguments.run / "contact_sheet.png", frames)
         print(f"{arguments.run / 'video.mp4'}: {len(frames)} frames, return {short(total)}")

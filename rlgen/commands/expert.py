@@ -9,13 +9,17 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
+from rlgen.command import PRESET, RunArguments, RunFlags, default, describe_failure, environment_id, parse
+from rlgen.ranges import Count
 
 if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
     from rlgen.experiment import Result
     from rlgen.nn.policy import Policy
+    from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
@@ -23,33 +27,38 @@ class Arguments:
     """Train on the environment's own reward, then record complete episodes, failed ones too."""
 
     env: str = "HalfCheetah-v4"
-    """Gymnasium id, with its version. One of your own: module:Id, the module that registers it."""
+    """Gymnasium id with its version. `module:Id` first imports the module that registers it."""
     output: Path = Path("expert_data")
-    """The dataset goes to a folder of the environment's name in this one."""
+    """Folder of datasets; this one goes into a folder with the environment's name in it."""
     overwrite: bool = False
-    """Replace a dataset that is there already."""
-    policy: Path | None = None
-    """Record this one rather than train: a run's folder, or a dataset's, whose expert then records again."""
-    n_episodes: int = 25
-    """Complete episodes to record."""
-    keep_every: int = 1
-    """Store one state-action pair in this many; a large observation needs it to stay small."""
+    """Replace the dataset that is there."""
+    reward: Annotated[Path | None, default("the environment's reward")] = None
+    """Folder of a run of `gail --reward-model airl`, whose recovered reward is trained on. All returns that are
+    reported and recorded are the environment's."""
+    policy: Annotated[Path | None, default("train one")] = None
+    """Folder of a run, or of a dataset with its expert, whose policy is recorded instead of training one."""
+    n_episodes: Count = 25
+    """Number of complete episodes to record."""
+    keep_every: Count = 1
+    """Store one state-action pair in this many, which keeps datasets of large observations small."""
     deterministic: bool = False
-    """Record the policy's mode; experts of the paper were stochastic, which is the default."""
+    """Record the policy's mode. By default actions are sampled, as those of the paper's experts were."""
     algo: Literal["trpo", "ppo"] = "trpo"
     """Policy optimizer."""
-    log_std_init: float | None = None
-    """Initial log standard deviation of a Gaussian policy; the preset's unless told."""
-    learning_rate: float | None = None
-    """Adam's step at the start, TRPO's for the critic alone; the preset's unless told."""
+    log_std_init: Annotated[float | None, PRESET] = None
+    """Initial log standard deviation of a Gaussian policy."""
+    learning_rate: Annotated[float | None, PRESET] = None
+    """Initial step size of Adam. With TRPO only the critic has one."""
     run: RunFlags = field(default_factory=RunArguments)
 
 
 def train(arguments: Arguments, env_id: str) -> Result:
-    """Train on the environment's own reward."""
+    """Train on the environment's own reward, or on a recovered one."""
     from rlgen import presets
     from rlgen.experiment import print_summary, run
+    from rlgen.imitation import recovered_reward
     from rlgen.rewards.environment import EnvironmentReward
+    from rlgen.rewards.recovered import RecoveredReward
 
     preset = presets.EXPERT[arguments.algo]
     learner = arguments.run.override(preset)
@@ -59,12 +68,17 @@ def train(arguments: Arguments, env_id: str) -> Result:
         learner = replace(learner, log_std_init=arguments.log_std_init)
     if arguments.learning_rate is not None:
         learner = replace(learner, optimizer=replace(learner.optimizer, learning_rate=arguments.learning_rate))
+    reward = EnvironmentReward() if arguments.reward is None else recovered_reward(arguments.reward)
+
+    def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
+        return reward.to(policy.normalizer.mean.device) if isinstance(reward, RecoveredReward) else reward
+
     result = run(
         env_id=env_id,
         learner=learner,
-        make_reward=lambda envs, policy: EnvironmentReward(),
+        make_reward=make_reward,
         algorithm=arguments.algo,
-        reward="environment",
+        reward="environment" if arguments.reward is None else "recovered",
         config={"arguments": arguments, "settings": learner},
         run_dir=arguments.run.folder(env_id, arguments.algo),
         columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
@@ -103,7 +117,7 @@ def main(args: Sequence[str] | None = None) -> int:
     import numpy as np
 
     from rlgen.data.demonstrations import save_demonstrations
-    from rlgen.data.episodes import run_episodes
+    from rlgen.data.episodes import check_ends, run_episodes
     from rlgen.envs import make_vec
     from rlgen.errors import UsageError
     from rlgen.files import check_writable, read_json
@@ -113,8 +127,8 @@ def main(args: Sequence[str] | None = None) -> int:
     with describe_failure() as failure:
         env_id = environment_id(arguments.env)
         folder = arguments.output / env_id
-        if arguments.n_episodes < 1:
-            raise UsageError(f"--n-episodes must be at least 1; got {arguments.n_episodes}")
+        if arguments.policy is not None and arguments.reward is not None:
+            raise UsageError("--reward has no effect with --policy, which is not trained")
         if (folder / "manifest.json").exists() and not arguments.overwrite:
             raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
         check_writable(folder.parent)
@@ -129,7 +143,9 @@ def main(args: Sequence[str] | None = None) -> int:
                 training_command = read_json(arguments.run.resume / "config.json")["command"]
         else:
             policy, algorithm, training_command = load(arguments.policy, env_id)
-        envs = make_vec(env_id, arguments.n_episodes)
+        env_kwargs = arguments.run.env_kwargs
+        envs = make_vec(env_id, arguments.n_episodes, env_kwargs=env_kwargs)
+        check_ends(envs, env_id, env_kwargs)
         actor = Actor(policy, np.random.default_rng(arguments.run.seed + 1))
         episodes = run_episodes(actor, envs, arguments.deterministic, seed=arguments.run.seed + 20_000)
         save_demonstrations(

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
+from rlgen.command import PRESET, RunArguments, RunFlags, default, describe_failure, environment_id, parse
+from rlgen.ranges import Count
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -24,50 +25,49 @@ class Arguments:
     """Imitate an expert by GAIL. The default learns HalfCheetah-v4 from four trajectories, every 20th pair."""
 
     env: str = "HalfCheetah-v4"
-    """Gymnasium id, with its version; the dataset must be of the same. One of your own: module:Id."""
+    """Gymnasium id with its version, that of the dataset. `module:Id` first imports the module that registers it."""
     expert: Path = Path("expert_data")
-    """Folder with a dataset for each environment, or one dataset's folder."""
-    n_trajectories: int = 4
-    """Expert trajectories to draw (the paper's sizes are 4, 11, 18 and 25)."""
-    subsample: int | None = None
-    """Keep one state-action pair in this many, from a random offset in each trajectory; unless told 20 for the paper's
-    tasks, and all for others."""
+    """Folder with a dataset for each environment, or the folder of one dataset."""
+    n_trajectories: Count = 4
+    """Number of expert trajectories to draw. The paper's sizes are 4, 11, 18 and 25."""
+    subsample: Annotated[Count | None, default("the paper's for its tasks, else 1")] = None
+    """Keep one state-action pair in this many, from a random offset in each trajectory. The paper's are 20 for
+    locomotion, 5 or 10 for classic control, and 1, which is every pair, for Reacher."""
     include_failed: bool = False
-    """Draw from the expert's failed episodes too."""
+    """Also draw from the episodes in which the expert failed."""
     algo: Literal["trpo", "ppo"] = "trpo"
     """Policy optimizer."""
     preset: Literal["default", "paper"] = "default"
-    """Our settings, or those of Ho & Ermon (2016): 25M steps in batches of 50,000."""
+    """Settings: ours, or those of Ho & Ermon (2016), 25M steps in batches of 50,000."""
     reward_model: Literal["gail", "airl", "fem", "gtal", "constant"] = "gail"
-    """What imitates: a discriminator, one shaped as in AIRL, linear rewards by expectations or by a game; or the
-    control, which pays the same for each step."""
-    reward: Literal["softplus", "log-d", "logit"] | None = None
-    """Of a discriminator: -log(1-D) pays for survival, log D for ending early, the logit for neither; the task's unless
-    told."""
-    gradient_penalty_coef: float | None = None
-    """Weight of the discriminator's gradient penalty; the preset's unless told, as for those below."""
-    entropy_coef: float | None = None
+    """Reward model to imitate with: `gail`, `airl`, the linear ones `fem` and `gtal`, or `constant`, a control that
+    rewards every step alike."""
+    reward: Annotated[Literal["softplus", "log-d", "logit"] | None, default("the task's")] = None
+    """Reward computed from the discriminator's output D. `softplus` = -log(1-D) favours long episodes, `log-d` = log D
+    short ones, `logit` neither. For AIRL its f takes the place of the logit, and is the default."""
+    gradient_penalty_coef: Annotated[float | None, PRESET] = None
+    """Weight of the discriminator's gradient penalty."""
+    entropy_coef: Annotated[float | None, PRESET] = None
     """Weight of the discriminator's entropy bonus."""
-    expert_label: float | None = None
-    """Label of the expert's pairs; below 1 is one-sided label smoothing."""
-    input_noise: float | None = None
-    """Standard deviation of the noise on the discriminator's normalised inputs, both sides, in training."""
-    reward_offset: float | None = None
-    """Subtracted from each reward: above 0, living on pays only where the expert is likely."""
-    dropout: float | None = None
-    """Share of the discriminator's inputs that is dropped in training."""
-    spectral_norm: bool | None = None
-    """Normalise each of the discriminator's layers by its largest singular value."""
-    symlog: bool | None = None
-    """Squash the discriminator's normalised inputs by a logarithm rather than cut them off at ten deviations; unless
-    told only where the task is none of the paper's."""
+    expert_label: Annotated[float | None, PRESET] = None
+    """Label of the expert's pairs. Below 1 it is one-sided label smoothing."""
+    input_noise: Annotated[float | None, PRESET] = None
+    """Standard deviation of the noise added to the discriminator's normalised inputs in training, on both sides."""
+    reward_offset: Annotated[float | None, PRESET] = None
+    """Subtracted from each reward. Above 0, surviving is rewarded only where the expert is likely."""
+    dropout: Annotated[float | None, PRESET] = None
+    """Probability of dropping an input of the discriminator in training."""
+    spectral_norm: Annotated[bool | None, PRESET] = None
+    """Divide the weights of each of the discriminator's layers by their largest singular value."""
+    symlog: Annotated[bool | None, default("only for tasks other than the paper's")] = None
+    """Squash the discriminator's normalised inputs by a logarithm, instead of clipping them at ten deviations."""
     run: RunFlags = field(default_factory=RunArguments)
 
 
 GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise", "reward_offset")
 NETWORK_FLAGS = ("dropout", "spectral_norm", "symlog")
 # By reward model, the flags that don't reach it.
-USELESS = {"airl": ("reward_offset", "dropout", "spectral_norm")} | dict.fromkeys(
+USELESS = {"airl": ("dropout", "spectral_norm")} | dict.fromkeys(
     ("fem", "gtal", "constant"), ("reward", *GAIL_FLAGS, *NETWORK_FLAGS)
 )
 
@@ -78,13 +78,13 @@ def main(args: Sequence[str] | None = None) -> int:
 
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import imitation
-    from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.data.demonstrations import load_demonstrations, paper_subsample
     from rlgen.errors import UsageError
     from rlgen.experiment import print_summary, run
 
     with describe_failure() as failure:
         env_id = environment_id(arguments.env)
-        subsample = imitation.subsample(env_id) if arguments.subsample is None else arguments.subsample
+        subsample = paper_subsample(env_id) if arguments.subsample is None else arguments.subsample
         demonstrations = load_demonstrations(
             arguments.expert,
             env_id,
@@ -94,21 +94,21 @@ def main(args: Sequence[str] | None = None) -> int:
             include_failed=arguments.include_failed,
         )
         print(demonstrations, flush=True)
-        preset = imitation.settings(arguments.preset, arguments.algo, env_id)
+        preset = imitation.settings(arguments.preset, arguments.algo, env_id, arguments.reward_model)
         learner = arguments.run.override(preset.learner)
         told = {name: value for name, value in vars(arguments).items() if value is not None}
         useless = USELESS.get(arguments.reward_model, ())
+        reward_name = arguments.reward or imitation.reward_name(preset, arguments.reward_model)
         if wrong := [flag for flag in useless if flag in told]:
             raise UsageError(
                 f"--{wrong[0].replace('_', '-')} has no effect with --reward-model {arguments.reward_model}"
             )
+        if "reward_offset" in told and reward_name != "softplus":
+            raise UsageError(f"--reward-offset is one of --reward softplus; this reward is {reward_name}")
         of_gail = {name: told[name] for name in GAIL_FLAGS if name in told}
-        if arguments.reward in ("log-d", "logit"):  # the preset's offset is one of -log(1-D)
-            of_gail.setdefault("reward_offset", 0.0)
         of_network = {name: told[name] for name in NETWORK_FLAGS if name in told}
         settings = replace(preset, learner=learner, gail=replace(preset.gail, **of_gail), **of_network)
         make = imitation.IMITATORS[arguments.reward_model]
-        reward_name = arguments.reward or imitation.reward_name(settings, arguments.reward_model)
         reward = imitation.REWARDS.get(reward_name)
         algorithm = f"{arguments.reward_model}-{arguments.algo}"
 

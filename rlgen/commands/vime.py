@@ -7,35 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
 
-from rlgen.command import RunArguments, RunFlags, describe_failure, environment_id, parse
+from rlgen.command import PRESET, RunArguments, RunFlags, default, describe_failure, environment_id, parse
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Train with the task's reward and an exploration bonus. The default is VIME with TRPO on sparse MountainCar."""
 
-    env: str | None = None
-    """Gymnasium id, with its version; sparse MountainCar unless told. As module:id the module is imported first, as in
+    env: Annotated[str | None, default("rlgen/SparseMountainCar-v0")] = None
+    """Gymnasium id with its version. `module:Id` first imports the module that registers it, as in
     gymnasium_robotics:PointMaze_UMaze-v3."""
     sparse: bool = False
-    """The sparse HalfCheetah: a reward only beyond five metres. Short for --env rlgen/SparseHalfCheetah-v0."""
+    """Train on the sparse HalfCheetah, which rewards only beyond five metres: --env rlgen/SparseHalfCheetah-v0."""
     bonus: Literal["vime", "vime-reference", "l2", "rnd", "disagreement", "noise", "none"] = "vime"
-    """What is paid beside the task's reward: VIME (ours, or with the settings of the authors' code), the dynamics'
-    prediction error, Random Network Distillation, an ensemble's disagreement, Gaussian noise, or nothing."""
+    """Exploration bonus added to the task's reward: `vime`, `vime-reference` (with the settings of the authors' code),
+    `l2` (prediction error of the dynamics), `rnd` (Random Network Distillation), `disagreement` (of an ensemble),
+    `noise` (Gaussian) or `none`."""
     algo: Literal["trpo", "ppo"] = "trpo"
     """Policy optimizer."""
-    eta: float | None = None
-    """Weight of the bonus, in units of its usual size; the preset's unless told, as for those below."""
-    n_updates: int | None = None
-    """Adam steps an iteration of the network behind the bonus."""
-    target_kl: float | None = None
-    """Bound of TRPO's KL in nats."""
-    gamma: float | None = None
-    """Discount; 1 / (1 - gamma) steps should span the way to the reward."""
-    gae_lambda: float | None = None
-    """GAE's lambda."""
+    eta: Annotated[float | None, PRESET] = None
+    """Weight of the bonus, in units of its usual size."""
+    n_updates: Annotated[int | None, PRESET] = None
+    """Adam steps of the bonus's network in each iteration."""
+    target_kl: Annotated[float | None, PRESET] = None
+    """Bound on the KL divergence of a TRPO step, in nats."""
+    gamma: Annotated[float | None, PRESET] = None
+    """Discount factor. 1 / (1 - gamma) steps should span the way to the reward."""
+    gae_lambda: Annotated[float | None, PRESET] = None
+    """Lambda of generalised advantage estimation."""
     run: RunFlags = field(default_factory=RunArguments)
 
 

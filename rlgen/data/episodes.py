@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +11,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from rlgen.envs.batched import require_same_step
+from rlgen.envs.batched import BatchedEnv, require_same_step
+from rlgen.envs.make import environment_name, make_vec
 from rlgen.errors import UsageError
 from rlgen.spaces import ActionUnits, FlatBox
 
@@ -18,6 +20,35 @@ Array = npt.NDArray[Any]
 
 LONGEST = 100_000
 """Steps of an episode at most: an environment without a time limit may never end one."""
+
+
+N_PROBED = 10_000
+"""Random steps in which an environment without a time limit has to end an episode."""
+
+
+def check_ends(envs: gym.vector.VectorEnv[Any, Any, Any], env: Any, env_kwargs: Mapping[str, Any] | None) -> None:
+    """Refuse an environment that has no time limit, and whose episodes random actions don't end.
+
+    Args:
+        envs: environments of it, which stay as they are.
+        env: what they were made of, see `rlgen.make_vec`.
+        env_kwargs: likewise.
+
+    Raises:
+        UsageError: with the way out.
+    """
+    limit = envs.max_episode_steps if isinstance(envs, BatchedEnv) else envs.spec and envs.spec.max_episode_steps
+    if limit is not None:
+        return
+    probe = make_vec(env, 1, 0, env_kwargs=env_kwargs)
+    probe.action_space.seed(0)
+    ended = any(np.any(probe.step(probe.action_space.sample())[2:4]) for _ in range(N_PROBED))
+    probe.close()
+    if not ended:
+        raise UsageError(
+            f"{environment_name(env)} has no time limit, and {N_PROBED:,} random steps ended no episode: register it "
+            """with max_episode_steps, or pass the environment's arguments {"max_episode_steps": 1000} (--env-kwargs)"""
+        )
 
 
 class Predictor(Protocol):

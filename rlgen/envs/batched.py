@@ -301,8 +301,9 @@ def require_same_step(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
         name = envs.spec.id if envs.spec is not None else type(envs.unwrapped).__name__
         raise UsageError(
             f"{name}: environments must be reset in the step that ends an episode (AutoresetMode.SAME_STEP); the "
-            f"autoreset mode is {getattr(mode, 'name', mode)}. Make them by rlgen.make_vec, or by gymnasium.make_vec("
-            '..., vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP})'
+            f"autoreset mode is {getattr(mode, 'name', mode)}. Make them by rlgen.make_vec, or by "
+            'gymnasium.make_vec(..., vectorization_mode="sync", '
+            'vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP})'
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,6 +75,10 @@ class Discriminator(nn.Module):
         self.of_obs.update(transitions.obs, weight)
         self.of_actions.update(self.actions(transitions.actions), weight)
 
+    def score(self, inputs: Tensor) -> Tensor:
+        """What a policy is rewarded for, before `rlgen.functional.adversarial`: the logits."""
+        return self(inputs)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits `[*B]` of `inputs`."""
         if self.dropout:
@@ -82,12 +87,19 @@ class Discriminator(nn.Module):
 
 
 class ShapedDiscriminator(nn.Module):
-    """AIRL's discriminator D = e^f / (e^f + pi), as the logit f - log pi (Fu et al. 2018, eqs. 4 and 8).
+    """AIRL's discriminator (Fu et al. 2018, eqs. 4 and 8), which tells e^f from the policy's likelihood pi.
 
-        f(s, a, s') = g(s, a) + gamma h(s') - h(s), with h = 0 once terminated
+        logit = log(1 + e^f) - log(1 + pi),  f(s, s') = g(s) + gamma h(s') - h(s), with h = 0 once terminated
 
-    g tends to the reward and h to its potential. pi is the policy's likelihood of the action that was **executed**: the
-    density inside the bounds, the mass of the tail at one, so that a clipped expert isn't told by its actions' bounds.
+    As in the paper's f - log pi, where the policy is the expert nothing can be told apart and f = log pi. If the
+    dynamics are deterministic and link all states, that determines g up to a constant: it is the expert's reward if
+    that depends on the state alone, and h its soft value (section 6). A g(s, a) is not determined: any shaping of the
+    reward would do.
+
+    pi is the likelihood of the action that was **executed**, relative to a standard normal policy: the ratio of
+    densities inside the bounds, of the tails' masses at one (of Discrete actions, to the uniform policy). So it has no
+    unit, and a clipped expert isn't told by its actions' bounds. The ones bound what log pi adds: it alone would tell a
+    policy of little noise from the expert, whatever f is, and f would learn nothing.
     https://arxiv.org/abs/1710.11248
 
     Args:
@@ -95,57 +107,69 @@ class ShapedDiscriminator(nn.Module):
         net_arch: hidden layer sizes of g and h each.
         gamma: the learner's discount.
         symlog: as in `Discriminator`.
+        state_only: g of the state alone; otherwise of state and action.
     """
 
     def __init__(
-        self, policy: Policy, net_arch: Sequence[int] = (100, 100), gamma: float = 0.99, symlog: bool = False
+        self,
+        policy: Policy,
+        net_arch: Sequence[int] = (100, 100),
+        gamma: float = 0.99,
+        symlog: bool = False,
+        state_only: bool = True,
     ) -> None:
         super().__init__()
         # Held in a tuple: its weights are no part of this module.
         self._policy = (policy,)
         self.gamma = gamma
+        self.state_only = state_only
         self.actions = ActionCoder(policy.action_space)
         n_obs = policy.normalizer.mean.shape[0]
         self.sizes = [n_obs, self.actions.size, n_obs, 1, 1]
         self.n_features = 2 * n_obs + self.actions.size
         self.of_obs = RunningNormalizer(n_obs, floor=FLOOR, spread=policy.normalizer, symlog=symlog)
         self.of_actions = RunningNormalizer(self.actions.size, floor=FLOOR, symlog=symlog)
+        n_inputs = n_obs if state_only else n_obs + self.actions.size
         self.network = nn.ModuleDict(
-            {
-                "g": mlp(n_obs + self.actions.size, net_arch, 1, output_gain=0.01),
-                "h": mlp(n_obs, net_arch, 1, output_gain=0.01),
-            }
+            {"g": mlp(n_inputs, net_arch, 1, output_gain=0.01), "h": mlp(n_obs, net_arch, 1, output_gain=0.01)}
         )
 
     def inputs(self, transitions: Transitions) -> Tensor:
         """Normalised observation, action, next observation; whether it terminated; log pi: `[*B, 2 D + A + 2]`."""
-        (policy,) = self._policy
-        with torch.no_grad():
-            distribution = policy(transitions.obs)
-            samples = self.actions.samples(transitions.actions)
-            if isinstance(distribution, Gaussian):
-                log_prob = distribution.clipped_log_prob(samples, self.actions.low, self.actions.high)
-            else:
-                log_prob = distribution.log_prob(samples)
         return torch.cat(
             (
                 self.of_obs(transitions.obs),
                 self.of_actions(self.actions(transitions.actions)),
                 self.of_obs(transitions.next_obs),
                 transitions.terminated.unsqueeze(-1).float(),
-                log_prob.unsqueeze(-1),
+                self.log_likelihood(transitions).unsqueeze(-1),
             ),
             -1,
         )
 
+    @torch.no_grad()
+    def log_likelihood(self, transitions: Transitions) -> Tensor:
+        """log pi of the executed actions, `[*B]`."""
+        (policy,) = self._policy
+        distribution, samples = policy(transitions.obs), self.actions.samples(transitions.actions)
+        if not isinstance(distribution, Gaussian):
+            return distribution.log_prob(samples) + math.log(math.prod(self.actions.units.sizes or ()))
+        standard = Gaussian(torch.zeros_like(distribution.mean), torch.zeros_like(distribution.log_std))
+        low, high = self.actions.low, self.actions.high
+        return distribution.clipped_log_prob(samples, low, high) - standard.clipped_log_prob(samples, low, high)
+
     def update_statistics(self, transitions: Transitions, weight: float | None = None) -> None:
-        """Let the inputs' statistics learn from transitions that count as `weight` rows; their number unless told."""
+        """Let the inputs' statistics learn from transitions that count as `weight` rows (default: their number)."""
         self.of_obs.update(transitions.obs, weight)
         self.of_actions.update(self.actions(transitions.actions), weight)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits `[*B]` of `inputs`."""
-        obs, actions, next_obs, terminated, log_prob = inputs.split(self.sizes, -1)
-        reward = self.network["g"](torch.cat((obs, actions), -1))
+        return F.softplus(self.score(inputs)) - F.softplus(inputs[..., -1])
+
+    def score(self, inputs: Tensor) -> Tensor:
+        """f `[*B]`, the shaped reward. The logit would reward noise besides: its -log pi is an entropy bonus."""
+        obs, actions, next_obs, terminated, _ = inputs.split(self.sizes, -1)
+        reward = self.network["g"](obs if self.state_only else torch.cat((obs, actions), -1))
         shaping = self.gamma * (1 - terminated) * self.network["h"](next_obs) - self.network["h"](obs)
-        return (reward + shaping - log_prob).squeeze(-1)
+        return (reward + shaping).squeeze(-1)

@@ -44,7 +44,7 @@ def clone_behaviour(policy: Policy, expert: Transitions, config: BehaviourClonin
     policy.normalizer.update(expert.obs)
     samples = policy.actions.samples(expert.actions)
     order = torch.randperm(len(expert.obs), device=expert.obs.device)
-    n_held_out = round(config.validation_share * len(order))
+    n_held_out = min(round(config.validation_share * len(order)), len(order) - 1)
     held_out, training = order[:n_held_out], order[n_held_out:]
     optimizer = torch.optim.Adam(policy.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     best, best_loss = copy.deepcopy(policy.state_dict()), torch.tensor(float("inf"))

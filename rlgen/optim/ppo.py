@@ -66,7 +66,7 @@ class PPO:
 
     @torch.no_grad()
     def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
-        """All passes over one batch."""
+        """All passes over one batch; metrics are means over their minibatches, each before its step."""
         config, policy = self.config, self.policy
         for flat, weights in zip(self.flat, (self.actor_weights, self.critic_weights), strict=True):
             check_views(flat, weights)
@@ -74,7 +74,8 @@ class PPO:
             group["lr"] = config.learning_rate * max(progress_remaining, config.least_share)
         inputs = policy.normalizer(batch.obs)
         advantages = standardize(batch.advantages)
-        metrics: dict[str, Tensor] = {"explained_variance": explained_variance(batch.values, batch.returns)}
+        # By minibatch: log-ratios, advantages and the critic's errors of its rows, and its mean entropy.
+        seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         for _ in range(config.n_epochs):
             order = torch.randperm(len(inputs), device=inputs.device)
             columns = (inputs, batch.actions, batch.log_probs, advantages, batch.returns)
@@ -92,6 +93,7 @@ class PPO:
                     for gradient, bonus in zip(policy_gradient, distribution.entropy_gradient(), strict=True):
                         gradient -= config.ent_coef * bonus
                 error = critic_layers[-1] - returns.unsqueeze(-1)
+                seen.append((log_ratio, advantage, error, distribution.entropy().mean().expand(len(rows))))
 
                 output_gradient, *head_gradient = policy_gradient
                 n_actor = len(self.actor_weights)
@@ -104,11 +106,13 @@ class PPO:
                 self.optimizer.step()
             if config.target_kl is not None and approximate_kl(log_ratio) > 1.5 * config.target_kl:
                 break
-        return metrics | {
+        log_ratio, advantage, error, entropy = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        return {
+            "explained_variance": explained_variance(batch.values, batch.returns),
             "kl": approximate_kl(log_ratio),
-            "policy_loss": -clipped_surrogate(ratio, advantage, config.clip_range).mean(),
+            "policy_loss": -clipped_surrogate(log_ratio.exp(), advantage, config.clip_range).mean(),
             "value_loss": error.square().mean(),
-            "entropy": distribution.entropy().mean(),
+            "entropy": entropy.mean(),
         }
 
     def state_dict(self) -> State:

@@ -51,7 +51,7 @@ class GAILConfig(Checked):
 class GAIL(nn.Module):
     """A reward model that pays for state-action pairs which a discriminator takes for the expert's.
 
-    With a `ShapedDiscriminator` and `reward_logit` it is AIRL.
+    With a `ShapedDiscriminator` and `reward_logit` it is AIRL, whose policy is paid f.
 
     Args:
         discriminator: its inputs take the expert's statistics here.
@@ -83,7 +83,7 @@ class GAIL(nn.Module):
         inputs = self.discriminator.inputs(transitions)
         # Kept for `update`: by then the policy, whose likelihoods AIRL's inputs hold, is no longer the one that acted.
         self._scored = transitions, inputs.flatten(0, -2), self.discriminator.inputs(self.expert)
-        return self.reward(self.discriminator(inputs)) - self.config.reward_offset
+        return self.reward(self.discriminator.score(inputs)) - self.config.reward_offset
 
     def get_extra_state(self) -> dict[str, Any]:
         """Adam's, beside the discriminator's."""

@@ -402,3 +402,9 @@ def test_a_path_may_be_text(tmp_path):
         deterministic=True, algorithm="x", command="x", seed=0,
     )  # fmt: skip
     assert (tmp_path / "Toy-v0" / "manifest.json").is_file()
+
+
+def test_one_pair_in_how_many_is_the_paper_s_unless_told(tmp_path):
+    for env_id, every in (("Reacher-v4", 1), ("Acrobot-v1", 5), ("CartPole-v1", 10), ("Hopper-v4", 20), ("Toy-v0", 1)):
+        save(tmp_path / env_id, [episode() for _ in range(4)], env_id=env_id)
+        assert load_demonstrations(tmp_path / env_id, env_id).subsample == every

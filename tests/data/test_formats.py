@@ -524,3 +524,19 @@ def test_damaged_files_are_errors_and_never_crash_hang_or_run():
     assert (table["peak_mib"] < 1024).all()
     # Where there are checksums, nothing else is loaded; others have none.
     assert table.loc[["rlgen dataset", "rlgen checkpoint", "sb3", "imitation npz"], "other data"].sum() == 0
+
+
+def test_memory_is_limited_only_where_it_can_be(monkeypatch):
+    """Windows has no `resource`; on Linux a limit above the one that holds would be refused."""
+    from rlgen.data.formats import __main__ as reader
+
+    resource = pytest.importorskip("resource")
+    told = []
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: told.append(limits))
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1 << 40, 1 << 40))
+    reader.limit_memory(1 << 50)
+    assert told == [(1 << 40, 1 << 40)]
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    reader.limit_memory(1 << 50)
+    assert len(told) == 1

@@ -129,36 +129,126 @@ def test_the_constant_control_pays_for_survival_alone():
     assert torch.allclose(rewards, torch.full((5, 4), float(np.log(2))))
 
 
-def test_airl_recovers_the_expert_s_log_likelihood_whatever_the_policy():
-    """Where states are the same on both sides, the best f(s, a, s') is log pi_E(a | s); the policy only samples."""
-    wide = spaces.Box(-20, 20, (1,), np.float32)
-    policy = Policy(spaces.Box(-np.inf, np.inf, (1,), np.float32), wide, log_std_init=0.5)
-    policy.normalizer.update(torch.randn(1000, 1))
+def decomposable(seed, n_states=8, n_actions=3, gamma=0.9):
+    """Successors `[S, A]`, rewards `[S]` and the soft-optimal policy `[S, A]` of a random deterministic MDP.
 
-    def steps(*shape, expert):
-        obs, zeros = torch.randn(*shape, 1), torch.zeros(shape)
-        actions = (
-            0.5 * obs + 0.7 * torch.randn(*shape, 1)
-            if expert
-            else policy(obs).mean.detach() + np.exp(0.5) * torch.randn(*shape, 1)
-        )
-        return Transitions(obs, actions, torch.randn(*shape, 1), zeros, zeros.bool(), zeros.bool())
+    Only one in which all states are linked (Fu et al. 2018, definition 1): its rewards are then determined by that
+    policy up to a constant, the one direction in which g + gamma h' - h stays the same.
+    """
+    rng = np.random.default_rng(seed)
+    while True:
+        following = rng.integers(n_states, size=(n_states, n_actions))
+        states = np.repeat(np.eye(n_states), n_actions, 0)
+        shaped = np.concatenate((states, gamma * np.eye(n_states)[following.ravel()] - states), 1)
+        if np.linalg.matrix_rank(shaped) == 2 * n_states - 1:
+            break
+    rewards = rng.normal(size=n_states)
+    return following, rewards, soft_optimal(following, rewards, gamma)
 
-    config = GAILConfig(gradient_penalty_coef=0.0, learning_rate=1e-2, n_updates=20)
-    model = GAIL(ShapedDiscriminator(policy, (32, 32)), steps(20_000, expert=True), config, reward_logit)
-    for rate in (1e-2, 1e-3, 3e-4):
+
+def soft_optimal(following, rewards, gamma=0.9):
+    """exp(Q - V) where V = log sum exp Q, Q = r + gamma V'."""
+    values = np.zeros(len(rewards))
+    for _ in range(500):
+        q = rewards[:, None] + gamma * values[following]
+        values = np.log(np.exp(q).sum(1))
+    return np.exp(q - values[:, None])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_airl_recovers_the_reward_of_states_and_with_it_the_policy(seed):
+    """Its fixed point: the policy has become the expert, and nothing can be told apart."""
+    following, rewards, expert = decomposable(seed)
+    n_states, n_actions = expert.shape
+    one_hot = torch.eye(n_states)
+    policy = Policy(spaces.Box(0, 1, (n_states,), np.float32), spaces.Discrete(n_actions), (32,))
+    state, action = (torch.from_numpy(x) for x in np.divmod(np.arange(n_states * n_actions), n_actions))
+    optimizer = torch.optim.LBFGS(policy.network.parameters(), max_iter=500, line_search_fn="strong_wolfe")
+    target = torch.from_numpy(np.log(expert)).float()
+
+    def loss():
+        optimizer.zero_grad()
+        error = (policy(one_hot).logits.log_softmax(-1) - target).square().mean()
+        error.backward()
+        return error
+
+    optimizer.step(loss)
+
+    def pairs(counts):
+        rows = torch.from_numpy(np.repeat(np.arange(len(state)), counts))
+        zeros = torch.zeros(len(rows))
+        after = one_hot[torch.from_numpy(following)[state, action]]
+        return Transitions(one_hot[state][rows], action[rows], after[rows], zeros, zeros.bool(), zeros.bool())
+
+    steps = pairs(np.rint(100 * expert.ravel()).astype(int).clip(1))
+    discriminator = ShapedDiscriminator(policy, (32,), gamma=0.9)
+    config = GAILConfig(gradient_penalty_coef=0.0, learning_rate=1e-2, batch_size=None, n_updates=300)
+    model = GAIL(discriminator, steps, config, reward_logit)
+    for rate in (1e-2, 1e-3):
         model.optimizer.param_groups[0]["lr"] = rate
-        for _ in range(40):
-            model.update(steps(100, 100, expert=False))
-    fresh = steps(2000, expert=True)
-    log_prob = policy(fresh.obs).log_prob(fresh.actions).detach()
-    f = model(fresh) + log_prob
-    exact = -0.5 * ((fresh.actions - 0.5 * fresh.obs) / 0.7).square().squeeze(-1) - np.log(0.7 * (2 * np.pi) ** 0.5)
-    assert (f - exact).abs().mean() < 0.1
+        model.update(steps)
+    with torch.no_grad():
+        g = discriminator.network["g"](discriminator.of_obs(one_hot)).squeeze(-1).double().numpy()
+    assert np.corrcoef(g, rewards)[0, 1] > 0.97
+    assert np.abs(soft_optimal(following, g) - expert).max() < 0.05
+
+
+def test_airl_recovers_the_expert_s_log_likelihood_once_the_policy_is_the_expert():
+    """Relative to a standard normal policy: log N(a; 0, 0.7^2) - log N(a; 0, 1)."""
+    wide = spaces.Box(-20, 20, (1,), np.float32)
+    policy = Policy(spaces.Box(-np.inf, np.inf, (1,), np.float32), wide, log_std_init=float(np.log(0.7)))
+    torch.nn.init.zeros_(policy.network[-1].weight)
+
+    def steps(n):
+        actions, zeros = 0.7 * torch.randn(n, 1), torch.zeros(n)
+        return Transitions(torch.randn(n, 1), actions, torch.randn(n, 1), zeros, zeros.bool(), zeros.bool())
+
+    config = GAILConfig(gradient_penalty_coef=0.0, learning_rate=1e-2, batch_size=None, n_updates=150)
+    expert = steps(4000)
+    model = GAIL(ShapedDiscriminator(policy, (16,), state_only=False), expert, config, reward_logit)
+    model.update(expert)
+    model.optimizer.param_groups[0]["lr"] = 1e-3
+    model.update(expert)
+    fresh = steps(2000)
+    exact = 0.5 * fresh.actions.square().squeeze(-1) * (1 - 1 / 0.49) - np.log(0.7)
+    assert (model(fresh) - exact).abs().mean() < 0.1
     # The potential of the next state enters unless the episode ended.
     ended = dataclasses.replace(fresh, terminated=~fresh.terminated)
     h = model.discriminator.network["h"](model.discriminator.of_obs(fresh.next_obs)).squeeze(-1)
     torch.testing.assert_close(model(fresh) - model(ended), 0.99 * h.detach(), atol=1e-5, rtol=0)
+
+
+def test_airl_pays_for_f_and_not_for_noise():
+    """By default its reward doesn't change with the policy; the logit's -log pi would pay for a larger deviation."""
+    policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
+    model = imitation.airl(imitation.settings("default", "trpo", "Toy-v0", "airl"), policy, transitions(50))
+    batch = transitions(20)
+    before = model(batch)
+    with torch.no_grad():
+        policy.log_std += 1
+    assert torch.equal(model(batch), before)
+
+
+@pytest.mark.parametrize("log_std", [-4.0, 0.0])
+def test_a_likelihood_alone_never_settles_what_is_the_expert_s(log_std):
+    """Pairs far from a policy of little noise: log pi is below -1000, the logit stays above -log 2 at f = 0."""
+    policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX, log_std_init=log_std)
+    discriminator = ShapedDiscriminator(policy)
+    torch.nn.init.zeros_(discriminator.network["g"][-1].weight)
+    torch.nn.init.zeros_(discriminator.network["h"][-1].weight)
+    batch = transitions(200)
+    assert (discriminator.log_likelihood(batch).min() < -1000) == (log_std == -4.0)
+    with torch.no_grad():
+        assert discriminator(discriminator.inputs(batch)).max() <= np.log(2) + 1e-6
+
+
+def test_the_offset_is_that_of_minus_log_1_minus_d_alone():
+    settings = imitation.settings("default", "trpo", "HalfCheetah-v4")
+    policy = Policy(spaces.Box(-np.inf, np.inf, (3,), np.float32), BOX)
+    for make in (imitation.gail, imitation.airl):
+        for name, reward in imitation.REWARDS.items():
+            offset = make(settings, policy, transitions(50), reward).config.reward_offset
+            assert offset == (settings.gail.reward_offset if name == "softplus" else 0)
 
 
 def test_airl_learns_with_the_likelihoods_of_the_policy_that_acted():
@@ -193,14 +283,14 @@ def test_airl_never_takes_its_inputs_anew():
 
 
 def test_airl_weighs_a_clipped_action_by_the_tail_s_mass():
-    policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
+    policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX, log_std_init=float(np.log(1.5)))
     model = GAIL(ShapedDiscriminator(policy), transitions(50), reward=reward_logit)
     batch = transitions(4000)
-    sampled = policy(batch.obs).mean.detach() + torch.randn(4000, 2)
+    sampled = policy(batch.obs).mean.detach() + 1.5 * torch.randn(4000, 2)
     batch = dataclasses.replace(batch, actions=sampled.clamp(-1, 1))
-    likelihood = model.discriminator.inputs(batch)[:, -1].exp()
-    # E[1 / likelihood] under the policy is the measure of the square: its inside 4, its four edges 2 each, 4 corners.
-    assert (1 / likelihood).mean() == pytest.approx(4 + 8 + 4, rel=0.05)
+    likelihood = model.discriminator.log_likelihood(batch).exp()
+    # E[1 / ratio] under the policy is the total probability of the standard normal policy, tails included.
+    assert (1 / likelihood).mean() == pytest.approx(1, rel=0.05)
 
 
 def test_input_noise_has_its_deviation():

@@ -8,13 +8,15 @@ from rlgen.data.formats import ERROR, pack, recognise
 
 
 def limit_memory(n_bytes: int) -> None:
-    """Let this process have so much more than it has."""
+    """Let this process have so much more than it has; only Linux knows both, elsewhere the time limit alone holds."""
     if sys.platform != "linux":
         return
-    import resource
+    import resource  # Windows has none
 
     now = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (now + n_bytes, now + n_bytes))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)  # none of ours may be above it
+    limit = now + n_bytes if most == resource.RLIM_INFINITY else min(now + n_bytes, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def main() -> int:
