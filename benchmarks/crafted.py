@@ -401,8 +401,8 @@ def child(kind: str, folder: Path, numbers: range, seed: int, log: Path) -> None
             rng = np.random.default_rng([seed, number, sorted(KINDS).index(kind)])
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(folder / "whole" / kind, place)
-            change(place, rng)
             print(number, end=" ", file=file, flush=True)
+            change(place, rng)
             Path("/proc/self/clear_refs").write_text("5")  # the peak of memory is from here on
             before = peak_mib()
             started = time.monotonic()
@@ -483,7 +483,7 @@ def craft(inputs: int, seed: int) -> pd.DataFrame:
                     "crashes": crashes,
                     "written_elsewhere": len(changed),
                     "peak_mib": max(int(peak) for _, _, peak, _ in results),
-                    "before_loading_mib": max(int(before) for *_, before in results),
+                    "loading_mib": max(int(peak) - int(before) for _, _, peak, before in results),
                     "longest_seconds": max(float(seconds) for _, seconds, *_ in results),
                 }
             )
@@ -495,12 +495,16 @@ def quiet(work: Callable[[], None]) -> None:
     """Do it in this forked process without output, and end the process."""
     code = 1
     try:
+        told = os.fdopen(os.dup(2), "w")
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 1)
         os.dup2(silent, 2)
         warnings.simplefilter("ignore")
         work()
         code = 0
+    except Exception:
+        traceback.print_exc(file=told)
+        told.flush()
     finally:
         os._exit(code)
 
