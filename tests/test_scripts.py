@@ -16,8 +16,8 @@ import torch
 
 from rlgen.checkpoint import load_checkpoint, load_policy
 from rlgen.evaluation import evaluate
+from rlgen.imitation import recovered_reward
 from rlgen.nn.policy import Actor
-from rlgen.rewards.recovered import RecoveredReward
 
 ROOT = Path(__file__).parents[1]
 SUMMARY = {
@@ -421,7 +421,7 @@ def test_an_expert_trains_on_the_reward_that_airl_recovered(tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "a" / "summary.json").read_text())["reward"] == "recovered"
     _, state = load_checkpoint(tmp_path / "airl")
-    reward = RecoveredReward(tmp_path / "airl")
+    reward = recovered_reward(tmp_path / "airl")
     weights = {name: x for name, x in state["reward_model"].items() if name.startswith("discriminator.network.g.")}
     for name, x in weights.items():
         assert torch.equal(reward.g.state_dict()[name.removeprefix("discriminator.network.g.")], x)
