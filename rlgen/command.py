@@ -77,7 +77,7 @@ class RunArguments:
     total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS"), PRESET] = None
     """Environment steps in total, such as 3000000, 3e6 or 3M."""
     env_kwargs: Annotated[JsonObject, default("none")] = None
-    """Arguments of the environment's constructor, as a JSON object such as '{"xml_file": "ant.xml"}'."""
+    """Constructor arguments of the environment as a JSON object, such as '{"xml_file": "ant.xml"}'."""
     vectorization: Literal["sync", "async"] = "sync"
     """How environments of other packages are stepped: `sync` in this process, `async` each in a process of its own."""
     eval_episodes: Count = 50

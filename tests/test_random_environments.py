@@ -128,6 +128,14 @@ def test_other_autoreset_modes_are_refused(arguments, mode):
         run_episodes(RandomActor(envs.single_action_space, 0), envs)
 
 
+def test_an_array_that_is_used_again_is_not_the_successor():
+    box = spaces.Box(-1, 1, (2,), np.float32)
+    envs = make_vec(lambda: RandomEnv(copy.deepcopy(box), copy.deepcopy(box), 2, "both", True), 2, seed=0)
+    for episode, one in zip(run_episodes(RandomActor(box, 0), envs, seed=1), envs.envs, strict=True):
+        number = next(i for i, actions in enumerate(one.unwrapped.actions) if actions)
+        np.testing.assert_array_equal(episode.obs, one.unwrapped.observations[number])
+
+
 def test_dict_and_tuple_actions_are_refused_with_the_way_out():
     def make():
         actions = spaces.Dict({"a": spaces.Discrete(2)})

@@ -32,7 +32,7 @@ class Arguments:
     run: tyro.conf.Positional[Path]
     """The run's folder."""
     env: Annotated[str | None, default("the run's, if a package registers it")] = None
-    """Gymnasium id as `module:Id`, for a run in an environment that a module of your own registers."""
+    """Gymnasium id as module:Id, for a run in an environment that a module of your own registers."""
     env_kwargs: Annotated[JsonObject, default("the run's")] = None
     """Arguments of the environment's constructor, as a JSON object, to evaluate under other ones."""
     episodes: Count = 50

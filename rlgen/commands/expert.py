@@ -27,7 +27,7 @@ class Arguments:
     """Train on the environment's own reward, then record complete episodes, failed ones too."""
 
     env: str = "HalfCheetah-v4"
-    """Gymnasium id with its version. `module:Id` first imports the module that registers it."""
+    """Gymnasium id with its version. module:Id first imports the module that registers it."""
     output: Path = Path("expert_data")
     """Folder of datasets; this one goes into a folder with the environment's name in it."""
     overwrite: bool = False

@@ -25,7 +25,7 @@ class Arguments:
     """Imitate an expert by GAIL. The default learns HalfCheetah-v4 from four trajectories, every 20th pair."""
 
     env: str = "HalfCheetah-v4"
-    """Gymnasium id with its version, that of the dataset. `module:Id` first imports the module that registers it."""
+    """Gymnasium id with its version, that of the dataset. module:Id first imports the module that registers it."""
     expert: Path = Path("expert_data")
     """Folder with a dataset for each environment, or the folder of one dataset."""
     n_trajectories: Count = 4

@@ -17,7 +17,7 @@ class Arguments:
     """Train with the task's reward and an exploration bonus. The default is VIME with TRPO on sparse MountainCar."""
 
     env: Annotated[str | None, default("rlgen/SparseMountainCar-v0")] = None
-    """Gymnasium id with its version. `module:Id` first imports the module that registers it, as in
+    """Gymnasium id with its version. module:Id first imports the module that registers it, as in
     gymnasium_robotics:PointMaze_UMaze-v3."""
     sparse: bool = False
     """Train on the sparse HalfCheetah, which rewards only beyond five metres: --env rlgen/SparseHalfCheetah-v0."""
