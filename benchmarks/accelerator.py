@@ -3,7 +3,7 @@
     python benchmarks/accelerator.py --out OUT tests cuda
     python benchmarks/accelerator.py --out OUT gail cuda      # or vime, resume
 
-PART_SECONDS tells a part its time: after 55% of it a training ends, is evaluated, and its row says how far it came.
+PART_SECONDS tells a part its time: after 65% of it a training ends, is evaluated, and its row says how far it came.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def command(name: str, device: str, path: Path) -> None:
         line = script(name, *COMMANDS[name], "--device", device, "--eval-episodes", 10, "--run-dir", folder)
         process = subprocess.Popen(line)
         # The first signal ends training after its iteration, and it is evaluated; the second ends that too.
-        for share in (0.55, 0.3):
+        for share in (0.65, 0.2):
             try:
                 process.wait(share * SECONDS)
                 break

@@ -127,9 +127,9 @@ def reward_model(
     """The task's reward (`env`) with a weighted bonus (`bonus`), on a device; None adds none."""
     terms: dict[str, tuple[RewardModel, float]] = {"env": (EnvironmentReward(), 1.0)}
     if make_bonus is not None:
-        with torch.device(device):
-            terms["bonus"] = (make_bonus(envs, config), config.eta)
-    return WeightedSum(terms)
+        terms["bonus"] = (make_bonus(envs, config), config.eta)
+    # Made on the CPU and moved, so that a seed's first weights are the same on every device.
+    return WeightedSum(terms).to(device)
 
 
 class Milestones:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class PoolBonus(nn.Module, abc.ABC):
     """A reward model that scores transitions by a network, which learns from a pool of all that came before.
 
     Args:
-        network: on its final device.
+        network: its prediction.
         coder: what the network is given and asked.
         pool: what it learns from.
         config: how.
@@ -70,11 +70,23 @@ class PoolBonus(nn.Module, abc.ABC):
         self.pool = pool
         self.config = config
         self.learned = [p for p in network.parameters() if p.requires_grad]
-        # The vector stays the optimizer's alone: it isn't part of the module's state.
-        flat, self.gradients = flatten_parameters(self.learned)
-        self.optimizer = torch.optim.Adam([flat], config.learning_rate, fused=True)
+        self._flatten()
         self._scored: tuple[Transitions, Tensor] | None = None
         self.register_load_state_dict_post_hook(lambda module, keys: module._forget())  # type: ignore[operator, union-attr]
+
+    def _flatten(self) -> None:
+        # The vector stays the optimizer's alone: it isn't part of the module's state.
+        flat, self.gradients = flatten_parameters(self.learned)
+        self.optimizer = torch.optim.Adam([flat], self.config.learning_rate, fused=True)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move everything, the optimizer too."""
+        super()._apply(fn, recurse)
+        state = adam_state(self.optimizer)
+        self._flatten()
+        load_adam_state(self.optimizer, state)
+        self._forget()
+        return self
 
     @abc.abstractmethod
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
