@@ -8,7 +8,7 @@ arguments of the same names.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -68,9 +68,13 @@ class Task:
 
     xml_file: str
     frame_skip: int
+    reset_noise_scale: float
+    exclude_current_positions_from_observation: bool = False
     derived: ClassVar[tuple[str, ...]] = ()
     # Derived fields are those of the last substep's start, as in gymnasium, unless a later stage is asked for.
     stage: ClassVar[int] = int(mujoco.mjtStage.mjSTAGE_NONE)
+    normal_velocity: ClassVar[bool] = False  # the velocity's noise at a reset is normal, not uniform
+    n_places: ClassVar[int] = 1  # coordinates of the place in the world, the first of qpos
 
     @property
     def contact_forces(self) -> bool:
@@ -81,17 +85,27 @@ class Task:
         """The compiled model of gymnasium's `xml_file`."""
         return mujoco.MjModel.from_xml_path(expand_model_path(self.xml_file))
 
-    @abstractmethod
     def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
         """Initial `(qpos [nq], qvel [nv])` of one simulation, drawn in gymnasium's order."""
+        scale = self.reset_noise_scale
+        qpos = sim.init_qpos + rng.uniform(low=-scale, high=scale, size=sim.init_qpos.size)
+        if self.normal_velocity:
+            return qpos, sim.init_qvel + scale * rng.standard_normal(sim.init_qvel.size)
+        return qpos, sim.init_qvel + rng.uniform(low=-scale, high=scale, size=sim.init_qvel.size)
 
     def place(self, rng: np.random.Generator, sim: Simulations, row: int) -> None:
         """Put simulation `row` into an initial state."""
         sim.qpos[row], sim.qvel[row] = self.draw(rng, sim)
 
-    @abstractmethod
     def observe(self, sim: Simulations, rows: Rows) -> Array:
-        """A fresh array of observations `[rows, D]` float64."""
+        """A fresh array of observations `[rows, D]` float64: positions, velocities and what `sensed` adds."""
+        first = self.n_places * int(self.exclude_current_positions_from_observation)
+        parts = (sim.qpos[rows, first:], sim.qvel[rows], *self.sensed(sim, rows))
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+    def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
+        """Observations besides positions and velocities, arrays `[rows, ...]`."""
+        return ()
 
     def before(self, sim: Simulations) -> Array | None:
         """What `outcome` needs to know from before the step, copied."""
@@ -121,46 +135,80 @@ def _inside(x: Array, bounds: tuple[float, float]) -> Array:
     return (bounds[0] < x) & (x < bounds[1])
 
 
-def _uniform_reset(rng: np.random.Generator, sim: Simulations, scale: float) -> tuple[Array, Array]:
-    qpos = sim.init_qpos + rng.uniform(low=-scale, high=scale, size=sim.init_qpos.size)
-    return qpos, sim.init_qvel + rng.uniform(low=-scale, high=scale, size=sim.init_qvel.size)
+def _place_info(xy: Array) -> Info:
+    return {"x_position": xy[:, 0], "y_position": xy[:, 1], "distance_from_origin": _norm(xy)}
 
 
-def _normal_velocity_reset(rng: np.random.Generator, sim: Simulations, scale: float) -> tuple[Array, Array]:
-    qpos = sim.init_qpos + rng.uniform(low=-scale, high=scale, size=sim.init_qpos.size)
-    return qpos, sim.init_qvel + scale * rng.standard_normal(sim.init_qvel.size)
+class Motion(NamedTuple):
+    """What a step of `_Moving` is paid for.
+
+    Attributes:
+        position: `[n, k]` after the step.
+        velocity: `[n, k]`.
+        forward: reward `[n]` for the speed along x.
+        ctrl_cost: `[n]`.
+        survive: reward `[n]` for not falling.
+        contact_cost: `[n]`; None where contacts cost nothing.
+    """
+
+    position: Array
+    velocity: Array
+    forward: Array
+    ctrl_cost: Array
+    survive: Any = None
+    contact_cost: Any = None
 
 
 @dataclass(frozen=True)
-class HalfCheetahV4(Task):
-    xml_file: str = "half_cheetah.xml"
+class _Moving(Task):
+    """A body that is paid for its speed along x, less the cost of its controls."""
+
     frame_skip: int = 5
     forward_reward_weight: float = 1.0
     ctrl_cost_weight: float = 0.1
     reset_noise_scale: float = 0.1
     exclude_current_positions_from_observation: bool = True
-    forward_key: ClassVar[str] = "reward_run"
 
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        return _normal_velocity_reset(rng, sim, self.reset_noise_scale)
+    def position(self, sim: Simulations) -> Array:
+        return sim.qpos[:, : self.n_places].copy()
 
-    def observe(self, sim: Simulations, rows: Rows) -> Array:
-        first = int(self.exclude_current_positions_from_observation)
-        return np.concatenate((sim.qpos[rows, first:], sim.qvel[rows]), axis=1)
+    def before(self, sim: Simulations) -> Array | None:
+        return self.position(sim)
 
-    def before(self, sim: Simulations) -> Array:
-        return sim.qpos[:, 0].copy()
+    def controls(self, sim: Simulations, actions: Array) -> Array:
+        return actions
+
+    def motion(self, sim: Simulations, before: Array | None, actions: Array) -> Motion:
+        position = self.position(sim)
+        velocity = (position - before) / sim.dt
+        ctrl_cost = self.ctrl_cost_weight * _square_sum(self.controls(sim, actions))
+        return Motion(position, velocity, self.forward_reward_weight * velocity[:, 0], ctrl_cost)
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        x = sim.qpos[:, 0].copy()
-        velocity = (x - before) / sim.dt
-        forward = self.forward_reward_weight * velocity
-        ctrl_cost = self.ctrl_cost_weight * _square_sum(actions)
-        info = {"x_position": x, "x_velocity": velocity, self.forward_key: forward, "reward_ctrl": -ctrl_cost}
-        return Outcome(forward - ctrl_cost, np.zeros(len(x), np.bool_), info)
+        motion = self.motion(sim, before, actions)
+        rewards = motion.forward - motion.ctrl_cost
+        return Outcome(rewards, np.zeros(len(rewards), np.bool_), self.step_info(sim, motion))
+
+    @abstractmethod
+    def step_info(self, sim: Simulations, motion: Motion) -> Info:
+        """The info of a step, arrays `[n]`."""
 
 
 @dataclass(frozen=True)
+class HalfCheetahV4(_Moving):
+    xml_file: str = "half_cheetah.xml"
+    normal_velocity: ClassVar[bool] = True
+    forward_key: ClassVar[str] = "reward_run"
+
+    def step_info(self, sim: Simulations, motion: Motion) -> Info:
+        return {
+            "x_position": motion.position[:, 0],
+            "x_velocity": motion.velocity[:, 0],
+            self.forward_key: motion.forward,
+            "reward_ctrl": -motion.ctrl_cost,
+        }
+
+
 class HalfCheetahV5(HalfCheetahV4):
     forward_key: ClassVar[str] = "reward_forward"
 
@@ -169,22 +217,83 @@ class HalfCheetahV5(HalfCheetahV4):
 
 
 @dataclass(frozen=True)
-class _Hopping(Task):
-    """Hopper and Walker2d: forward speed, a bonus for being upright, an end for falling."""
-
-    xml_file: str
+class SwimmerV4(_Moving):
+    xml_file: str = "swimmer.xml"
     frame_skip: int = 4
-    forward_reward_weight: float = 1.0
-    ctrl_cost_weight: float = 1e-3
+    ctrl_cost_weight: float = 1e-4
+    n_places: ClassVar[int] = 2
+    forward_keys: ClassVar[tuple[str, ...]] = ("reward_fwd", "forward_reward")
+
+    def step_info(self, sim: Simulations, motion: Motion) -> Info:
+        return {
+            **_place_info(motion.position),
+            "x_velocity": motion.velocity[:, 0],
+            "y_velocity": motion.velocity[:, 1],
+            "reward_ctrl": -motion.ctrl_cost,
+            **dict.fromkeys(self.forward_keys, motion.forward),
+        }
+
+
+class SwimmerV5(SwimmerV4):
+    forward_keys: ClassVar[tuple[str, ...]] = ("reward_forward",)
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        return _place_info(sim.qpos[rows, :2].copy())
+
+
+@dataclass(frozen=True)
+class _Upright(_Moving):
+    """A body that is also paid for staying upright, and whose episode may end when it falls."""
+
     healthy_reward: float = 1.0
     terminate_when_unhealthy: bool = True
+    healthy_z_range: tuple[float, float] = (1.0, 2.0)
+
+    def healthy(self, sim: Simulations) -> Array:
+        return _inside(sim.qpos[:, 2], self.healthy_z_range)
+
+    def survive(self, healthy: Array) -> Array:
+        # v4 pays an unhealthy step too if it ends the episode.
+        return (healthy | self.terminate_when_unhealthy).astype(np.float64) * self.healthy_reward
+
+    def contact_cost(self, sim: Simulations) -> Array | None:
+        return None
+
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
+        healthy, contact_cost = self.healthy(sim), self.contact_cost(sim)
+        motion = self.motion(sim, before, actions)._replace(survive=self.survive(healthy), contact_cost=contact_cost)
+        costs = motion.ctrl_cost if contact_cost is None else motion.ctrl_cost + contact_cost
+        rewards = motion.forward + motion.survive - costs
+        return Outcome(rewards, ~healthy & self.terminate_when_unhealthy, self.step_info(sim, motion))
+
+
+class _UprightV5:
+    """What v5 changes in the rewards and infos of `_Upright`."""
+
+    healthy_reward: float
+
+    def survive(self, healthy: Array) -> Array:
+        return healthy * self.healthy_reward
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        return _place_info(sim.qpos[rows, :2].copy())
+
+    def step_info(self, sim: Simulations, motion: Motion) -> Info:
+        velocities = zip(("x_velocity", "y_velocity"), motion.velocity.T, strict=False)
+        info = self.reset_info(sim, slice(None)) | dict(velocities)
+        info |= {"reward_forward": motion.forward, "reward_ctrl": -motion.ctrl_cost, "reward_survive": motion.survive}
+        return info if motion.contact_cost is None else info | {"reward_contact": -motion.contact_cost}
+
+
+@dataclass(frozen=True)
+class _Hopping(_Upright):
+    """Hopper and Walker2d, which move in a plane."""
+
+    frame_skip: int = 4
+    ctrl_cost_weight: float = 1e-3
     healthy_z_range: tuple[float, float] = (0.8, 2.0)
     healthy_angle_range: tuple[float, float] = (-1.0, 1.0)
     reset_noise_scale: float = 5e-3
-    exclude_current_positions_from_observation: bool = True
-
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        return _uniform_reset(rng, sim, self.reset_noise_scale)
 
     def observe(self, sim: Simulations, rows: Rows) -> Array:
         first = int(self.exclude_current_positions_from_observation)
@@ -193,48 +302,11 @@ class _Hopping(Task):
     def healthy(self, sim: Simulations) -> Array:
         return _inside(sim.qpos[:, 1], self.healthy_z_range) & _inside(sim.qpos[:, 2], self.healthy_angle_range)
 
-    def before(self, sim: Simulations) -> Array:
-        return sim.qpos[:, 0].copy()
-
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        x = sim.qpos[:, 0].copy()
-        velocity = (x - before) / sim.dt
-        healthy = self.healthy(sim)
-        forward = self.forward_reward_weight * velocity
-        survive = self.survive(healthy)
-        ctrl_cost = self.ctrl_cost_weight * _square_sum(actions)
-        rewards = forward + survive - ctrl_cost
-        terminated = ~healthy & self.terminate_when_unhealthy
-        return Outcome(rewards, terminated, self.step_info(sim, x, velocity, forward, -ctrl_cost, survive))
-
-    def survive(self, healthy: Array) -> Array:
-        # v4 pays an unhealthy step too if it ends the episode.
-        return (healthy | self.terminate_when_unhealthy).astype(np.float64) * self.healthy_reward
-
-    def step_info(
-        self, sim: Simulations, x: Array, velocity: Array, forward: Array, reward_ctrl: Array, survive: Array
-    ) -> Info:
-        return {"x_position": x, "x_velocity": velocity}
+    def step_info(self, sim: Simulations, motion: Motion) -> Info:
+        return {"x_position": motion.position[:, 0], "x_velocity": motion.velocity[:, 0]}
 
 
-class _HoppingV5:
-    healthy_reward: float
-
-    def survive(self, healthy: Array) -> Array:
-        return healthy * self.healthy_reward
-
-    def step_info(
-        self, sim: Simulations, x: Array, velocity: Array, forward: Array, reward_ctrl: Array, survive: Array
-    ) -> Info:
-        return {
-            "x_position": x,
-            "z_distance_from_origin": sim.qpos[:, 1] - sim.init_qpos[1],
-            "x_velocity": velocity,
-            "reward_forward": forward,
-            "reward_ctrl": reward_ctrl,
-            "reward_survive": survive,
-        }
-
+class _HoppingV5(_UprightV5):
     def reset_info(self, sim: Simulations, rows: Rows) -> Info:
         return {
             "x_position": sim.qpos[rows, 0].copy(),
@@ -269,87 +341,22 @@ class Walker2dV5(_HoppingV5, Walker2dV4):
 
 
 @dataclass(frozen=True)
-class SwimmerV4(Task):
-    xml_file: str = "swimmer.xml"
-    frame_skip: int = 4
-    forward_reward_weight: float = 1.0
-    ctrl_cost_weight: float = 1e-4
-    reset_noise_scale: float = 0.1
-    exclude_current_positions_from_observation: bool = True
-
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        return _uniform_reset(rng, sim, self.reset_noise_scale)
-
-    def observe(self, sim: Simulations, rows: Rows) -> Array:
-        first = 2 * int(self.exclude_current_positions_from_observation)
-        return np.concatenate((sim.qpos[rows, first:], sim.qvel[rows]), axis=1)
-
-    def before(self, sim: Simulations) -> Array:
-        return sim.qpos[:, :2].copy()
-
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        xy = sim.qpos[:, :2].copy()
-        velocity = (xy - before) / sim.dt
-        forward = self.forward_reward_weight * velocity[:, 0]
-        ctrl_cost = self.ctrl_cost_weight * _square_sum(actions)
-        info = {
-            "x_position": xy[:, 0],
-            "y_position": xy[:, 1],
-            "distance_from_origin": _norm(xy),
-            "x_velocity": velocity[:, 0],
-            "y_velocity": velocity[:, 1],
-            "reward_ctrl": -ctrl_cost,
-        }
-        return Outcome(forward - ctrl_cost, np.zeros(len(xy), np.bool_), info | self.forward_info(forward))
-
-    def forward_info(self, forward: Array) -> Info:
-        return {"reward_fwd": forward, "forward_reward": forward}
-
-
-@dataclass(frozen=True)
-class SwimmerV5(SwimmerV4):
-    def forward_info(self, forward: Array) -> Info:
-        return {"reward_forward": forward}
-
-    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
-        return _origin_info(sim, rows)
-
-
-def _origin_info(sim: Simulations, rows: Rows) -> Info:
-    xy = sim.qpos[rows, :2].copy()
-    return {"x_position": xy[:, 0], "y_position": xy[:, 1], "distance_from_origin": _norm(xy)}
-
-
-@dataclass(frozen=True)
-class _Ant(Task):
+class _Ant(_Upright):
     xml_file: str = "ant.xml"
-    frame_skip: int = 5
     ctrl_cost_weight: float = 0.5
     contact_cost_weight: float = 5e-4
-    healthy_reward: float = 1.0
-    terminate_when_unhealthy: bool = True
     healthy_z_range: tuple[float, float] = (0.2, 1.0)
     contact_force_range: tuple[float, float] = (-1.0, 1.0)
-    reset_noise_scale: float = 0.1
-    exclude_current_positions_from_observation: bool = True
     derived: ClassVar[tuple[str, ...]] = ("xpos",)
+    normal_velocity: ClassVar[bool] = True
+    n_places: ClassVar[int] = 2
 
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        return _normal_velocity_reset(rng, sim, self.reset_noise_scale)
+    def clipped_forces(self, sim: Simulations, rows: Rows = slice(None)) -> Array:
+        """Contact forces on each body `[rows, nbody, 6]`."""
+        return np.clip(sim.derived["cfrc_ext"][rows], *self.contact_force_range)
 
-    def observe_with(self, sim: Simulations, rows: Rows, forces_of: int | None) -> Array:
-        """Observations, with the clipped contact forces of the bodies from number `forces_of` on, or without."""
-        parts = [sim.qpos[rows, 2 * int(self.exclude_current_positions_from_observation) :], sim.qvel[rows]]
-        if forces_of is not None:
-            parts.append(self.clipped_forces(sim, rows, forces_of))
-        return np.concatenate(parts, axis=1)
-
-    def clipped_forces(self, sim: Simulations, rows: Rows = slice(None), first_body: int = 0) -> Array:
-        forces = np.clip(sim.derived["cfrc_ext"][rows, first_body:], *self.contact_force_range)
-        return forces.reshape(len(forces), -1)
-
-    def contact_cost(self, sim: Simulations) -> Array:
-        return self.contact_cost_weight * _square_sum(self.clipped_forces(sim))
+    def contact_cost(self, sim: Simulations) -> Array | None:
+        return self.contact_cost_weight * _square_sum(self.clipped_forces(sim)) if self.contact_forces else None
 
     def healthy(self, sim: Simulations) -> Array:
         finite = np.isfinite(sim.qpos).all(1) & np.isfinite(sim.qvel).all(1)
@@ -364,40 +371,26 @@ class AntV4(_Ant):
     def contact_forces(self) -> bool:
         return self.use_contact_forces
 
-    def observe(self, sim: Simulations, rows: Rows) -> Array:
-        return self.observe_with(sim, rows, 0 if self.use_contact_forces else None)
+    def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
+        return (self.clipped_forces(sim, rows),) if self.use_contact_forces else ()
 
-    def before(self, sim: Simulations) -> Array:
+    def position(self, sim: Simulations) -> Array:
         return sim.body("torso")[:, :2].copy()
 
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        xy = self.before(sim)
-        velocity = (xy - before) / sim.dt
-        forward = velocity[:, 0]
-        healthy = self.healthy(sim)
-        survive = (healthy | self.terminate_when_unhealthy).astype(np.float64) * self.healthy_reward
-        ctrl_cost = costs = self.ctrl_cost_weight * _square_sum(actions)
-        info = {
-            "reward_forward": forward,
-            "reward_ctrl": -ctrl_cost,
-            "reward_survive": survive,
-            "x_position": xy[:, 0],
-            "y_position": xy[:, 1],
-            "distance_from_origin": _norm(xy),
-            "x_velocity": forward,
-            "y_velocity": velocity[:, 1],
-            "forward_reward": forward,
+    def step_info(self, sim: Simulations, motion: Motion) -> Info:
+        return {
+            "reward_forward": motion.forward,
+            "reward_ctrl": -(motion.ctrl_cost if motion.contact_cost is None else motion.contact_cost),
+            "reward_survive": motion.survive,
+            **_place_info(motion.position),
+            "x_velocity": motion.forward,
+            "y_velocity": motion.velocity[:, 1],
+            "forward_reward": motion.forward,
         }
-        if self.use_contact_forces:
-            contact_cost = self.contact_cost(sim)
-            costs = ctrl_cost + contact_cost
-            info["reward_ctrl"] = -contact_cost
-        return Outcome(forward + survive - costs, ~healthy & self.terminate_when_unhealthy, info)
 
 
 @dataclass(frozen=True)
-class AntV5(_Ant):
-    forward_reward_weight: float = 1
+class AntV5(_UprightV5, _Ant):
     main_body: int | str = 1
     include_cfrc_ext_in_observation: bool = True
 
@@ -405,80 +398,70 @@ class AntV5(_Ant):
     def contact_forces(self) -> bool:
         return True
 
-    def observe(self, sim: Simulations, rows: Rows) -> Array:
-        return self.observe_with(sim, rows, 1 if self.include_cfrc_ext_in_observation else None)
+    def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
+        return (self.clipped_forces(sim, rows)[:, 1:],) if self.include_cfrc_ext_in_observation else ()
 
-    def before(self, sim: Simulations) -> Array:
+    def position(self, sim: Simulations) -> Array:
         body = sim.body_ids[self.main_body] if isinstance(self.main_body, str) else self.main_body
         return sim.derived["xpos"][:, body, :2].copy()
 
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        velocity = (self.before(sim) - before) / sim.dt
-        healthy = self.healthy(sim)
-        forward = velocity[:, 0] * self.forward_reward_weight
-        survive = healthy * self.healthy_reward
-        ctrl_cost = self.ctrl_cost_weight * _square_sum(actions)
-        contact_cost = self.contact_cost(sim)
-        info = _origin_info(sim, slice(None)) | {
-            "x_velocity": velocity[:, 0],
-            "y_velocity": velocity[:, 1],
-            "reward_forward": forward,
-            "reward_ctrl": -ctrl_cost,
-            "reward_contact": -contact_cost,
-            "reward_survive": survive,
-        }
-        rewards = forward + survive - (ctrl_cost + contact_cost)
-        return Outcome(rewards, ~healthy & self.terminate_when_unhealthy, info)
-
-    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
-        return _origin_info(sim, rows)
-
 
 @dataclass(frozen=True)
-class _HumanoidV4Base(Task):
+class HumanoidV4(_Upright):
     xml_file: str = "humanoid.xml"
-    frame_skip: int = 5
+    forward_reward_weight: float = 1.25
+    healthy_reward: float = 5.0
     reset_noise_scale: float = 1e-2
-    exclude_current_positions_from_observation: bool = True
     derived: ClassVar[tuple[str, ...]] = ("xipos", "cinert", "cvel", "qfrc_actuator")
+    n_places: ClassVar[int] = 2
 
     @property
     def contact_forces(self) -> bool:
         return True
 
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        return _uniform_reset(rng, sim, self.reset_noise_scale)
+    def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
+        return [sim.derived[name][rows] for name in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")]
 
-    def observe(self, sim: Simulations, rows: Rows) -> Array:
-        parts = [sim.qpos[rows, 2 * int(self.exclude_current_positions_from_observation) :], sim.qvel[rows]]
-        parts += [sim.derived[name][rows] for name in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")]
-        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-
-    def before(self, sim: Simulations) -> Array:
+    def position(self, sim: Simulations) -> Array:
         # The centre of mass in the plane.
         return (np.einsum("b,nbj->nj", sim.body_mass, sim.derived["xipos"]) / sim.body_mass.sum())[:, :2].copy()
 
+    def controls(self, sim: Simulations, actions: Array) -> Array:
+        return np.ascontiguousarray(sim.ctrl)
+
+    def step_info(self, sim: Simulations, motion: Motion) -> Info:
+        return {
+            "reward_linvel": motion.forward,
+            "reward_quadctrl": -motion.ctrl_cost,
+            "reward_alive": motion.survive,
+            **_place_info(motion.position),
+            "x_velocity": motion.velocity[:, 0],
+            "y_velocity": motion.velocity[:, 1],
+            "forward_reward": motion.forward,
+        }
+
 
 @dataclass(frozen=True)
-class _HumanoidV5Base(_HumanoidV4Base):
+class HumanoidV5(_UprightV5, HumanoidV4):
+    contact_cost_weight: float = 5e-7
+    contact_cost_range: tuple[float, float] = (-np.inf, 10.0)
     include_cinert_in_observation: bool = True
     include_cvel_in_observation: bool = True
     include_qfrc_actuator_in_observation: bool = True
     include_cfrc_ext_in_observation: bool = True
-    derived: ClassVar[tuple[str, ...]] = (*_HumanoidV4Base.derived, "ten_length", "ten_velocity")
+    derived: ClassVar[tuple[str, ...]] = (*HumanoidV4.derived, "ten_length", "ten_velocity")
 
-    def observe(self, sim: Simulations, rows: Rows) -> Array:
-        parts = [sim.qpos[rows, 2 * int(self.exclude_current_positions_from_observation) :], sim.qvel[rows]]
+    def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
         # The world body's and the free joint's entries are always zero, and left out from v5 on.
-        for name, first, included in (
-            ("cinert", 1, self.include_cinert_in_observation),
-            ("cvel", 1, self.include_cvel_in_observation),
-            ("qfrc_actuator", 6, self.include_qfrc_actuator_in_observation),
-            ("cfrc_ext", 1, self.include_cfrc_ext_in_observation),
-        ):
-            if included:
-                parts.append(sim.derived[name][rows, first:])
-        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+        firsts = {"cinert": 1, "cvel": 1, "qfrc_actuator": 6, "cfrc_ext": 1}
+        included = [name for name in firsts if getattr(self, f"include_{name}_in_observation")]
+        return [sim.derived[name][rows, firsts[name] :] for name in included]
+
+    def contact_cost(self, sim: Simulations) -> Array:
+        return np.clip(self.contact_cost_weight * _square_sum(sim.derived["cfrc_ext"]), *self.contact_cost_range)
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        return super().reset_info(sim, rows) | self.tendon_info(sim, rows)
 
     def tendon_info(self, sim: Simulations, rows: Rows) -> Info:
         return {
@@ -488,72 +471,10 @@ class _HumanoidV5Base(_HumanoidV4Base):
 
 
 @dataclass(frozen=True)
-class HumanoidV4(_HumanoidV4Base):
-    forward_reward_weight: float = 1.25
-    ctrl_cost_weight: float = 0.1
-    healthy_reward: float = 5.0
-    terminate_when_unhealthy: bool = True
-    healthy_z_range: tuple[float, float] = (1.0, 2.0)
-
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        xy = self.before(sim)
-        velocity = (xy - before) / sim.dt
-        healthy = _inside(sim.qpos[:, 2], self.healthy_z_range)
-        forward = self.forward_reward_weight * velocity[:, 0]
-        survive = (healthy | self.terminate_when_unhealthy).astype(np.float64) * self.healthy_reward
-        ctrl_cost = self.ctrl_cost_weight * _square_sum(np.ascontiguousarray(sim.ctrl))
-        info = {
-            "reward_linvel": forward,
-            "reward_quadctrl": -ctrl_cost,
-            "reward_alive": survive,
-            "x_position": xy[:, 0],
-            "y_position": xy[:, 1],
-            "distance_from_origin": _norm(xy),
-            "x_velocity": velocity[:, 0],
-            "y_velocity": velocity[:, 1],
-            "forward_reward": forward,
-        }
-        return Outcome(forward + survive - ctrl_cost, ~healthy & self.terminate_when_unhealthy, info)
-
-
-@dataclass(frozen=True)
-class HumanoidV5(_HumanoidV5Base):
-    forward_reward_weight: float = 1.25
-    ctrl_cost_weight: float = 0.1
-    contact_cost_weight: float = 5e-7
-    contact_cost_range: tuple[float, float] = (-np.inf, 10.0)
-    healthy_reward: float = 5.0
-    terminate_when_unhealthy: bool = True
-    healthy_z_range: tuple[float, float] = (1.0, 2.0)
-
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        velocity = (self.before(sim) - before) / sim.dt
-        healthy = _inside(sim.qpos[:, 2], self.healthy_z_range)
-        forward = self.forward_reward_weight * velocity[:, 0]
-        survive = healthy * self.healthy_reward
-        ctrl_cost = self.ctrl_cost_weight * _square_sum(np.ascontiguousarray(sim.ctrl))
-        contact_cost = self.contact_cost_weight * _square_sum(sim.derived["cfrc_ext"])
-        contact_cost = np.clip(contact_cost, *self.contact_cost_range)
-        info = self.reset_info(sim, slice(None)) | {
-            "x_velocity": velocity[:, 0],
-            "y_velocity": velocity[:, 1],
-            "reward_survive": survive,
-            "reward_forward": forward,
-            "reward_ctrl": -ctrl_cost,
-            "reward_contact": -contact_cost,
-        }
-        rewards = forward + survive - (ctrl_cost + contact_cost)
-        return Outcome(rewards, ~healthy & self.terminate_when_unhealthy, info)
-
-    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
-        return _origin_info(sim, rows) | self.tendon_info(sim, rows)
-
-
-@dataclass(frozen=True)
-class HumanoidStandupV4(_HumanoidV4Base):
+class HumanoidStandupV4(HumanoidV4):
     xml_file: str = "humanoidstandup.xml"
 
-    def before(self, sim: Simulations) -> Array | None:  # type: ignore[override]
+    def before(self, sim: Simulations) -> Array | None:
         return None
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
@@ -562,14 +483,13 @@ class HumanoidStandupV4(_HumanoidV4Base):
 
 
 @dataclass(frozen=True)
-class HumanoidStandupV5(_HumanoidV5Base):
+class HumanoidStandupV5(HumanoidV5):
     xml_file: str = "humanoidstandup.xml"
     uph_cost_weight: float = 1
-    ctrl_cost_weight: float = 0.1
     impact_cost_weight: float = 5e-7
     impact_cost_range: tuple[float, float] = (-np.inf, 10.0)
 
-    before = HumanoidStandupV4.before  # type: ignore[assignment]
+    before = HumanoidStandupV4.before
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         ctrl_cost = self.ctrl_cost_weight * _square_sum(np.ascontiguousarray(sim.ctrl))
@@ -676,12 +596,6 @@ class InvertedPendulumV5(Task):
     frame_skip: int = 2
     reset_noise_scale: float = 0.01
 
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        return _uniform_reset(rng, sim, self.reset_noise_scale)
-
-    def observe(self, sim: Simulations, rows: Rows) -> Array:
-        return np.concatenate((sim.qpos[rows], sim.qvel[rows]), axis=1)
-
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         terminated = ~np.isfinite(obs).all(1) | (np.abs(obs[:, 1]) > 0.2)
         rewards = (~terminated).astype(np.int64)
@@ -703,10 +617,8 @@ class InvertedDoublePendulumV5(Task):
     healthy_reward: float = 10.0
     reset_noise_scale: float = 0.1
     derived: ClassVar[tuple[str, ...]] = ("site_xpos", "qfrc_constraint")
+    normal_velocity: ClassVar[bool] = True
     n_forces: ClassVar[int] = 1
-
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        return _normal_velocity_reset(rng, sim, self.reset_noise_scale)
 
     def observe(self, sim: Simulations, rows: Rows) -> Array:
         angles = sim.qpos[rows, 1:]
