@@ -7,6 +7,7 @@ names, in its dtype and bounds.
 from __future__ import annotations
 
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,12 +18,12 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from rlgen.errors import UsageError
+from rlgen.files import check
 
 Array = npt.NDArray[Any]
 Space = gym.Space[Any]
 
 MAX_ELEMENTS = 1 << 20
-MAX_DEPTH = 8
 
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:
@@ -50,13 +51,12 @@ class FlatBox(spaces.Box):
     def __init__(self, original: Space) -> None:
         self._leaves = list(_leaves(original))
         self.original = original
-        self.columns: Columns = tuple((name, _width(leaf)) for name, _, leaf in self._leaves)
+        self.columns: Columns = tuple((name, spaces.flatdim(leaf)) for name, _, leaf in self._leaves)
         if not sum(width for _, width in self.columns):
             raise UsageError(f"the observation space has no elements: {original}")
-        bounds = [_bounds(leaf) for _, _, leaf in self._leaves]
-        dtype = np.result_type(*(float_dtype(leaf.dtype) for _, _, leaf in self._leaves if leaf.dtype is not None))
-        low, high = (np.concatenate(side).astype(dtype) for side in zip(*bounds, strict=True))
-        super().__init__(low, high, dtype=dtype.type)
+        dtype = np.result_type(*(float_dtype(leaf.dtype) for _, _, leaf in self._leaves))
+        flat: Any = spaces.flatten_space(original)
+        super().__init__(flat.low.astype(dtype), flat.high.astype(dtype), dtype=dtype.type)
 
     def flatten(self, value: Any, n: int) -> Array:
         """The rows `[n, D]` of `n` elements, each part stacked along its first axis, as vector environments give them.
@@ -235,32 +235,13 @@ def _leaves(space: Space, name: str = "", path: tuple[Any, ...] = ()) -> Iterato
             )
 
 
-def _width(leaf: Space) -> int:
-    match leaf:
-        case spaces.Discrete():
-            return int(leaf.n)
-        case spaces.MultiDiscrete():
-            return int(leaf.nvec.sum())
-        case _:
-            return math.prod(leaf.shape or ())
-
-
-def _bounds(leaf: Space) -> tuple[Array, Array]:
-    if isinstance(leaf, spaces.Box):
-        return leaf.low.ravel(), leaf.high.ravel()
-    return np.zeros(_width(leaf), np.int8), np.ones(_width(leaf), np.int8)
-
-
 def _code(leaf: Space, values: Array, n: int) -> Array:
     """Rows `[n, width]` of `n` stacked elements of a part."""
-    match leaf:
-        case spaces.Discrete():
-            return values.reshape(n, 1) - leaf.start == np.arange(leaf.n)
-        case spaces.MultiDiscrete():
-            indices = values.reshape(n, -1) - leaf.start.ravel()
-            return np.concatenate([indices[:, [k]] == np.arange(size) for k, size in enumerate(leaf.nvec.ravel())], 1)
-        case _:
-            return values.reshape(n, -1)
+    if not isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete):
+        return values.reshape(n, -1)
+    indices = values.reshape(n, -1) - np.ravel(leaf.start)
+    sizes = np.ravel(leaf.n if isinstance(leaf, spaces.Discrete) else leaf.nvec)
+    return np.concatenate([indices[:, [k]] == np.arange(size) for k, size in enumerate(sizes)], 1)
 
 
 def describe_space(space: Space) -> dict[str, Any]:
@@ -295,47 +276,63 @@ def describe_space(space: Space) -> dict[str, Any]:
             raise UsageError(f"a space of this kind can't be stored: {space}")
 
 
-def described_space(description: Any, depth: int = 0) -> Space:
+_SIZE, _START = range(MAX_ELEMENTS + 1), range(-(1 << 62), (1 << 62) + 1)
+_DTYPE = re.compile("float(16|32|64)|u?int(8|16|32|64)|bool")
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    "Box": {"shape": [_SIZE], "dtype?": _DTYPE},
+    "Discrete": {"n": range(1, MAX_ELEMENTS + 1), "start?": _START},
+    "MultiDiscrete": {"nvec": list, "start": list, "dtype?": re.compile("u?int(8|16|32|64)")},
+    "MultiBinary": {"shape": [_SIZE]},
+    "Dict": {"spaces": [[(str, dict)]]},
+    "Tuple": {"spaces": [dict]},
+}
+
+
+def described_space(description: Any) -> Space:
     """The space that a JSON value describes, checked before anything of its size is made.
 
     Raises:
         ValueError: it describes none; the message says what is wrong.
     """
-    if depth > MAX_DEPTH:
-        raise ValueError(f"a space is nested more than {MAX_DEPTH} deep")
-    if not isinstance(description, Mapping):
-        raise ValueError(f"a space must be an object with a type; got {description!r:.80}")
-    told = description.get
-    match told("type"):
+    check(description, {"type": str}, "space")
+    kind = description["type"]
+    if kind not in _SCHEMAS:
+        raise ValueError(f"a space's type is {kind!r:.80}; must be one of {', '.join(_SCHEMAS)}")
+    check(description, _SCHEMAS[kind], kind)
+    shape = description.get("shape", [])
+    if math.prod(shape) > MAX_ELEMENTS or len(shape) > 16:
+        raise ValueError(f"a space of shape {shape!r:.80}; at most {MAX_ELEMENTS} elements are read")
+    match kind:
         case "Box":
-            shape, dtype = _shape(told("shape")), _dtype(told("dtype", "float32"))
-            low, high = _bound(told("low"), shape, dtype, -np.inf), _bound(told("high"), shape, dtype, np.inf)
+            dtype = np.dtype(description.get("dtype", "float32"))
+            low, high = (_bound(description.get(side), shape, dtype, side) for side in ("low", "high"))
             if (low > high).any():
                 raise ValueError("a Box's low is above its high")
             return spaces.Box(low, high, dtype=dtype.type)
         case "Discrete":
-            n, first = _whole(told("n"), 1, MAX_ELEMENTS), _whole(told("start", 0), -(1 << 62), 1 << 62)
-            return spaces.Discrete(n, start=first)
+            return spaces.Discrete(description["n"], start=description.get("start", 0))
         case "MultiDiscrete":
-            nvec, start = _integers(told("nvec"), 1, MAX_ELEMENTS), _integers(told("start"), -(1 << 62), 1 << 62)
-            dtype = _dtype(told("dtype", "int64"))
-            if nvec.shape != start.shape or nvec.ndim < 1 or dtype.kind not in "iu" or nvec.sum() > MAX_ELEMENTS:
-                raise ValueError("a MultiDiscrete's nvec and start must be lists of one shape, its dtype of integers")
-            return spaces.MultiDiscrete(nvec, dtype=dtype.type, start=start)
+            try:
+                nvec, start = np.array(description["nvec"]), np.array(description["start"])
+                alike = nvec.shape == start.shape and nvec.dtype == start.dtype == np.int64
+            except ValueError:  # lists of several lengths
+                alike = False
+            if not alike:
+                raise ValueError("a MultiDiscrete's nvec and start must be whole numbers in lists of one shape")
+            if nvec.min() < 1 or nvec.max() > MAX_ELEMENTS or nvec.sum() > MAX_ELEMENTS:
+                raise ValueError(f"a MultiDiscrete's nvec must be at least 1 and sum to at most {MAX_ELEMENTS}")
+            if any(x not in _START for x in start.ravel().tolist()):
+                raise ValueError(f"a MultiDiscrete's start must be from {_START.start} to {_START.stop - 1}")
+            return spaces.MultiDiscrete(nvec, dtype=np.dtype(description.get("dtype", "int64")).type, start=start)
         case "MultiBinary":
-            shape = _shape(told("shape"))
             return spaces.MultiBinary(shape if len(shape) != 1 else shape[0])
         case "Dict":
-            parts: dict[str, Space] = {}
-            for part in _list(told("spaces")):
-                if not (isinstance(part, list) and len(part) == 2 and isinstance(part[0], str)) or part[0] in parts:
-                    raise ValueError("a Dict's spaces must be a list of different names, each with its space")
-                parts[part[0]] = described_space(part[1], depth + 1)
-            return spaces.Dict(OrderedDict(parts))
-        case "Tuple":
-            return spaces.Tuple([described_space(part, depth + 1) for part in _list(told("spaces"))])
-        case kind:
-            raise ValueError(f"a space's type is {kind!r:.80}")
+            named = description["spaces"]
+            if any([type(x) for x in pair] != [str, dict] for pair in named) or len(dict(named)) < len(named):
+                raise ValueError("a Dict's spaces must be a list of different names, each with its space")
+            return spaces.Dict(OrderedDict((name, described_space(part)) for name, part in named))
+        case _:
+            return spaces.Tuple([described_space(part) for part in description["spaces"]])
 
 
 def _describe_bound(bound: Array) -> Any:
@@ -343,55 +340,16 @@ def _describe_bound(bound: Array) -> Any:
     return values[0] if values and values.count(values[0]) == len(values) else values
 
 
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list) or len(value) > MAX_ELEMENTS:
-        raise ValueError(f"expected a list in a space; got {value!r:.80}")
-    return value
-
-
-def _whole(value: Any, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"expected a whole number from {least} to {most} in a space; got {value!r:.80}")
-    return value
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    shape = tuple(_whole(n, 0, MAX_ELEMENTS) for n in _list(value))
-    if len(shape) > 16 or math.prod(shape) > MAX_ELEMENTS:
-        raise ValueError(f"a space of shape {shape!r:.80}; at most {MAX_ELEMENTS} elements are read")
-    return shape
-
-
-def _dtype(value: Any) -> np.dtype[Any]:
-    sizes = {"float": (16, 32, 64), "int": (8, 16, 32, 64), "uint": (8, 16, 32, 64)}
-    if value not in ["bool", *(f"{kind}{bits}" for kind in sizes for bits in sizes[kind])]:
-        raise ValueError(f"a space's dtype is {value!r:.80}")
-    return np.dtype(value)
-
-
-def _bound(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], infinite: float) -> Array:
+def _bound(value: Any, shape: list[int], dtype: np.dtype[Any], side: str) -> Array:
     """A Box's bound of its shape, from one value or a flat list; null is infinite."""
-    values = value if isinstance(value, list) else [value] * math.prod(shape)
-    kinds: Any = {"f": int | float | None, "b": bool}.get(dtype.kind, int)
-    if len(values) != math.prod(shape) or not all(
-        isinstance(x, kinds) and isinstance(x, bool) == (dtype.kind == "b") for x in values
-    ):
-        raise ValueError(f"a Box's bounds must be one value of {dtype} or {math.prod(shape)}; got {value!r:.80}")
+    values = value if isinstance(value, list) else [value]
+    check(values, [{"f": (None, float), "b": bool}.get(dtype.kind, range(-(1 << 63), 1 << 64))], f"Box.{side}")
+    if isinstance(value, list) and len(values) != math.prod(shape):
+        raise ValueError(f"a Box's {side} must be one value or {math.prod(shape)}; got {len(values)}")
+    infinite = -np.inf if side == "low" else np.inf
     try:
         with np.errstate(over="raise"):
             bound = np.array([infinite if x is None else x for x in values], dtype)
     except (OverflowError, FloatingPointError):
-        raise ValueError(f"a Box's bounds are beyond {dtype}") from None
-    if dtype.kind == "f" and not all(x is None or np.isfinite(y) for x, y in zip(values, bound, strict=True)):
-        raise ValueError(f"a Box's bounds must be finite or null; got {value!r:.80}")
-    return bound.reshape(shape)
-
-
-def _integers(value: Any, least: int, most: int) -> Array:
-    """An array of a nested list of whole numbers."""
-    if isinstance(value, list):
-        parts = [_integers(part, least, most) for part in _list(value)]
-        if not parts or len({part.shape for part in parts}) > 1 or parts[0].ndim >= MAX_DEPTH:
-            raise ValueError("the lists of whole numbers in a space must be of one length")
-        return np.stack(parts)
-    return np.array(_whole(value, least, most), np.int64)
+        raise ValueError(f"a Box's {side} is beyond {dtype}") from None
+    return bound.reshape(shape) if isinstance(value, list) else np.full(shape, bound[0])

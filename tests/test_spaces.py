@@ -64,7 +64,7 @@ def test_a_space_survives_json(space):
     ],
 )
 def test_what_describes_no_space_is_refused(description):
-    with pytest.raises(ValueError, match=r"space|Box|Dict|Tuple|MultiDiscrete"):
+    with pytest.raises(ValueError, match=r"space|Box|Dict|Tuple|Discrete"):
         described_space(description)
 
 
