@@ -117,10 +117,7 @@ def load_policy(run_dir: str | Path) -> Policy:
     facts, state = load_checkpoint(run_dir, SPACES)
     try:
         check(state, {"policy": dict})
-        observation_space, action_space = (
-            described_space(facts[f"{kind}_space"]) for kind in ("observation", "action")
-        )
-        return policy_of_weights(observation_space, action_space, state["policy"])
+        return policy_of_weights(facts, state["policy"])
     except ValueError as error:
         raise CheckpointError(f"{Path(run_dir) / FILE}: {error}") from None
 

@@ -16,38 +16,26 @@ import numpy as np
 from rlgen.data import formats
 from rlgen.data.demonstrations import load_episodes, save_demonstrations
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Writable
+from rlgen.data.formats.recording import Recording, Writable
 from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.files import printable
-from rlgen.spaces import ActionUnits, Columns, FlatBox, column_order, flat_box
+from rlgen.spaces import ActionUnits, FlatBox, column_order, flat_box
 
 OURS = "rlgen"
 
 
-@dataclass(frozen=True)
-class Source:
-    """Episodes, and where they came from.
+@dataclass(frozen=True, kw_only=True)
+class Source(Recording):
+    """A recording, and where it came from; `env_id` is the user's, else the file's.
 
     Attributes:
         path: the file or folder.
-        format: its name.
-        episodes: complete ones.
-        env_id: as told by the user or by the file; None where neither does.
-        n_incomplete: episodes left out because they are cut off.
-        tells_ends: whether the file tells termination from truncation.
         manifest: of a dataset of ours; empty else.
-        columns: see `Recording`.
     """
 
     path: Path
-    format: str
-    episodes: list[Episode]
-    env_id: str | None
-    n_incomplete: int = 0
-    tells_ends: bool = True
     manifest: Mapping[str, Any] = field(default_factory=dict)
-    columns: Columns | None = None
 
 
 def load_source(path: Path, env_id: str | None = None) -> Source:
@@ -64,7 +52,7 @@ def load_source(path: Path, env_id: str | None = None) -> Source:
     path = path.expanduser()
     if is_ours(path, env_id):
         manifest, episodes = load_episodes(path, env_id)
-        return Source(path, OURS, episodes, _plain_id(path, manifest["env_id"]), manifest=manifest)
+        return Source(OURS, episodes, _plain_id(path, manifest["env_id"]), path=path, manifest=manifest)
     if found := sorted(file.parent.name for file in path.glob("*/manifest.json")):
         raise DemonstrationError(f"{path}: holds datasets of {', '.join(found)}; tell one's folder, or --env")
     recording = formats.read(path, None if env_id is None else _time_limit(env_id))
@@ -74,15 +62,7 @@ def load_source(path: Path, env_id: str | None = None) -> Source:
             warnings.warn(f"{path} was recorded in {recording.env_id}, not in {env_id}", stacklevel=2)
         if env_id is None and not recording.tells_ends:
             recording = formats.read(path, _time_limit(recording.env_id))
-    return Source(
-        path,
-        recording.format,
-        recording.episodes,
-        env_id or recording.env_id,
-        recording.n_incomplete,
-        recording.tells_ends,
-        columns=recording.columns,
-    )
+    return Source(**vars(recording) | {"env_id": env_id or recording.env_id}, path=path)
 
 
 def is_ours(path: Path, env_id: str | None) -> bool:

@@ -434,11 +434,9 @@ def load_expert(path: str | Path, env_id: str) -> Policy:
     if "policy.safetensors" not in manifest["sha256"]:
         raise DemonstrationError(f"{folder}: it was recorded without its expert's weights")
     path = folder / "policy.safetensors"
-    observation_space, action_space = (described_space(manifest[f"{kind}_space"]) for kind in ("observation", "action"))
     with _readable(path), checked(path, manifest["sha256"][path.name]) as file:
         arrays, _ = read_safetensors(file, path)
-        weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        return policy_of_weights(observation_space, action_space, weights)
+        return policy_of_weights(manifest, {name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
 def _open(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:

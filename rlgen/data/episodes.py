@@ -170,7 +170,7 @@ def run_episodes(
     normalizers = [] if model_env is None else sb3_normalizers(model_env)
     observation, _ = envs.reset(seed=seed)
     running = np.ones(envs.num_envs, np.bool_)
-    ends: list[tuple[int, bool, bool, Array]] = [(0, False, False, np.empty(0))] * envs.num_envs
+    episodes: dict[int, Episode] = {}
     obs: list[Array] = []
     actions: list[Array] = []
     rewards: list[Array] = []
@@ -188,12 +188,8 @@ def run_episodes(
         rewards.append(reward.astype(np.float32))
         for i in np.flatnonzero(running & (terminated | truncated)).tolist():
             final = space.flatten(infos["final_obs"][i], 1)[0]
-            ends[i] = (len(obs), bool(terminated[i]), bool(truncated[i]), final)
+            rows, acted = np.stack([*(x[i] for x in obs), final]), np.stack([x[i] for x in actions])
+            paid = np.array([x[i] for x in rewards], np.float32)
+            episodes[i] = Episode(rows, acted, paid, bool(terminated[i]), bool(truncated[i]))
             running[i] = False
-    episodes = []
-    for i, (length, terminated_, truncated_, final) in enumerate(ends):
-        rows = np.stack([*(x[i] for x in obs[:length]), final])
-        acted = np.stack([x[i] for x in actions[:length]])
-        paid = np.array([x[i] for x in rewards[:length]], np.float32)
-        episodes.append(Episode(rows, acted, paid, terminated_, truncated_))
-    return episodes
+    return [episodes[i] for i in range(envs.num_envs)]

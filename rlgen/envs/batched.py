@@ -24,6 +24,9 @@ from gymnasium.vector.utils import batch_space
 from rlgen.envs.tasks import Array, Info, Outcome
 from rlgen.errors import UsageError
 
+Step = tuple[Array, Array, Array, Array, dict[str, Any]]
+"""Observations `[n_envs, D]` and rewards `[n_envs]` float64, terminated and truncated `[n_envs]` bool, and infos."""
+
 
 class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
     """A vector environment with same-step autoreset, a stream of random numbers and a time limit per environment.
@@ -76,9 +79,8 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         self.env_id = env_id
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.num_envs = n_envs
-        self.max_episode_steps = spec.max_episode_steps if max_episode_steps is None else max_episode_steps
-        if self.max_episode_steps == -1:
-            self.max_episode_steps = None
+        limit = spec.max_episode_steps if max_episode_steps is None else max_episode_steps
+        self.max_episode_steps = None if limit == -1 else limit
         spec.kwargs.update(task_arguments)
         self.spec = spec
         self.generators, self._seeds = map(list, zip(*(seeding.np_random() for _ in range(n_envs)), strict=True))
@@ -119,10 +121,8 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         """
         if name in ("np_random", "np_random_seed"):
             return getattr(self, name)
-        if name in ("action_space", "observation_space"):
-            value = getattr(self, f"single_{name}")
-        else:
-            value = getattr(self.task, name) if hasattr(self.task, name) else getattr(self, name)
+        name = f"single_{name}" if name in ("action_space", "observation_space") else name
+        value = getattr(self.task, name) if hasattr(self.task, name) else getattr(self, name)
         if callable(value):
             raise AttributeError(f"{name} is a method: one environment of a batch has none of its own")
         return (value,) * self.num_envs
@@ -210,14 +210,12 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
             raise ValueError(
                 f"options['reset_mask'] must be true somewhere and have shape ({self.num_envs},); got {mask}"
             )
+        # All seeds are tried before any is used.
         seeded = {i: seeding.np_random(operator.index(x)) for i, x in enumerate(seed) if mask[i] and x is not None}
         for i, (generator, number) in seeded.items():
             self.generators[i], self._seeds[i] = generator, number
         ids = np.flatnonzero(mask).astype(np.int32)
-        if mask.all():
-            self._obs = self._reset_rows(ids)
-        else:
-            self._obs[ids] = self._reset_rows(ids)
+        self._obs[ids] = self._reset_rows(ids)
         infos: dict[str, Any] = {}
         for name, rows in self._reset_info(ids).items():
             values = np.zeros((self.num_envs, *rows.shape[1:]), rows.dtype)
@@ -225,22 +223,14 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
             infos |= {name: values, f"_{name}": mask.copy()}
         return self._obs.copy(), infos
 
-    def step(
-        self, actions: npt.NDArray[Any]
-    ) -> tuple[
-        npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
-    ]:
+    def step(self, actions: Array) -> Step:
         """Step every environment with actions `[n_envs, A]`, and reset those whose episode ends."""
         obs, rewards, terminated, truncated, info = self.advance(actions)
         done = terminated | truncated
-        infos = self._reset_done(done, obs, info) if done.any() else self._masked(info)
+        infos = self._reset_done(done, obs, info) if done.any() else info | {f"_{name}": self._all for name in info}
         return obs.copy(), rewards, terminated, truncated, infos
 
-    def advance(
-        self, actions: npt.NDArray[Any]
-    ) -> tuple[
-        npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
-    ]:
+    def advance(self, actions: Array) -> Step:
         """As `step`, but resets nothing; the observations are the environment's own array, to be copied."""
         self._check_open()
         actions = np.ascontiguousarray(actions)
@@ -253,10 +243,8 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
             raise ValueError(f"the action of environment {row} is not finite: {actions[row]}")
         self._obs, (rewards, terminated, info) = self._simulate(actions)
         self.elapsed_steps += 1
-        if self.max_episode_steps is None:
-            truncated = np.zeros(self.num_envs, np.bool_)
-        else:
-            truncated = self.elapsed_steps >= self.max_episode_steps
+        limit = np.inf if self.max_episode_steps is None else self.max_episode_steps
+        truncated = self.elapsed_steps >= limit
         return self._obs, rewards.astype(np.float64, copy=False), terminated, truncated, info
 
     def _reset_done(self, done: npt.NDArray[np.bool_], obs: npt.NDArray[np.float64], info: Info) -> dict[str, Any]:
@@ -283,9 +271,6 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedEnvironmentError(f"{self.env_id}: these environments were closed")
-
-    def _masked(self, info: Info) -> dict[str, Any]:
-        return info | {f"_{name}": self._all for name in info}
 
 
 def require_same_step(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:

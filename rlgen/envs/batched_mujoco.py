@@ -30,15 +30,8 @@ class BatchedMujocoEnv(BatchedEnv):
     infos and automatic resets are equal to the last bit. A simulation that diverges ends its own episode (terminated,
     reward 0, the last finite observation) with a warning, and the others go on.
 
-    Args:
-        env_id: one of `tasks`: gymnasium's, and the sparse ones of `rlgen.envs.sparse_mujoco`.
-        n_envs: number of environments.
-        n_threads: engine threads; all processors available to the process unless told.
-        max_episode_steps: time limit, -1 for none (default: gymnasium's for the task).
-        task_arguments: constructor arguments of the task, gymnasium's where it has the task.
-
-    Raises:
-        UsageError: an unknown task, an argument that the task doesn't have, or a time limit below 1.
+    Arguments and errors are those of `BatchedEnv`. The tasks are gymnasium's, with its constructor arguments, and the
+    sparse ones of `rlgen.envs.sparse_mujoco`; `n_threads` are the engine's.
     """
 
     tasks = TASKS | SPARSE_MUJOCO_TASKS
@@ -74,19 +67,18 @@ class BatchedMujocoEnv(BatchedEnv):
         task, sim = self.task, self.sim
         before = task.before(sim)
         sim.ctrl[:] = actions
+        failed = []
         try:
             self._batch.step(nstep=task.frame_skip, stage=task.stage)
         except SimulationError as error:
             failed = error.ids
-        else:
-            failed = None
         obs = task.observe(sim, slice(None))
         outcome = task.outcome(sim, before, actions, obs)
         warned = self._warning_counts != self._warnings
         # A sum is finite only if every term is, and costs less to check each step.
-        if failed is not None or warned.any() or not np.isfinite(obs.sum()):
+        if len(failed) or warned.any() or not np.isfinite(obs.sum()):
             diverged = warned.any(1) | ~np.isfinite(obs).all(1)
-            diverged[[] if failed is None else failed] = True
+            diverged[failed] = True
             if diverged.any():
                 outcome = self._end_diverged(diverged, obs, outcome)
         return obs, outcome

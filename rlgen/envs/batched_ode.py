@@ -19,15 +19,7 @@ class BatchedOdeEnv(BatchedEnv):
     Attributes:
         state: `[D, n_envs]`; may be written between steps.
 
-    Args:
-        env_id: one of `tasks`.
-        n_envs: number of environments.
-        n_threads: accepted as every batched environment does, and of no use: NumPy steps all rows in one thread.
-        max_episode_steps: time limit, -1 for none (default: the registered one).
-        task_arguments: constructor arguments of the task.
-
-    Raises:
-        UsageError: an unknown task, an argument that the task doesn't have, or a time limit below 1.
+    Arguments and errors are those of `BatchedEnv`; `n_threads` is of no use, for NumPy steps all rows in one thread.
     """
 
     tasks = ODE_TASKS

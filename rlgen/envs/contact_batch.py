@@ -67,11 +67,6 @@ class ContactForceBatch:
         n_warnings = int(mujoco.mjtWarning.mjNWARNING)
         self.warning = self._array(self._library.mjb_warning(self._batch), (nsim, n_warnings, 2), np.int32)
         self.status = self._array(self._library.mjb_status(self._batch), (nsim,), np.int32)
-        self._state_fields = {
-            "qpos": mujoco.mjtState.mjSTATE_QPOS,
-            "qvel": mujoco.mjtState.mjSTATE_QVEL,
-            "ctrl": mujoco.mjtState.mjSTATE_CTRL,
-        }
 
     def __del__(self) -> None:
         if getattr(self, "_batch", None):
@@ -85,8 +80,8 @@ class ContactForceBatch:
     def bind(self, name: str) -> npt.NDArray[Any]:
         """A live `[nsim, ...]` array of an MjData field: state to write, or outputs of the last call to read."""
         size = ctypes.c_int()
-        if name in self._state_fields:
-            component = int(self._state_fields[name])
+        if name in ("qpos", "qvel", "ctrl"):
+            component = int(getattr(mujoco.mjtState, f"mjSTATE_{name.upper()}"))
             first = self._library.mjb_stateComponent(self._batch, component, ctypes.byref(size))
             offset = (first - self.state.ctypes.data) // self.state.itemsize
             return self.state[:, offset : offset + size.value]

@@ -80,39 +80,31 @@ def make_vec(
 
 def environment_name(env: Environment) -> str:
     """An id, or what stands for it: a spec's, an environment's, a function's name."""
-    match env:
-        case str():
-            return env
-        case EnvSpec():
-            return env.id
-        case gym.Env():
-            return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
-        case _:
-            return getattr(env, "__name__", type(env).__name__).strip("<>")
+    if isinstance(env, str):
+        return env
+    spec = env if isinstance(env, EnvSpec) else env.spec if isinstance(env, gym.Env) else None
+    if spec is not None:
+        return spec.id
+    kind = env.unwrapped if isinstance(env, gym.Env) else env
+    return getattr(kind, "__name__", type(kind).__name__).strip("<>")
 
 
 def _maker(env: Environment, kwargs: Mapping[str, Any]) -> Callable[[], gym.Env[Any, Any]]:
     """A function that makes one environment."""
-    match env:
-        case str():
-            if ":" in env:
-                raise UsageError(f"{env} names a module to import; import it yourself and pass {env.split(':')[1]}")
-            return partial(gym.make, env, **kwargs)
-        case EnvSpec():
-            return partial(gym.make, env, **kwargs)
-        case gym.Env():
-            if env.spec is None:
-                raise UsageError(
-                    f"an environment of {type(env).__name__} that gymnasium.make didn't make can't be made again: pass "
-                    "a function that makes one"
-                )
-            return partial(gym.make, env.spec, **kwargs)
-        case _ if callable(env):
-            return partial(env, **kwargs)
-        case _:
+    if isinstance(env, str) and ":" in env:
+        raise UsageError(f"{env} names a module to import; import it yourself and pass {env.split(':')[1]}")
+    if isinstance(env, gym.Env):
+        if env.spec is None:
             raise UsageError(
-                f"an environment is an id, an EnvSpec, a function that makes one or one itself; got {env!r}"
+                f"an environment of {type(env).__name__} that gymnasium.make didn't make can't be made again: pass a "
+                "function that makes one"
             )
+        env = env.spec
+    if isinstance(env, str | EnvSpec):
+        return partial(gym.make, env, **kwargs)
+    if not callable(env):
+        raise UsageError(f"an environment is an id, an EnvSpec, a function that makes one or one itself; got {env!r}")
+    return partial(env, **kwargs)
 
 
 def _only_vectorized(env: Environment) -> bool:

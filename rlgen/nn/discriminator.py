@@ -24,7 +24,24 @@ FLOOR = 1e-2
 space's unit for actions. What hardly varies in a few demonstrations would be blown up on the policy's side without."""
 
 
-class Discriminator(nn.Module):
+class _Inputs(nn.Module):
+    """Observations and executed actions as a discriminator sees them: coded and normalised by their statistics."""
+
+    def __init__(
+        self, observation_size: int, action_space: spaces.Space[Any], symlog: bool, spread: RunningNormalizer | None
+    ) -> None:
+        super().__init__()
+        self.actions = ActionCoder(action_space)
+        self.of_obs = RunningNormalizer(observation_size, floor=FLOOR, spread=spread, symlog=symlog)
+        self.of_actions = RunningNormalizer(self.actions.size, floor=FLOOR, symlog=symlog)
+
+    def update_statistics(self, transitions: Transitions, weight: float | None = None) -> None:
+        """Let the inputs' statistics learn from transitions that count as `weight` rows (default: their number)."""
+        self.of_obs.update(transitions.obs, weight)
+        self.of_actions.update(self.actions(transitions.actions), weight)
+
+
+class Discriminator(_Inputs):
     """Logits of a tanh MLP on (observation, executed action), high for the expert.
 
     Both sides pass through the same clipping, one-hot coding and normalisation here, so that neither carries a cue of
@@ -51,13 +68,10 @@ class Discriminator(nn.Module):
         symlog: bool = False,
         spread: RunningNormalizer | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(observation_size, action_space, symlog, spread)
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout must be in [0, 1); got {dropout}")
-        self.actions = ActionCoder(action_space)
         n_inputs = self.n_features = observation_size + self.actions.size
-        self.of_obs = RunningNormalizer(observation_size, floor=FLOOR, spread=spread, symlog=symlog)
-        self.of_actions = RunningNormalizer(self.actions.size, floor=FLOOR, symlog=symlog)
         self.network = mlp(n_inputs, net_arch, 1, output_gain=0.01)
         if spectral_norm:
             for layer in self.network:
@@ -70,11 +84,6 @@ class Discriminator(nn.Module):
         actions = self.of_actions(self.actions(transitions.actions))
         return torch.cat((self.of_obs(transitions.obs), actions), -1)
 
-    def update_statistics(self, transitions: Transitions, weight: float | None = None) -> None:
-        """Let the inputs' statistics learn from transitions that count as `weight` rows (default: their number)."""
-        self.of_obs.update(transitions.obs, weight)
-        self.of_actions.update(self.actions(transitions.actions), weight)
-
     def score(self, inputs: Tensor) -> Tensor:
         """What a policy is rewarded for, before `rlgen.functional.adversarial`: the logits."""
         return self(inputs)
@@ -86,7 +95,7 @@ class Discriminator(nn.Module):
         return self.network(inputs).squeeze(-1)
 
 
-class ShapedDiscriminator(nn.Module):
+class ShapedDiscriminator(_Inputs):
     """AIRL's discriminator (Fu et al. 2018, eqs. 4 and 8), which tells e^f from the policy's likelihood pi.
 
         logit = log(1 + e^f) - log(1 + pi),  f(s, s') = g(s) + gamma h(s') - h(s), with h = 0 once terminated
@@ -118,17 +127,14 @@ class ShapedDiscriminator(nn.Module):
         symlog: bool = False,
         state_only: bool = True,
     ) -> None:
-        super().__init__()
+        n_obs = policy.normalizer.mean.shape[0]
+        super().__init__(n_obs, policy.action_space, symlog, policy.normalizer)
         # Held in a tuple: its weights are no part of this module.
         self._policy = (policy,)
         self.gamma = gamma
         self.state_only = state_only
-        self.actions = ActionCoder(policy.action_space)
-        n_obs = policy.normalizer.mean.shape[0]
         self.sizes = [n_obs, self.actions.size, n_obs, 1, 1]
         self.n_features = 2 * n_obs + self.actions.size
-        self.of_obs = RunningNormalizer(n_obs, floor=FLOOR, spread=policy.normalizer, symlog=symlog)
-        self.of_actions = RunningNormalizer(self.actions.size, floor=FLOOR, symlog=symlog)
         n_inputs = n_obs if state_only else n_obs + self.actions.size
         self.network = nn.ModuleDict(
             {"g": mlp(n_inputs, net_arch, 1, output_gain=0.01), "h": mlp(n_obs, net_arch, 1, output_gain=0.01)}
@@ -157,11 +163,6 @@ class ShapedDiscriminator(nn.Module):
         standard = Gaussian(torch.zeros_like(distribution.mean), torch.zeros_like(distribution.log_std))
         low, high = self.actions.low, self.actions.high
         return distribution.clipped_log_prob(samples, low, high) - standard.clipped_log_prob(samples, low, high)
-
-    def update_statistics(self, transitions: Transitions, weight: float | None = None) -> None:
-        """Let the inputs' statistics learn from transitions that count as `weight` rows (default: their number)."""
-        self.of_obs.update(transitions.obs, weight)
-        self.of_actions.update(self.actions(transitions.actions), weight)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits `[*B]` of `inputs`."""

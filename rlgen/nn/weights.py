@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from rlgen.files import printable
 from rlgen.nn.policy import Policy
+from rlgen.spaces import described_space
 
 
 def check_finite(state: Mapping[str, Any]) -> None:
@@ -26,14 +26,17 @@ def check_finite(state: Mapping[str, Any]) -> None:
             raise ValueError(f"field {printable(name)}: NaN or infinite")
 
 
-def policy_of_weights(
-    observation_space: spaces.Space[Any], action_space: spaces.Space[Any], state: Mapping[str, Any]
-) -> Policy:
+def policy_of_weights(facts: Mapping[str, Any], state: Mapping[str, Any]) -> Policy:
     """The policy of weights out of a file.
+
+    Args:
+        facts: with a description of the `observation_space` and the `action_space`, see `rlgen.spaces.described_space`.
+        state: the weights by name.
 
     Raises:
         ValueError: the weights are not finite, or don't fit the spaces.
     """
+    observation_space, action_space = (described_space(facts[f"{kind}_space"]) for kind in ("observation", "action"))
     check_finite(state)
     try:
         with torch.device("meta"):  # compares the shapes without memory: a network's size is only known from its biases

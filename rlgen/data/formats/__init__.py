@@ -89,6 +89,16 @@ def read(path: Path, time_limit: int | None = None, timeout: float = 600.0) -> R
     return unpack(done.stdout, path)
 
 
+ABOUT = {
+    "format": str,
+    "env_id": (str, None),
+    "n_incomplete": range(1 << 40),
+    "tells_ends": bool,
+    "columns": ([list], None),
+}
+"""What a `Recording` says beside its episodes."""
+
+
 def pack(recording: Recording, file: IO[bytes]) -> None:
     """Write a recording as an npz of plain arrays."""
     episodes = recording.episodes
@@ -102,11 +112,7 @@ def pack(recording: Recording, file: IO[bytes]) -> None:
         n_actions=np.array([len(e.actions) for e in episodes]),
         terminated=np.array([e.terminated for e in episodes]),
         truncated=np.array([e.truncated for e in episodes]),
-        format=np.array(recording.format),
-        env_id=np.array(recording.env_id or ""),
-        n_incomplete=np.array(recording.n_incomplete),
-        tells_ends=np.array(recording.tells_ends),
-        columns=np.array(json.dumps(recording.columns)),
+        about=np.array(json.dumps({name: getattr(recording, name) for name in ABOUT})),
     )
 
 
@@ -117,13 +123,7 @@ def unpack(content: bytes, path: Path) -> Recording:
     steps = [np.split(arrays[name], np.cumsum(arrays["n_actions"])[:-1]) for name in ("actions", "rewards")]
     ends = (arrays[name].tolist() for name in ("terminated", "truncated"))
     episodes = [episode(*parts) for parts in zip(rows, *steps, *ends, strict=True)]
-    name, env_id = str(arrays["format"]), str(arrays["env_id"]) or None
-    columns = parse_json(str(arrays["columns"]), path, ([list], None))
-    return Recording(
-        name,
-        episodes,
-        env_id,
-        int(arrays["n_incomplete"]),
-        bool(arrays["tells_ends"]),
-        None if columns is None else tuple((str(column), int(width)) for column, width in columns),
-    )
+    about = parse_json(str(arrays["about"]), path, ABOUT)
+    if about["columns"] is not None:
+        about["columns"] = tuple((str(column), int(width)) for column, width in about["columns"])
+    return Recording(episodes=episodes, **{name: about[name] for name in ABOUT})

@@ -16,6 +16,7 @@ from rlgen.data.formats.recording import (
     ended,
     episode,
     fail,
+    foreign,
     needed,
     npz_fields,
     read_npz,
@@ -101,7 +102,7 @@ def _feature(kind: Any) -> dict[str, Any]:
 def _arrow(folder: Path) -> list[tuple[Array, Array, Array, bool]]:
     pyarrow = needed("pyarrow")
     found = []
-    try:
+    with foreign(folder, "a Hugging Face dataset on disk"):
         names = [entry["filename"] for entry in read_json(folder / "state.json", STATE, links=False)["_data_files"]]
         for name in names:
             if Path(name).name != name:
@@ -114,12 +115,6 @@ def _arrow(folder: Path) -> list[tuple[Array, Array, Array, bool]]:
             columns = [table[field] for field in FIELDS]
             for obs, acts, rews, terminal in zip(*columns, strict=True):
                 found.append((_array(obs), _array(acts), _array(rews), bool(terminal.as_py())))
-    except (DemonstrationError, MemoryError):
-        raise
-    except Exception as error:  # Arrow and json raise many kinds on damaged bytes
-        raise DemonstrationError(
-            f"{folder}: not a Hugging Face dataset on disk ({type(error).__name__}: {error})"
-        ) from None
     return found
 
 

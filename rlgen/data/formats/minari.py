@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Recording, episode, fail, needed, opened_hdf5, with_final_obs
+from rlgen.data.formats.recording import Recording, episode, fail, foreign, needed, opened_hdf5, with_final_obs
 from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError
 from rlgen.files import ENV_ID, check, parse_json, read_json
@@ -34,7 +34,7 @@ def read(path: Path, time_limit: int | None) -> Recording:
     folder = _data(path)
     if folder is None:
         raise DemonstrationError(f"{path}: no Minari dataset (a folder with data/metadata.json)")
-    try:
+    with foreign(folder, "a Minari dataset"):
         metadata = read_json(folder / "metadata.json", links=False)
         # Without them Minari makes the environment of the metadata, whose entry point may be any function.
         for field in ("observation_space", "action_space"):
@@ -72,10 +72,6 @@ def read(path: Path, time_limit: int | None) -> Recording:
                 episodes.append(episode(obs, actions, rewards, terminated, truncated))
             else:
                 n_incomplete += 1
-    except (DemonstrationError, MemoryError):
-        raise
-    except Exception as error:  # JSON, HDF5, Arrow and Minari raise many kinds on damaged bytes
-        raise DemonstrationError(f"{folder}: not a Minari dataset ({type(error).__name__}: {error})") from None
     if not episodes:
         raise DemonstrationError(f"{path}: holds no complete episode")
     return Recording(NAME, episodes, env_id, n_incomplete, columns=space.columns if space.columns[0][0] else None)

@@ -89,6 +89,21 @@ def fail(path: Path, field: str, message: str) -> None:
     raise DemonstrationError(f"{path}: field {field}: {message}")
 
 
+@contextlib.contextmanager
+def foreign(path: Path, kind: str) -> Iterator[None]:
+    """Whatever a format's library raises on damaged bytes, which is of many kinds, as an error of the file.
+
+    Raises:
+        DemonstrationError: the file is not `kind`.
+    """
+    try:
+        yield
+    except (DemonstrationError, MemoryError):
+        raise
+    except Exception as error:
+        raise DemonstrationError(f"{path}: not {kind} ({type(error).__name__}: {error})") from None
+
+
 def split(
     path: Path,
     obs: Array,
@@ -180,26 +195,23 @@ def read_npz(
     Raises:
         DemonstrationError: it is damaged, too large, lacks a field, or a field holds Python objects.
     """
-    try:
-        with opened(file) if isinstance(file, Path) else contextlib.nullcontext(file) as content:
-            _check_directory(content, path)
-            with zipfile.ZipFile(content) as members:
-                names = [name.removesuffix(".npy") for name in members.namelist()] if names is None else names
-                headers = {name: _header(members, name, path) for name in names}
-                size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
-                if size > (limit := allowance(content.seek(0, io.SEEK_END))):
-                    raise DemonstrationError(f"{path}: unpacks to {size} bytes; at most {limit} are read")
-                check(headers)
-                arrays: dict[str, Array] = {}
-                for name in names:
-                    with members.open(f"{name}.npy") as member:
-                        arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
-                    check_booleans(arrays[name], f"{path}: field {printable(name)}")
-                return arrays
-    except (DemonstrationError, OSError, MemoryError):
-        raise
-    except Exception as error:  # zip and npy readers raise many kinds on foreign bytes
-        raise DemonstrationError(f"{path}: not an npz of plain arrays ({type(error).__name__}: {error})") from None
+    with (
+        opened(file) if isinstance(file, Path) else contextlib.nullcontext(file) as content,
+        foreign(path, "an npz of plain arrays"),
+        zipfile.ZipFile(_with_small_directory(content, path)) as members,
+    ):
+        names = [name.removesuffix(".npy") for name in members.namelist()] if names is None else names
+        headers = {name: _header(members, name, path) for name in names}
+        size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
+        if size > (limit := allowance(content.seek(0, io.SEEK_END))):
+            raise DemonstrationError(f"{path}: unpacks to {size} bytes; at most {limit} are read")
+        check(headers)
+        arrays: dict[str, Array] = {}
+        for name in names:
+            with members.open(f"{name}.npy") as member:
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+            check_booleans(arrays[name], f"{path}: field {printable(name)}")
+        return arrays
 
 
 def allowance(n_bytes: int) -> int:
@@ -207,11 +219,11 @@ def allowance(n_bytes: int) -> int:
     return min(MAX_BYTES, SMALL + 16 * n_bytes)
 
 
-def _check_directory(file: IO[bytes], path: Path) -> None:
-    """Refuse a zip file whose directory, which `zipfile` reads at once, is larger than an npz's.
+def _with_small_directory(file: IO[bytes], path: Path) -> IO[bytes]:
+    """The file, unless its directory, which `zipfile` reads at once, is larger than an npz's.
 
     Raises:
-        DemonstrationError: as told.
+        DemonstrationError: it is no zip file, or has too many members.
     """
     file.seek(max(file.seek(0, io.SEEK_END) - 42, 0))
     end = file.read()
@@ -219,6 +231,7 @@ def _check_directory(file: IO[bytes], path: Path) -> None:
     if end[-22:-18] != b"PK\x05\x06" or end[:4] == b"PK\x06\x07" or n_bytes > MAX_DIRECTORY_BYTES:
         raise DemonstrationError(f"{path}: not an npz of plain arrays (no zip file, or too many members)")
     file.seek(0)
+    return file
 
 
 def _header(members: zipfile.ZipFile, name: str, path: Path) -> Header:
@@ -239,10 +252,8 @@ def _header(members: zipfile.ZipFile, name: str, path: Path) -> Header:
 def npz_fields(path: Path) -> set[str]:
     """The names of an npz's arrays; none if it isn't one."""
     try:
-        with opened(path) as file:
-            _check_directory(file, path)
-            with zipfile.ZipFile(file) as members:
-                return {name.removesuffix(".npy") for name in members.namelist()}
+        with opened(path) as file, zipfile.ZipFile(_with_small_directory(file, path)) as members:
+            return {name.removesuffix(".npy") for name in members.namelist()}
     except Exception:  # zip files' directories raise many kinds when damaged
         return set()
 
@@ -296,15 +307,9 @@ def opened_hdf5(path: Path) -> Iterator[Any]:
     Raises:
         DemonstrationError: it is damaged, or something lies elsewhere.
     """
-    h5py = needed("h5py")
-    try:
-        with h5py.File(path, "r") as file:
-            refuse_links(file, path)
-            yield file
-    except (DemonstrationError, MemoryError):
-        raise
-    except Exception as error:  # HDF5 raises many kinds on damaged bytes
-        raise DemonstrationError(f"{path}: not a readable HDF5 file ({type(error).__name__}: {error})") from None
+    with foreign(path, "a readable HDF5 file"), needed("h5py").File(path, "r") as file:
+        refuse_links(file, path)
+        yield file
 
 
 def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
