@@ -18,20 +18,13 @@ from rlgen.nn.policy import Policy
 class _Mode(nn.Module):
     """The action that a policy takes by its mode, standardisation, units and bounds included."""
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, policy: Policy) -> None:
         super().__init__()
-        self.clip = policy.normalizer.clip
-        self.network = policy.network
-        self.actions = policy.actions
-        self.register_buffer("mean", policy.normalizer.mean)
-        self.register_buffer("scale", policy.normalizer.scale())
+        self.policy = policy
 
     def forward(self, obs: Tensor) -> Tensor:
-        standardised = ((obs.double() - self.mean) * self.scale).clamp(-self.clip, self.clip)
-        return self.actions.mode(self.network(standardised.float()))
+        policy = self.policy
+        return policy.actions.mode(policy.network(policy.normalizer(obs)))
 
 
 def export_onnx(policy: Policy, path: str | Path) -> None:

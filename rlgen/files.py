@@ -282,10 +282,10 @@ def _deeper(value: Any, levels: int) -> bool:
 def check(value: Any, schema: Any, field: str = "") -> None:
     """Refuse a JSON value that is not what a schema says.
 
-    A schema is data: `str`, `bool`, `int`, `float` (whole numbers too), `dict` (any object), None; a range of whole
-    numbers; a compiled pattern for a text; `[item]`, a list; `(one, other)`, either; a dict, an object with these
-    fields, where "name?" may be absent, "*" stands for all others, and other fields are ignored; or a function that
-    raises what is wrong with a value.
+    A schema is data: `str`, `bool`, `int`, `float` (whole numbers too), `dict` or `list` (of anything), None; a range
+    of whole numbers; a compiled pattern for a text; `[item]`, a list; `(one, other)`, either; a dict, an object with
+    these fields, where "name?" may be absent, "*" stands for all others, and other fields are ignored; or a function
+    that raises what is wrong with a value.
 
     Args:
         value: made by `parse_json`.
@@ -337,6 +337,7 @@ def check(value: Any, schema: Any, field: str = "") -> None:
                 float: "a number",
                 bool: "true or false",
                 dict: "an object",
+                list: "a list",
             }
             fail(words.get(schema, "null"))
     else:
@@ -373,14 +374,15 @@ def read_safetensors(file: BufferedReader, path: Path) -> tuple[dict[str, npt.ND
     header = parse_json(file.read(n_header), path, {"__metadata__?": {"*": str}, "*": TENSOR})
     metadata = header.pop("__metadata__", {})
     at = 0
-    for name, told in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+    tensors = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
+    for name, told in tensors:
         n_bytes = math.prod(told["shape"]) * np.dtype(DTYPES[told["dtype"]]).itemsize
         if told["data_offsets"] != [at, at := at + n_bytes] or len(told["shape"]) > MAX_DEPTH:
             raise ValueError(f"{path}: field {printable(name)}: its place is not that of its shape and type")
     if size != 8 + n_header + at:
         raise ValueError(f"{path}: it has {size} bytes; its header tells of {8 + n_header + at}")
     arrays = {}
-    for name, told in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+    for name, told in tensors:
         content = bytearray(told["data_offsets"][1] - told["data_offsets"][0])
         if file.readinto(content) != len(content):
             raise ValueError(f"{path}: it was cut while it was read")

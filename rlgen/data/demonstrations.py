@@ -222,11 +222,10 @@ def save_demonstrations(
     if (size := sum(array.nbytes for array in arrays.values())) > MAX_BYTES:
         raise DemonstrationError(f"{where}: {size} bytes; at most {MAX_BYTES} are read again. Leave out episodes")
     observation_space = _kept_bounds(observation_space, arrays, where)
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
-    if size > allowance(content.tell()):  # more than a reader believes of a compressed file
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **arrays)
+    for save in (np.savez_compressed, np.savez):
+        save(content := io.BytesIO(), allow_pickle=False, **arrays)
+        if size <= allowance(content.tell()):  # else more than a reader believes of a compressed file
+            break
     manifest = {
         "format": FORMAT,
         "env_id": env_id,
@@ -282,14 +281,14 @@ def load_demonstrations(
 ) -> Demonstrations:
     """Draw trajectories by the protocol of Ho & Ermon (2016): every `subsample`-th pair from a random offset each.
 
-    The draw leaves out failed episodes (see `failed_episodes`; the manifest lists them) unless told
-    otherwise: in a pilot one failure among four trajectories held GAIL at half of the expert's return, because the
-    agent was asked to match the failure too. Data and expert's mean keep them.
+    The draw leaves out failed episodes by default (see `failed_episodes`; the manifest lists them): in a pilot one
+    failure among four trajectories held GAIL at half of the expert's return, because the agent was asked to match the
+    failure too. Data and expert's mean keep them.
 
     Args:
         path: the folder that holds the datasets, or one dataset's folder.
         env_id: the environment, with its version.
-        n_trajectories: how many episodes to draw without replacement; all that may be drawn unless told.
+        n_trajectories: how many episodes to draw without replacement (default: all that may be drawn).
         subsample: keep one pair in this many; 1 keeps all. Where the dataset stores one in k, a multiple of k. None is
             `paper_subsample`.
         seed: of the draw.
@@ -315,8 +314,8 @@ def load_demonstrations(
         )
 
     returns = manifest["returns"]
-    failed = set() if include_failed else set(failed_episodes(returns))
-    candidates = [i for i in range(manifest["n_episodes"]) if i not in failed]
+    failed = [] if include_failed else failed_episodes(returns)
+    candidates = np.setdiff1d(np.arange(manifest["n_episodes"]), failed)
     n_trajectories = len(candidates) if n_trajectories is None else n_trajectories
     if not 1 <= n_trajectories <= len(candidates):
         raise DemonstrationError(
@@ -549,10 +548,8 @@ def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, npt.NDArray[Any]], 
     if not isinstance(space, gym.spaces.Box):
         return space
     rows = [arrays[field] for field in ("obs", "next_obs", "final_obs") if field in arrays]
-    least, most = (
-        np.min([x.min(0) for x in rows], 0).reshape(space.shape),
-        np.max([x.max(0) for x in rows], 0).reshape(space.shape),
-    )
+    least = np.min([x.min(0) for x in rows], 0).reshape(space.shape)
+    most = np.max([x.max(0) for x in rows], 0).reshape(space.shape)
     below, above = least < space.low.astype(least.dtype), most > space.high.astype(most.dtype)
     if not (below | above).any():
         return space
@@ -608,9 +605,8 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
             fail(field, "NaN or infinite", int(episodes_of[field][bad[0]]))
         if field in spaces and (outside := _outside(arrays[field], spaces[field])).any():
             fail(field, f"outside {spaces[field]}", int(episodes_of[field][np.flatnonzero(outside)[0]]))
-    for i in range(n_episodes):
-        if not (arrays["terminated"][i] or arrays["truncated"][i]):
-            fail("terminated", "neither terminated nor truncated: the episode is incomplete", i)
+    if not (ended := arrays["terminated"] | arrays["truncated"]).all():
+        fail("terminated", "neither terminated nor truncated: the episode is incomplete", int(ended.argmin()))
     returns = [float(x.sum(dtype=np.float64)) for x in np.split(arrays["rewards"], np.cumsum(lengths)[:-1])]
     for i, (told, found) in enumerate(zip(manifest["returns"], returns, strict=True)):
         if not math.isclose(told, found, rel_tol=1e-6, abs_tol=1e-3):

@@ -139,6 +139,10 @@ def _place_info(xy: Array) -> Info:
     return {"x_position": xy[:, 0], "y_position": xy[:, 1], "distance_from_origin": _norm(xy)}
 
 
+def _velocity_info(velocity: Array) -> Info:
+    return dict(zip(("x_velocity", "y_velocity"), velocity.T, strict=False))
+
+
 class Motion(NamedTuple):
     """What a step of `_Moving` is paid for.
 
@@ -227,8 +231,7 @@ class SwimmerV4(_Moving):
     def step_info(self, sim: Simulations, motion: Motion) -> Info:
         return {
             **_place_info(motion.position),
-            "x_velocity": motion.velocity[:, 0],
-            "y_velocity": motion.velocity[:, 1],
+            **_velocity_info(motion.velocity),
             "reward_ctrl": -motion.ctrl_cost,
             **dict.fromkeys(self.forward_keys, motion.forward),
         }
@@ -279,8 +282,7 @@ class _UprightV5:
         return _place_info(sim.qpos[rows, :2].copy())
 
     def step_info(self, sim: Simulations, motion: Motion) -> Info:
-        velocities = zip(("x_velocity", "y_velocity"), motion.velocity.T, strict=False)
-        info = self.reset_info(sim, slice(None)) | dict(velocities)
+        info = self.reset_info(sim, slice(None)) | _velocity_info(motion.velocity)
         info |= {"reward_forward": motion.forward, "reward_ctrl": -motion.ctrl_cost, "reward_survive": motion.survive}
         return info if motion.contact_cost is None else info | {"reward_contact": -motion.contact_cost}
 
@@ -383,8 +385,7 @@ class AntV4(_Ant):
             "reward_ctrl": -(motion.ctrl_cost if motion.contact_cost is None else motion.contact_cost),
             "reward_survive": motion.survive,
             **_place_info(motion.position),
-            "x_velocity": motion.forward,
-            "y_velocity": motion.velocity[:, 1],
+            **_velocity_info(motion.velocity),
             "forward_reward": motion.forward,
         }
 
@@ -435,8 +436,7 @@ class HumanoidV4(_Upright):
             "reward_quadctrl": -motion.ctrl_cost,
             "reward_alive": motion.survive,
             **_place_info(motion.position),
-            "x_velocity": motion.velocity[:, 0],
-            "y_velocity": motion.velocity[:, 1],
+            **_velocity_info(motion.velocity),
             "forward_reward": motion.forward,
         }
 
@@ -473,13 +473,19 @@ class HumanoidV5(_UprightV5, HumanoidV4):
 @dataclass(frozen=True)
 class HumanoidStandupV4(HumanoidV4):
     xml_file: str = "humanoidstandup.xml"
+    impact_cost_weight: float = 5e-7
+    impact_cost_range: tuple[float, float] = (-np.inf, 10.0)
 
     def before(self, sim: Simulations) -> Array | None:
         return None
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        impact_cost = np.minimum(5e-7 * _square_sum(sim.derived["cfrc_ext"]), 10)
-        return _standup_outcome(sim, 0.1 * _square_sum(np.ascontiguousarray(sim.ctrl)), impact_cost)
+        up = (sim.qpos[:, 2] - 0) / sim.timestep
+        ctrl_cost = self.ctrl_cost_weight * _square_sum(self.controls(sim, actions))
+        impact_cost = np.clip(self.impact_cost_weight * _square_sum(sim.derived["cfrc_ext"]), *self.impact_cost_range)
+        info = {"reward_linup": up, "reward_quadctrl": -ctrl_cost, "reward_impact": -impact_cost}
+        info = self.reset_info(sim, slice(None)) | info
+        return Outcome(up - ctrl_cost - impact_cost + 1, np.zeros(len(up), np.bool_), info)
 
 
 @dataclass(frozen=True)
@@ -490,12 +496,7 @@ class HumanoidStandupV5(HumanoidV5):
     impact_cost_range: tuple[float, float] = (-np.inf, 10.0)
 
     before = HumanoidStandupV4.before
-
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        ctrl_cost = self.ctrl_cost_weight * _square_sum(np.ascontiguousarray(sim.ctrl))
-        impact_cost = np.clip(self.impact_cost_weight * _square_sum(sim.derived["cfrc_ext"]), *self.impact_cost_range)
-        outcome = _standup_outcome(sim, ctrl_cost, impact_cost)
-        return outcome._replace(info=self.reset_info(sim, slice(None)) | outcome.info)
+    outcome = HumanoidStandupV4.outcome  # type: ignore[assignment]
 
     def reset_info(self, sim: Simulations, rows: Rows) -> Info:
         return {
@@ -503,12 +504,6 @@ class HumanoidStandupV5(HumanoidV5):
             "y_position": sim.qpos[rows, 1].copy(),
             "z_distance_from_origin": sim.qpos[rows, 2] - sim.init_qpos[2],
         } | self.tendon_info(sim, rows)
-
-
-def _standup_outcome(sim: Simulations, ctrl_cost: Array, impact_cost: Array) -> Outcome:
-    up = (sim.qpos[:, 2] - 0) / sim.timestep
-    info = {"reward_linup": up, "reward_quadctrl": -ctrl_cost, "reward_impact": -impact_cost}
-    return Outcome(up - ctrl_cost - impact_cost + 1, np.zeros(len(up), np.bool_), info)
 
 
 @dataclass(frozen=True)

@@ -321,14 +321,10 @@ def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) ->
     h5py = needed("h5py")
     found: dict[str, Array] = {}
     with opened_hdf5(path) as file:
-        for name in (*names, *optional):
-            if name not in file:
-                if name in names:
-                    fail(path, name, "missing")
-                continue
-            array = file[name]
+        for name in (*names, *(name for name in optional if name in file)):
+            array = file.get(name)
             if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "biuf":
-                fail(path, name, "not an array of numbers")
+                fail(path, name, "missing" if array is None else "not an array of numbers")
             found[name] = array[()]
     return found
 
