@@ -22,8 +22,8 @@ from rlgen.envs import BatchedEnv, make_vec
 from rlgen.envs.make import Vectorization
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluation import Evaluation, evaluate, normalised_score
-from rlgen.files import printable, versions
-from rlgen.nn.policy import Actor, Critic, Policy
+from rlgen.files import printable, versions, write_json
+from rlgen.nn.policy import Actor, Policy
 from rlgen.presets import Learner
 from rlgen.ranges import Count, NotNegative, Seed, Threads, available_processors, check
 from rlgen.run_log import RunLog, check_config, hold, read_config, short
@@ -41,15 +41,18 @@ class Result:
 
     Attributes:
         policy: as it was when training ended.
-        critic: likewise.
         summary: the content of `summary.json`.
         interrupted: the signal that ended training early, or None.
     """
 
     policy: Policy
-    critic: Critic
     summary: dict[str, Any]
     interrupted: int | None
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command: 0, or 128 and the signal."""
+        return 128 + self.interrupted if self.interrupted else 0
 
 
 class _Signals:
@@ -184,22 +187,20 @@ def run(
     keep_freed_memory()
     torch.set_num_threads(torch_threads)
     place = choose_device(device)
+    names = {"env_id": env_id, "algorithm": algorithm, "reward": reward, "seed": seed}
     try:
-        envs = make_vec(
-            env_id, learner.n_envs, seed, n_threads=threads, vectorization=vectorization, env_kwargs=env_kwargs
-        )
-    except TypeError as error:
-        if not env_kwargs:
-            raise
-        raise UsageError(f"env_kwargs {env_kwargs}: {error}") from None
-    if vectorization != "sync" and isinstance(envs, BatchedEnv):
-        raise UsageError(f"vectorization {vectorization} has no effect: {env_id} is stepped as one batch")
-    check_ends(envs, env_id, env_kwargs)
-    training = learner.training(envs, make_reward, seed, place)
-    policy = training.policy
-    if checkpoint is not None:
-        kept, state = checkpoint
-        _go_on(run_dir, training, state, facts, kept.get("run"))
+        envs = _environments(env_id, learner, seed, threads, vectorization, env_kwargs)
+        training = learner.training(envs, make_reward, seed, place)
+        if checkpoint is not None:
+            _go_on(run_dir, training, checkpoint[1], facts, checkpoint[0].get("run"))
+        log = RunLog(run_dir, config, learner.total_timesteps, columns, held, training.done, track)
+    except BaseException as error:
+        # A refusal ends nothing, and a summary that is there tells how the run ended.
+        refused = isinstance(error, UsageError | CheckpointError) or (run_dir / "summary.json").exists()
+        if checkpoint is not None and not refused:
+            ended = {"status": "failed", "error": _described(error), "env_steps": checkpoint[0]["env_steps"]}
+            write_json(run_dir / "summary.json", names | ended)
+        raise
     busy = "" if threads or resume or torch_threads >= available_processors() else " (more are no faster now)"
     on = f"networks on {place} with {torch_threads} thread{'s'[: torch_threads > 1]}{busy}"
     print(f"{env_id}: {learner.n_envs} x {type(envs).__name__}, {on}, run folder {run_dir}", flush=True)
@@ -207,35 +208,33 @@ def run(
         exact = "" if isinstance(envs, BatchedEnv) else "; these environments begin new episodes"
         print(f"goes on after {training.done * training.steps_per_iteration:,} steps{exact}", flush=True)
 
-    log = RunLog(run_dir, config, learner.total_timesteps, columns, held, training.done, track)
-    spaces = {
-        "observation_space": describe_space(envs.single_observation_space),
-        "action_space": describe_space(envs.single_action_space),
-    }
     saved = training.wall_seconds
 
     def save() -> None:
         nonlocal saved
         log.sync()
-        steps = training.done * training.steps_per_iteration
-        kept = {"env_id": env_id, "env_steps": steps, "run": facts, "config": log.digest, **spaces}
-        kept["env_kwargs"] = env_kwargs
+        kept = {
+            "env_id": env_id,
+            "env_kwargs": env_kwargs,
+            "env_steps": training.done * training.steps_per_iteration,
+            "run": facts,
+            "config": log.digest,
+            "observation_space": describe_space(envs.single_observation_space),
+            "action_space": describe_space(envs.single_action_space),
+        }
         save_checkpoint(run_dir, training.state_dict(), kept)
         saved = training.wall_seconds
 
     def returns(actor: Predictor, deterministic: bool) -> Evaluation:
-        found = evaluate(actor, env_id, eval_episodes, seed + 10_000, deterministic, threads, env_kwargs)
-        if not np.isfinite(found.mean):
-            raise FloatingPointError(f"evaluation: return is {found.mean}; the last checkpoint stands")
-        return found
+        return evaluate(actor, env_id, eval_episodes, seed + 10_000, deterministic, threads, env_kwargs)
 
     deterministic = stochastic = zero = failure = None
     signals = _Signals()
     try:
         with signals:
-            if not resume:
-                save()
             with log:
+                if not resume:
+                    save()
                 for iteration in training:
                     log(iteration)
                     on_iteration(iteration)
@@ -246,8 +245,8 @@ def run(
                 save()
             if len(signals.received) < 2:
                 signals.evaluating = True
-                deterministic = returns(Actor(policy), True)
-                stochastic = returns(Actor(policy, np.random.default_rng(seed)), False)
+                deterministic = returns(Actor(training.policy), True)
+                stochastic = returns(Actor(training.policy, np.random.default_rng(seed)), False)
                 zero = returns(RandomActor(envs.single_action_space, seed), False)
                 signals.evaluating = False
     except BaseException as error:
@@ -256,12 +255,9 @@ def run(
             failure = error
     steps = training.done * training.steps_per_iteration
     summary: dict[str, Any] = {
-        "env_id": env_id,
-        "algorithm": algorithm,
-        "reward": reward,
-        "seed": seed,
+        **names,
         "status": "failed" if failure is not None else "interrupted" if signals.received else "done",
-        "error": failure and printable(f"{type(failure).__name__}: {failure}"),
+        "error": failure and _described(failure),
         "env_steps": steps,
         "wall_seconds": round(training.wall_seconds, 2),
         "steps_per_second": round(steps / training.wall_seconds) if training.wall_seconds else 0,
@@ -288,7 +284,35 @@ def run(
         envs.close()
     if failure is not None:
         raise failure
-    return Result(policy, training.critic, summary, signals.received[0] if signals.received else None)
+    _print_summary(summary)
+    return Result(training.policy, summary, signals.received[0] if signals.received else None)
+
+
+def _environments(
+    env_id: str,
+    learner: Learner,
+    seed: int,
+    threads: int | None,
+    vectorization: Vectorization,
+    env_kwargs: Mapping[str, Any] | None,
+) -> gym.vector.VectorEnv:
+    """The environments to train in, if they fit the arguments and their episodes end."""
+    try:
+        envs = make_vec(
+            env_id, learner.n_envs, seed, n_threads=threads, vectorization=vectorization, env_kwargs=env_kwargs
+        )
+    except TypeError as error:
+        if not env_kwargs:
+            raise
+        raise UsageError(f"env_kwargs {env_kwargs}: {error}") from None
+    if vectorization != "sync" and isinstance(envs, BatchedEnv):
+        raise UsageError(f"vectorization {vectorization} has no effect: {env_id} is stepped as one batch")
+    check_ends(envs, env_id, env_kwargs)
+    return envs
+
+
+def _described(error: BaseException) -> str:
+    return printable(f"{type(error).__name__}: {error}")
 
 
 def _checkpoint_to_resume(
@@ -323,7 +347,7 @@ def _go_on(run_dir: Path, training: Training, state: dict[str, Any], facts: dict
     facts.update(numbers)
 
 
-def print_summary(summary: dict[str, Any]) -> None:
+def _print_summary(summary: dict[str, Any]) -> None:
     """A few lines for the person at the terminal."""
     print(
         f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s, {summary['steps_per_second']:,} a second"

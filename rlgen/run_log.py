@@ -7,9 +7,9 @@ import csv
 import dataclasses
 import json
 import os
-import re
 import secrets
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -131,8 +131,6 @@ class RunLog:
         resume_after: int = 0,
         track: bool = False,
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         if track:
             _wandb()  # before anything is written
         content = provenance() | {name: plain(value) for name, value in config.items()}
@@ -152,7 +150,6 @@ class RunLog:
             self._held = held
             content = read_config(folder)
             rows = _keep_rows(folder, resume_after)
-            (folder / "summary.json").unlink(missing_ok=True)  # it is of the part before
         self.digest = config_digest(content)
         self.folder = folder
         self.total_timesteps = total_timesteps
@@ -160,26 +157,32 @@ class RunLog:
         self.curve = [
             (int(row["env_steps"]), row["return_mean"]) for row in rows if row["return_mean"] == row["return_mean"]
         ]
-        # Events are written anew from the rows: what a killed process left of them may lack the last minutes, or hold
-        # steps that come again.
-        for path in (folder / "tensorboard").glob("events.out.tfevents.*"):
-            path.unlink()
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
-        for row in rows:
-            self._write_events(row, time.time() - rows[-1]["wall_seconds"] + row["wall_seconds"])
-        self._file = (folder / "metrics.csv").open("a" if rows else "w", newline="")
-        self._csv = csv.DictWriter(self._file, list(rows[0])) if rows else None
+        self._rows = rows
         self._shown = 0.0
-        self._tracked = None
-        if track:
-            try:
-                self._tracked = _start_tracking(folder, content)
-            except UsageError:
-                if held is None:  # the same command is to find the folder free
-                    (folder / "config.json").unlink()
-                raise
+        try:
+            self._tracked = _start_tracking(folder, content) if track else None
+        except BaseException:
+            if held is None:  # the same command is to find the folder free
+                shutil.rmtree(folder / "wandb", ignore_errors=True)
+                (folder / "config.json").unlink()
+                with contextlib.suppress(OSError):  # it was there before, with files in it
+                    folder.rmdir()
+            raise
 
     def __enter__(self) -> Self:
+        from torch.utils.tensorboard import SummaryWriter
+
+        (self.folder / "summary.json").unlink(missing_ok=True)  # it is of the part before
+        # Events are written anew from the rows: what a killed process left of them may lack the last minutes, or hold
+        # steps that come again.
+        for path in (self.folder / "tensorboard").glob("events.out.tfevents.*"):
+            path.unlink()
+        self._writer = SummaryWriter(str(self.folder / "tensorboard"))
+        rows = self._rows
+        for row in rows:
+            self._write_events(row, time.time() - rows[-1]["wall_seconds"] + row["wall_seconds"])
+        self._file = (self.folder / "metrics.csv").open("a" if rows else "w", newline="")
+        self._csv = csv.DictWriter(self._file, list(rows[0])) if rows else None
         titles = ["steps", "steps/s", "return", *self.columns.values(), "left"]
         print("  ".join(f"{title:>9}" for title in titles), flush=True)
         return self
@@ -335,14 +338,11 @@ def _wandb() -> Any:
 def _start_tracking(folder: Path, config: Mapping[str, Any]) -> Any:
     """A run of Weights & Biases under the folder's name, the same one again where the run is resumed."""
     wandb = _wandb()
-    identity = folder / "wandb_id"
-    if not identity.exists() or not re.fullmatch(r"[0-9a-f]{16}", read_regular(identity, 100).decode()):
-        write_bytes(identity, secrets.token_hex(8).encode())
     try:
         return wandb.init(
             project="rlgen",
             name=folder.resolve().name,
-            id=read_regular(identity, 100).decode(),
+            id=config.get("id"),
             resume="allow",
             config=dict(config),
             dir=str(folder),
@@ -373,7 +373,7 @@ def command_line() -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """The command, versions, git revision and hardware of this process."""
+    """An identity of its own, the command, versions and git revision of this process."""
 
     def git(*arguments: str) -> str:
         try:
@@ -384,6 +384,7 @@ def provenance() -> dict[str, Any]:
             return ""
 
     return {
+        "id": secrets.token_hex(8),
         "command": command_line(),
         "versions": versions(),
         "git_revision": git("rev-parse", "HEAD"),

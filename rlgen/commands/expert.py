@@ -55,7 +55,7 @@ class Arguments:
 def train(arguments: Arguments, env_id: str) -> Result:
     """Train on the environment's own reward, or on a recovered one."""
     from rlgen import presets
-    from rlgen.experiment import print_summary, run
+    from rlgen.experiment import run
     from rlgen.imitation import recovered_reward
     from rlgen.rewards.environment import EnvironmentReward
     from rlgen.rewards.recovered import RecoveredReward
@@ -84,7 +84,6 @@ def train(arguments: Arguments, env_id: str) -> Result:
         columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
         **arguments.run.options(),
     )
-    print_summary(result.summary)
     reached, random = result.summary["return_mean"], result.summary["random_return_mean"]
     if random is not None and reached <= random:
         warnings.warn("this expert is no better than random actions: train it longer (--total-timesteps)", stacklevel=1)
@@ -137,7 +136,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if arguments.policy is None:
             result = train(arguments, env_id)
             if result.interrupted:
-                return 128 + result.interrupted
+                return result.exit_code
             policy = result.policy
             if arguments.run.resume is not None:
                 training_command = read_json(arguments.run.resume / "config.json")["command"]

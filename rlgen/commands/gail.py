@@ -80,7 +80,7 @@ def main(args: Sequence[str] | None = None) -> int:
     from rlgen import imitation
     from rlgen.data.demonstrations import load_demonstrations, paper_subsample
     from rlgen.errors import UsageError
-    from rlgen.experiment import print_summary, run
+    from rlgen.experiment import run
 
     with describe_failure() as failure:
         env_id = environment_id(arguments.env)
@@ -142,6 +142,5 @@ def main(args: Sequence[str] | None = None) -> int:
                 "demonstration_returns": demonstrations.episode_returns,
             },
         )
-        print_summary(result.summary)
-        return 128 + result.interrupted if result.interrupted else 0
+        return result.exit_code
     return failure.code

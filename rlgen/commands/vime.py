@@ -47,7 +47,7 @@ def main(args: Sequence[str] | None = None) -> int:
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import exploration
     from rlgen.errors import UsageError
-    from rlgen.experiment import print_summary, run
+    from rlgen.experiment import run
     from rlgen.optim.trpo import TRPOConfig
 
     with describe_failure() as failure:
@@ -85,8 +85,7 @@ def main(args: Sequence[str] | None = None) -> int:
             facts=milestones.facts,
             on_iteration=milestones,
         )
-        print_summary(result.summary)
         steps = milestones.facts["first_reward_steps"]
         print("no positive reward was met in training" if steps is None else f"first reward within {steps:,} steps")
-        return 128 + result.interrupted if result.interrupted else 0
+        return result.exit_code
     return failure.code
