@@ -146,8 +146,9 @@ def clone(cell: Cell, demonstrations: Demonstrations) -> Row:
     import numpy as np
     import torch
 
+    from rlgen.data.episodes import RandomActor
     from rlgen.envs import make_vec
-    from rlgen.evaluation import evaluate, normalised_score, random_return
+    from rlgen.evaluation import evaluate, normalised_score
     from rlgen.nn.policy import Actor, Policy
     from rlgen.optim.behaviour_cloning import BehaviourCloningConfig, clone_behaviour
 
@@ -160,7 +161,8 @@ def clone(cell: Cell, demonstrations: Demonstrations) -> Row:
     actor, seed = Actor(policy, np.random.default_rng(0)), cell["seed"] + 10_000
     deterministic = evaluate(actor, cell["env_id"], seed=seed).mean
     stochastic = evaluate(actor, cell["env_id"], seed=seed, deterministic=False).mean
-    zero, one = random_return(cell["env_id"], seed=seed).mean, demonstrations.dataset_return_mean
+    zero = evaluate(RandomActor(envs.single_action_space, seed), cell["env_id"], seed=seed).mean
+    one = demonstrations.dataset_return_mean
     return {
         "return_mean": deterministic,
         "stochastic_return_mean": stochastic,

@@ -85,16 +85,6 @@ def evaluate(
     return Evaluation([e.total_reward for e in episodes], [len(e.actions) for e in episodes])
 
 
-def random_return(
-    env: Environment, n_episodes: int = 50, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None
-) -> Evaluation:
-    """The zero of a normalised score: uniformly random actions."""
-    envs = make_vec(env, 1, env_kwargs=env_kwargs)
-    action_space = envs.single_action_space
-    envs.close()
-    return evaluate(RandomActor(action_space, seed), env, n_episodes, seed, env_kwargs=env_kwargs)
-
-
 def normalised_score(value: float, random: float, expert: float) -> float | None:
     """(value - random) / (expert - random): 0 is a random policy, 1 the expert; None if that is no better."""
     return (value - random) / (expert - random) if expert > random else None

@@ -5,13 +5,11 @@ eval "$(rlgen completion bash)"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
-
-from rlgen.command import parse
 
 
 @dataclass(frozen=True)
@@ -22,10 +20,8 @@ class Arguments:
     """For which shell."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Parse, print."""
-    arguments: Arguments = parse(Arguments, __doc__, args)
-
+def main(arguments: Arguments) -> None:
+    """Print it."""
     from rlgen.commands import data, doctor, evaluate, expert, gail, plot, vime
 
     sub = tyro.conf.subcommand
@@ -39,5 +35,5 @@ def main(args: Sequence[str] | None = None) -> int:
         | Annotated[doctor.Arguments, sub("doctor")]
         | Annotated[Arguments, sub("completion")]
     )
-    tyro.cli(every, prog="rlgen", args=["--tyro-print-completion", arguments.shell])
-    return 0
+    with contextlib.suppress(SystemExit):
+        tyro.cli(every, prog="rlgen", args=["--tyro-print-completion", arguments.shell])
