@@ -189,7 +189,17 @@ def run(
     place = choose_device(device)
     names = {"env_id": env_id, "algorithm": algorithm, "reward": reward, "seed": seed}
     try:
-        envs = _environments(env_id, learner, seed, threads, vectorization, env_kwargs)
+        try:
+            envs = make_vec(
+                env_id, learner.n_envs, seed, n_threads=threads, vectorization=vectorization, env_kwargs=env_kwargs
+            )
+        except TypeError as error:
+            if not env_kwargs:
+                raise
+            raise UsageError(f"env_kwargs {env_kwargs}: {error}") from None
+        if vectorization != "sync" and isinstance(envs, BatchedEnv):
+            raise UsageError(f"vectorization {vectorization} has no effect: {env_id} is stepped as one batch")
+        check_ends(envs, env_id, env_kwargs)
         training = learner.training(envs, make_reward, seed, place)
         if checkpoint is not None:
             _go_on(run_dir, training, checkpoint[1], facts, checkpoint[0].get("run"))
@@ -286,29 +296,6 @@ def run(
         raise failure
     _print_summary(summary)
     return Result(training.policy, summary, signals.received[0] if signals.received else None)
-
-
-def _environments(
-    env_id: str,
-    learner: Learner,
-    seed: int,
-    threads: int | None,
-    vectorization: Vectorization,
-    env_kwargs: Mapping[str, Any] | None,
-) -> gym.vector.VectorEnv:
-    """The environments to train in, if they fit the arguments and their episodes end."""
-    try:
-        envs = make_vec(
-            env_id, learner.n_envs, seed, n_threads=threads, vectorization=vectorization, env_kwargs=env_kwargs
-        )
-    except TypeError as error:
-        if not env_kwargs:
-            raise
-        raise UsageError(f"env_kwargs {env_kwargs}: {error}") from None
-    if vectorization != "sync" and isinstance(envs, BatchedEnv):
-        raise UsageError(f"vectorization {vectorization} has no effect: {env_id} is stepped as one batch")
-    check_ends(envs, env_id, env_kwargs)
-    return envs
 
 
 def _described(error: BaseException) -> str:

@@ -88,16 +88,11 @@ def check_config(folder: Path, config: Mapping[str, Any], digest: str) -> None:
         CheckpointError: it names the first that differs.
     """
     before = read_config(folder)
-    if config_digest(before) != digest:
+    if sha256(canonical_json(before)) != digest:
         raise CheckpointError(f"{folder}/config.json: it was changed since the run began; the run can't go on")
     for name, value in config.items():
         if name != "arguments" and plain(value) != before.get(name):
             raise CheckpointError(f"{folder}/config.json: field {name}: the run had others; it can't go on")
-
-
-def config_digest(config: Mapping[str, Any]) -> str:
-    """What a checkpoint keeps of the run's configuration, so that a changed one is noticed."""
-    return sha256(canonical_json(config))
 
 
 class RunLog:
@@ -113,7 +108,7 @@ class RunLog:
         track: log to Weights & Biases too; its files go to `wandb` in the folder.
 
     Attributes:
-        digest: `config_digest` of the run's configuration.
+        digest: SHA-256 of the run's configuration, which a checkpoint keeps so that a changed one is noticed.
 
     Raises:
         FileExistsError: the folder holds a run, and it isn't to be resumed.
@@ -150,7 +145,7 @@ class RunLog:
             self._held = held
             content = read_config(folder)
             rows = _keep_rows(folder, resume_after)
-        self.digest = config_digest(content)
+        self.digest = sha256(canonical_json(content))
         self.folder = folder
         self.total_timesteps = total_timesteps
         self.columns = columns
