@@ -82,6 +82,7 @@ def run(cell: Cell) -> Row:
 def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation, reward: Reward | None = None) -> Row:
     """TRPO or PPO on the reward of an imitator; `reward` of the logits where it is not the settings'."""
     from rlgen import imitation
+    from rlgen.command import RunOptions
     from rlgen.evaluation import evaluate
     from rlgen.experiment import run as run_experiment
     from rlgen.nn.policy import Actor
@@ -107,17 +108,15 @@ def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation, rew
 
     with tempfile.TemporaryDirectory() as folder:
         summary = run_experiment(
+            RunOptions(seed=seed, device="cpu", threads=cell["threads"], run_dir=Path(folder) / "run"),
             env_id=env_id,
             learner=settings.learner,
             make_reward=make_reward,
             algorithm=cell["algorithm"],
             reward="imitation",
             config={"settings": settings},
-            run_dir=Path(folder) / "run",
+            name=cell["algorithm"],
             columns={},
-            seed=seed,
-            device="cpu",
-            threads=cell["threads"],
             expert_return=demonstrations.dataset_return_mean,
             on_iteration=test,
         ).summary

@@ -61,8 +61,8 @@ JsonObject = Annotated[
 
 
 @dataclass(frozen=True)
-class RunArguments:
-    """Flags that every training script has."""
+class RunOptions:
+    """How a run is done, whatever learns in it."""
 
     seed: Seed = 0
     """Seed of environments, networks and actions, and of the draw from a dataset."""
@@ -70,12 +70,6 @@ class RunArguments:
     """Device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one). Actions are computed on the CPU."""
     threads: Annotated[Threads | None, default("measured at the start")] = None
     """Number of CPU threads for MuJoCo and torch."""
-    n_envs: Annotated[int | None, PRESET] = None
-    """Number of environments."""
-    n_steps: Annotated[int | None, PRESET] = None
-    """Steps per environment in each iteration."""
-    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS"), PRESET] = None
-    """Environment steps in total, such as 3000000, 3e6 or 3M."""
     env_kwargs: Annotated[JsonObject, default("none")] = None
     """Constructor arguments of the environment as a JSON object, such as '{"xml_file": "ant.xml"}'."""
     vectorization: Literal["sync", "async"] = "sync"
@@ -91,6 +85,24 @@ class RunArguments:
     resume: Annotated[Path | None, default("none")] = None
     """Continue the run in this folder from its last checkpoint, with the arguments that it was started with."""
 
+    def folder(self, env_id: str, name: str) -> Path:
+        """`resume`, `run_dir`, or `runs/<environment>__<name>__<seed>__<date and time>`."""
+        now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        new = Path("runs") / f"{env_id.replace('/', '_')}__{name}__{self.seed}__{now}"
+        return self.resume or self.run_dir or new
+
+
+@dataclass(frozen=True)
+class RunArguments(RunOptions):
+    """Flags that every training script has."""
+
+    n_envs: Annotated[int | None, PRESET] = None
+    """Number of environments."""
+    n_steps: Annotated[int | None, PRESET] = None
+    """Steps per environment in each iteration."""
+    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS"), PRESET] = None
+    """Environment steps in total, such as 3000000, 3e6 or 3M."""
+
     def override(self, learner: Learner) -> Learner:
         """A preset with what the command line tells.
 
@@ -98,19 +110,6 @@ class RunArguments:
             UsageError: a count can't be used.
         """
         return learner.override(self.n_envs, self.n_steps, step_count(self.total_timesteps))
-
-    def options(self, env_id: str, name: str) -> dict[str, Any]:
-        """The arguments of `rlgen.experiment.run` that these tell.
-
-        Args:
-            env_id: of the environment.
-            name: of the algorithm; without `run_dir` it and the date are in the folder's name.
-        """
-        now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-        folder = self.run_dir or Path("runs") / f"{env_id.replace('/', '_')}__{name}__{self.seed}__{now}"
-        names = ("env_kwargs", "vectorization", "seed", "device", "threads", "eval_episodes", "checkpoint_seconds")
-        told = {name: getattr(self, name) for name in (*names, "track")}
-        return {"env_id": env_id, "run_dir": folder, "resume": self.resume is not None, **told}
 
 
 # As a field of a script's own arguments: `run: RunFlags = RunArguments()` adds --seed, --device and so on.
@@ -195,7 +194,7 @@ def _arguments_of_run(command: str, told: Any) -> Any:
         raise UsageError(f"add --{name}{'' if wanted is True else f' {wanted}'}: a {what} only when told again")
     if before.run.track and not told.run.track:
         warnings.warn("the run was tracked; add --track to go on with that", stacklevel=1)
-    return replace(before, run=replace(before.run, run_dir=folder, resume=folder, track=told.run.track))
+    return replace(before, run=replace(before.run, resume=folder, track=told.run.track))
 
 
 def from_json(kind: Any, value: Any, name: str) -> Any:

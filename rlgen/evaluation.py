@@ -33,9 +33,9 @@ class Evaluation:
         """Standard deviation over episodes; None of one episode, which shows none."""
         return float(np.std(self.returns)) if len(self.returns) > 1 else None
 
-    def interval(self, draws: int = 10_000) -> tuple[float, float] | None:
+    def interval(self) -> tuple[float, float] | None:
         """The 95% interval of the mean return over episodes; None of one episode, which shows none."""
-        return bootstrap_interval(np.array(self.returns), draws) if len(self.returns) > 1 else None
+        return bootstrap_interval(np.array(self.returns)) if len(self.returns) > 1 else None
 
 
 def bootstrap_interval(values: npt.NDArray[np.float64], draws: int = 10_000) -> tuple[float, float]:

@@ -22,6 +22,7 @@ import torch
 
 from rlgen import experiment, run_log, train
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
+from rlgen.command import RunOptions
 from rlgen.envs import make_vec
 from rlgen.errors import UsageError
 from rlgen.files import write_folder
@@ -184,15 +185,15 @@ def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, mo
     monkeypatch.setattr(experiment, "evaluate", signalled)
     learner = LEARNERS["trpo"].override(n_envs=2, n_steps=16, total_timesteps=64)
     result = experiment.run(
+        RunOptions(run_dir=tmp_path / "a", device="cpu"),
         env_id="CartPole-v1",
         learner=learner,
         make_reward=lambda envs, policy: EnvironmentReward(),
         algorithm="trpo",
         reward="environment",
+        name="trpo",
         config={},
-        run_dir=tmp_path / "a",
         columns={},
-        device="cpu",
     )
     assert result.interrupted == numbers[0]
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
@@ -200,19 +201,18 @@ def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, mo
     assert load_checkpoint(tmp_path / "a")[0]["env_steps"] == 64
 
 
-def small_run(folder, reward=None, **options):
+def small_run(folder, reward=None, make_reward=None, on_iteration=lambda iteration: None, resume=False, **options):
     return experiment.run(
-        env_id=options.pop("env_id", "CartPole-v1"),
+        RunOptions(run_dir=folder, resume=folder if resume else None, device="cpu", eval_episodes=2, **options),
+        env_id="CartPole-v1",
         learner=LEARNERS["trpo"].override(n_envs=2, n_steps=16, total_timesteps=64),
-        make_reward=options.pop("make_reward", lambda envs, policy: reward or EnvironmentReward()),
+        make_reward=make_reward or (lambda envs, policy: reward or EnvironmentReward()),
         algorithm="trpo",
         reward="environment",
+        name="trpo",
         config={},
-        run_dir=folder,
         columns={},
-        device="cpu",
-        eval_episodes=2,
-        **options,
+        on_iteration=on_iteration,
     )
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from rlgen.command import environment_id
+from rlgen.errors import UsageError
+from rlgen.files import printable
 
 if TYPE_CHECKING:
     from rlgen.data.convert import Source
@@ -87,7 +89,6 @@ def describe(source: Source) -> str:
     import numpy as np
 
     from rlgen.data.demonstrations import failed_episodes
-    from rlgen.files import printable
 
     episodes = source.episodes
     returns = [episode.total_reward for episode in episodes]
@@ -126,7 +127,6 @@ def main(arguments: Arguments) -> None:
     from rlgen.data import formats
     from rlgen.data.convert import OURS, is_ours, load_source, save_as, save_dataset
     from rlgen.data.demonstrations import load_all
-    from rlgen.errors import UsageError
     from rlgen.run_log import command_line
 
     env_id = None if arguments.env is None else environment_id(arguments.env)

@@ -12,6 +12,9 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from rlgen.files import versions
+from rlgen.ranges import available_processors
+
 # Renders in a process of its own, since a driver may take that down.
 RENDER = """
 import gymnasium, warnings
@@ -40,9 +43,6 @@ class Arguments:
 
 def main(arguments: Arguments) -> int:
     """Look, tell; the exit code."""
-    from rlgen.files import versions
-    from rlgen.ranges import available_processors
-
     print(f"{'system':<12} {platform.platform()}")
     for package, found in versions().items():
         print(f"{package:<12} {found}")

@@ -13,6 +13,7 @@ import tyro
 
 from rlgen.command import JsonObject, check_registered, default, environment_id, render_without_a_screen
 from rlgen.errors import UsageError
+from rlgen.files import write_json
 from rlgen.ranges import Count, Seed, Threads
 
 
@@ -48,7 +49,6 @@ def main(arguments: Arguments) -> None:
     from rlgen.checkpoint import RUN, load_checkpoint, load_policy
     from rlgen.data.episodes import RandomActor
     from rlgen.evaluation import evaluate, normalised_score
-    from rlgen.files import write_json
     from rlgen.nn.policy import Actor
     from rlgen.run_log import read_summary, short
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id
+from rlgen.errors import CheckpointError, UsageError
+from rlgen.files import check_writable, read_json
 from rlgen.ranges import Count
 
 if TYPE_CHECKING:
@@ -65,15 +67,17 @@ def train(arguments: Arguments, env_id: str) -> Result:
         learner = replace(learner, optimizer=replace(learner.optimizer, learning_rate=arguments.learning_rate))
     recovered = None if arguments.reward is None else recovered_reward(arguments.reward)
     result = run(
+        arguments.run,
+        env_id=env_id,
         learner=learner,
         make_reward=lambda envs, policy: (
             EnvironmentReward() if recovered is None else recovered.to(policy.normalizer.mean.device)
         ),
         algorithm=arguments.algo,
         reward="environment" if arguments.reward is None else "recovered",
+        name=arguments.algo,
         config={"arguments": arguments, "settings": learner},
         columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
-        **arguments.run.options(env_id, arguments.algo),
     )
     reached, random = result.summary["return_mean"], result.summary["random_return_mean"]
     if random is not None and reached <= random:
@@ -85,8 +89,6 @@ def load(folder: Path, env_id: str) -> tuple[Policy, str, str]:
     """The policy of a run or of a dataset, with the algorithm and the command that trained it."""
     from rlgen.checkpoint import RUN, load_checkpoint, load_policy
     from rlgen.data.demonstrations import load_expert
-    from rlgen.errors import CheckpointError
-    from rlgen.files import read_json
 
     if (folder / "checkpoint").is_dir():
         facts, _ = load_checkpoint(folder, RUN)
@@ -107,8 +109,6 @@ def main(arguments: Arguments) -> int:
     from rlgen.data.demonstrations import save_demonstrations
     from rlgen.data.episodes import check_ends, run_episodes
     from rlgen.envs import make_vec
-    from rlgen.errors import UsageError
-    from rlgen.files import check_writable, read_json
     from rlgen.nn.policy import Actor
     from rlgen.run_log import command_line
 

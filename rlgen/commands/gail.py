@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id
+from rlgen.errors import UsageError
 from rlgen.ranges import Count
 
 
@@ -70,7 +71,6 @@ def main(arguments: Arguments) -> int:
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import imitation
     from rlgen.data.demonstrations import load_demonstrations, paper_subsample
-    from rlgen.errors import UsageError
     from rlgen.experiment import run
 
     env_id = environment_id(arguments.env)
@@ -101,10 +101,13 @@ def main(arguments: Arguments) -> int:
     algorithm = f"{arguments.reward_model}-{arguments.algo}"
 
     result = run(
+        arguments.run,
+        env_id=env_id,
         learner=learner,
         make_reward=lambda envs, policy: make(settings, policy, settings.expert(envs, policy, demonstrations), reward),
         algorithm=algorithm,
         reward=reward_name,
+        name=algorithm,
         config={
             "arguments": arguments,
             "settings": settings,
@@ -116,7 +119,6 @@ def main(arguments: Arguments) -> int:
             "discriminator_accuracy_expert": "D(expert)",
             "kl": "kl",
         },
-        **arguments.run.options(env_id, algorithm),
         expert_return=demonstrations.dataset_return_mean,
         facts={
             "preset": arguments.preset,

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import tyro
 
 from rlgen.command import command_of_run
+from rlgen.errors import CheckpointError, UsageError
+from rlgen.files import csv_cell, printable, write_atomically, write_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
 
-    Steps = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,6 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Read, draw or tell."""
-    from rlgen.errors import CheckpointError
-
     folders = [path for path in arguments.runs if (path / "config.json").is_file()]
     if not folders:
         raise CheckpointError(f"{', '.join(map(str, arguments.runs))}: no folder of a run")
@@ -54,10 +54,8 @@ def main(arguments: Arguments) -> None:
 
 def show_table(folders: list[Path]) -> None:
     """One row a run, from its summary, or from what it logged so far."""
-    import numpy as np
     import pandas as pd
 
-    from rlgen.files import csv_cell, printable, write_bytes
     from rlgen.run_log import read_metrics, read_summary
 
     rows = []
@@ -92,12 +90,9 @@ SUMMARY = (
 
 def draw(folders: list[Path], arguments: Arguments) -> None:
     """A panel an environment, a line a setting: mean over seeds of what was logged, and its interval."""
-    import numpy as np
     from matplotlib.figure import Figure
 
-    from rlgen.errors import CheckpointError, UsageError
     from rlgen.evaluation import bootstrap_interval
-    from rlgen.files import write_atomically
     from rlgen.run_log import read_metrics
 
     kind = arguments.output.suffix.lower().removeprefix(".")
@@ -142,8 +137,6 @@ NO_SETTING = {"env", "sparse", "output", "overwrite", "run"} | {
 
 def _setting(folder: Path) -> tuple[str, str]:
     """Environment and setting of a run: its command, with the arguments that matter and aren't the default."""
-    from rlgen.errors import CheckpointError
-    from rlgen.files import printable
     from rlgen.run_log import plain, read_config
 
     command, told = command_of_run(folder)
@@ -166,7 +159,6 @@ def _setting(folder: Path) -> tuple[str, str]:
 
 def _binned(run: pd.DataFrame, steps: Steps) -> Steps:
     """The mean of what was logged up to each step since the one before; the value before where nothing was, or NaN."""
-    import numpy as np
     import pandas as pd
 
     number = np.searchsorted(steps, run["env_steps"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id
+from rlgen.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,6 @@ def main(arguments: Arguments) -> int:
     """Compose, run; the exit code."""
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import exploration
-    from rlgen.errors import UsageError
     from rlgen.experiment import run
     from rlgen.optim.trpo import TRPOConfig
 
@@ -65,17 +65,18 @@ def main(arguments: Arguments) -> int:
         learner = replace(learner, optimizer=replace(learner.optimizer, target_kl=told["target_kl"]))
 
     milestones = exploration.Milestones(env_id)
-    name = f"{arguments.bonus}-{arguments.algo}"
     result = run(
+        arguments.run,
+        env_id=env_id,
         learner=learner,
         make_reward=lambda envs, policy: exploration.reward_model(
             envs, policy.normalizer.mean.device, exploration.BONUSES[arguments.bonus], bonus
         ),
         algorithm=arguments.algo,
         reward=arguments.bonus,
+        name=f"{arguments.bonus}-{arguments.algo}",
         config={"arguments": arguments, "settings": {"learner": learner, "bonus": bonus}},
         columns={"bonus_reward": "bonus", "bonus_error": "error", "bonus_coverage": "coverage", "kl": "kl"},
-        **arguments.run.options(env_id, name),
         facts=milestones.facts,
         on_iteration=milestones,
     )
