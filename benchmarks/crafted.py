@@ -291,9 +291,10 @@ def checkpoint(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
 def resume(path: Path, rng: np.random.Generator, share: float) -> None:
     """Go on with a run by the command, for a share of the inputs, since it takes long where the run is whole."""
     if rng.random() < share:
+        from rlgen.command import call
         from rlgen.commands import vime
 
-        code = vime.main(["--resume", str(path)])
+        code = call(vime, ["--resume", str(path)])
         if code not in (0, 2, 3, 4, 5):
             raise AssertionError(f"code {code}")
 
@@ -301,6 +302,7 @@ def resume(path: Path, rng: np.random.Generator, share: float) -> None:
 def run_folder(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
     """How a run's folder is changed, and what reads it."""
     from rlgen.checkpoint import FILE
+    from rlgen.command import call
     from rlgen.commands import plot
     from rlgen.run_log import read_config, read_metrics, read_summary
 
@@ -321,7 +323,7 @@ def run_folder(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
 
     def load(path: Path, rng: np.random.Generator) -> None:
         def table() -> None:
-            code = plot.main([str(path), "--table"])
+            code = call(plot, [str(path), "--table"])
             if code not in (0, 2, 3, 4):
                 raise AssertionError(f"code {code}")
 
@@ -352,6 +354,7 @@ def attempt(steps: list[Callable[[], object]]) -> None:
 def make_subjects(folder: Path) -> None:
     """A small whole dataset, and a small whole run, which is a checkpoint too."""
     import rlgen
+    from rlgen.command import call
     from rlgen.commands import vime
     from rlgen.data.demonstrations import save_demonstrations
     from rlgen.data.episodes import run_episodes
@@ -383,7 +386,7 @@ def make_subjects(folder: Path) -> None:
         "--eval-episodes",
         "2",
     ]
-    vime.main([*flags, "--threads", "1", "--run-dir", str(folder / "run")])
+    call(vime, [*flags, "--threads", "1", "--run-dir", str(folder / "run")])
     shutil.copytree(folder / "run", folder / "checkpoint")
 
 

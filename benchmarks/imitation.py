@@ -82,6 +82,7 @@ def run(cell: Cell) -> Row:
 def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation, reward: Reward | None = None) -> Row:
     """TRPO or PPO on the reward of an imitator; `reward` of the logits where it is not the settings'."""
     from rlgen import imitation
+    from rlgen.command import RunOptions
     from rlgen.evaluation import evaluate
     from rlgen.experiment import run as run_experiment
     from rlgen.nn.policy import Actor
@@ -107,17 +108,15 @@ def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation, rew
 
     with tempfile.TemporaryDirectory() as folder:
         summary = run_experiment(
+            RunOptions(seed=seed, device="cpu", threads=cell["threads"], run_dir=Path(folder) / "run"),
             env_id=env_id,
             learner=settings.learner,
             make_reward=make_reward,
             algorithm=cell["algorithm"],
             reward="imitation",
             config={"settings": settings},
-            run_dir=Path(folder) / "run",
+            name=cell["algorithm"],
             columns={},
-            seed=seed,
-            device="cpu",
-            threads=cell["threads"],
             expert_return=demonstrations.dataset_return_mean,
             on_iteration=test,
         ).summary
@@ -146,8 +145,9 @@ def clone(cell: Cell, demonstrations: Demonstrations) -> Row:
     import numpy as np
     import torch
 
+    from rlgen.data.episodes import RandomActor
     from rlgen.envs import make_vec
-    from rlgen.evaluation import evaluate, normalised_score, random_return
+    from rlgen.evaluation import evaluate, normalised_score
     from rlgen.nn.policy import Actor, Policy
     from rlgen.optim.behaviour_cloning import BehaviourCloningConfig, clone_behaviour
 
@@ -160,7 +160,8 @@ def clone(cell: Cell, demonstrations: Demonstrations) -> Row:
     actor, seed = Actor(policy, np.random.default_rng(0)), cell["seed"] + 10_000
     deterministic = evaluate(actor, cell["env_id"], seed=seed).mean
     stochastic = evaluate(actor, cell["env_id"], seed=seed, deterministic=False).mean
-    zero, one = random_return(cell["env_id"], seed=seed).mean, demonstrations.dataset_return_mean
+    zero = evaluate(RandomActor(envs.single_action_space, seed), cell["env_id"], seed=seed).mean
+    one = demonstrations.dataset_return_mean
     return {
         "return_mean": deterministic,
         "stochastic_return_mean": stochastic,

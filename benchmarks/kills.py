@@ -45,6 +45,8 @@ CONFIGURATIONS = [
 
 def start(command: str, words: Sequence[str], log: Path) -> int:
     """The process id of `rlgen command words`: a fork of this process, which has the libraries imported."""
+    from rlgen.command import call
+
     module = importlib.import_module(f"rlgen.commands.{command}")
     for name in (
         "rlgen.experiment",
@@ -62,7 +64,7 @@ def start(command: str, words: Sequence[str], log: Path) -> int:
             os.dup2(output, 1)
             os.dup2(output, 2)
             sys.argv = ["rlgen", command, *words]
-            code = module.main(list(words))
+            code = call(module, list(words))
         except BaseException:
             traceback.print_exc()
         finally:

@@ -21,6 +21,7 @@ import pandas as pd
 from cells import hardware, versions
 
 from rlgen import imitation
+from rlgen.command import RunOptions
 from rlgen.data.demonstrations import load_demonstrations
 from rlgen.experiment import run
 from rlgen.train import Iteration
@@ -59,6 +60,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         result = run(
+            RunOptions(run_dir=Path(folder) / "run", threads=options.threads, eval_episodes=4),
             env_id=options.env,
             learner=settings.learner,
             make_reward=lambda envs, policy: imitation.gail(
@@ -67,10 +69,8 @@ def main() -> None:
             algorithm="gail",
             reward="imitation",
             config={"settings": settings},
-            run_dir=Path(folder) / "run",
+            name="gail",
             columns={},
-            threads=options.threads,
-            eval_episodes=4,
             on_iteration=measure,
         )
     tenth, later = memory[9], np.array(memory[10:])

@@ -39,8 +39,9 @@ def main() -> int:
         hint = f"; perhaps {near[0]}" if near else ""
         print(f"error: no command {name}{hint}. There are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"rlgen.commands.{name}")
-    return int(module.main(sys.argv[2:]))
+    from rlgen.command import call
+
+    return call(importlib.import_module(f"rlgen.commands.{name}"), sys.argv[2:])
 
 
 if __name__ == "__main__":

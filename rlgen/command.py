@@ -13,7 +13,7 @@ import sys
 import types
 import typing
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -61,8 +61,8 @@ JsonObject = Annotated[
 
 
 @dataclass(frozen=True)
-class RunArguments:
-    """Flags that every training script has."""
+class RunOptions:
+    """How a run is done, whatever learns in it."""
 
     seed: Seed = 0
     """Seed of environments, networks and actions, and of the draw from a dataset."""
@@ -70,12 +70,6 @@ class RunArguments:
     """Device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one). Actions are computed on the CPU."""
     threads: Annotated[Threads | None, default("measured at the start")] = None
     """Number of CPU threads for MuJoCo and torch."""
-    n_envs: Annotated[int | None, PRESET] = None
-    """Number of environments."""
-    n_steps: Annotated[int | None, PRESET] = None
-    """Steps per environment in each iteration."""
-    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS"), PRESET] = None
-    """Environment steps in total, such as 3000000, 3e6 or 3M."""
     env_kwargs: Annotated[JsonObject, default("none")] = None
     """Constructor arguments of the environment as a JSON object, such as '{"xml_file": "ant.xml"}'."""
     vectorization: Literal["sync", "async"] = "sync"
@@ -91,6 +85,24 @@ class RunArguments:
     resume: Annotated[Path | None, default("none")] = None
     """Continue the run in this folder from its last checkpoint, with the arguments that it was started with."""
 
+    def folder(self, env_id: str, name: str) -> Path:
+        """`resume`, `run_dir`, or `runs/<environment>__<name>__<seed>__<date and time>`."""
+        now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        new = Path("runs") / f"{env_id.replace('/', '_')}__{name}__{self.seed}__{now}"
+        return self.resume or self.run_dir or new
+
+
+@dataclass(frozen=True)
+class RunArguments(RunOptions):
+    """Flags that every training script has."""
+
+    n_envs: Annotated[int | None, PRESET] = None
+    """Number of environments."""
+    n_steps: Annotated[int | None, PRESET] = None
+    """Steps per environment in each iteration."""
+    total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS"), PRESET] = None
+    """Environment steps in total, such as 3000000, 3e6 or 3M."""
+
     def override(self, learner: Learner) -> Learner:
         """A preset with what the command line tells.
 
@@ -99,44 +111,48 @@ class RunArguments:
         """
         return learner.override(self.n_envs, self.n_steps, step_count(self.total_timesteps))
 
-    def options(self) -> dict[str, Any]:
-        """What `rlgen.experiment.run` is told of these, by its names."""
-        names = ("env_kwargs", "vectorization", "seed", "device", "threads", "eval_episodes", "checkpoint_seconds")
-        return {name: getattr(self, name) for name in (*names, "track")} | {"resume": self.resume is not None}
-
-    def folder(self, env_id: str, algorithm: str) -> Path:
-        """`run_dir`, or `runs/<environment>__<algorithm>__<seed>__<date and time>`."""
-        now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-        return self.run_dir or Path("runs") / f"{env_id.replace('/', '_')}__{algorithm}__{self.seed}__{now}"
-
 
 # As a field of a script's own arguments: `run: RunFlags = RunArguments()` adds --seed, --device and so on.
 RunFlags = Annotated[RunArguments, tyro.conf.OmitArgPrefixes]
 
 
-def parse(kind: Any, description: str | None, args: Sequence[str] | None) -> Any:
-    """A command's arguments; with --resume those that the run was started with.
+def call(module: types.ModuleType, args: Sequence[str] | None = None) -> int:
+    """Do a command: its `main`, with its `Arguments` from the command line; with --resume those of the run.
 
-    It exits if more than --resume was told, the folder holds no run, or one of another command.
+    Errors that a user can mend are told in one line on stderr. An error of somebody's task keeps its traceback.
 
     Args:
-        kind: a dataclass, or a union of them, in the command's module.
-        description: for --help.
+        module: one of `rlgen.commands`.
         args: what follows `rlgen <command>`; None for a script's own.
+
+    Returns:
+        The exit code: 0 done, 2 usage, 3 data, 4 files, 5 numbers, 130 Ctrl-C, 129 to 143 a signal in training.
     """
     keep_writing()
     # One line, as errors have, without the code that warned.
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
-    program = None if args is None else f"rlgen {_name(kind)}"
-    arguments: Any = tyro.cli(kind, prog=program, description=description, args=args)
+    command = module.__name__.rpartition(".")[2]
+    program = None if args is None else f"rlgen {command}"
+    arguments: Any = tyro.cli(module.Arguments, prog=program, description=module.__doc__, args=args)
     # Before torch loads its OpenMP: threads that spin longer cost a busy machine most of its speed.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    with describe_failure() as failure:
+
+    import gymnasium as gym
+
+    try:
         if getattr(getattr(arguments, "run", None), "resume", None) is not None:
-            arguments = _arguments_of_run(kind, arguments)
+            arguments = _arguments_of_run(command, arguments)
         check_ranges(arguments, lambda field: "--" + field.replace("_", "-"))
-        return arguments
-    sys.exit(failure.code)
+        return module.main(arguments) or 0
+    except (OSError, FloatingPointError, UsageError, DemonstrationError, CheckpointError, gym.error.Error) as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        kinds = {DemonstrationError: 3, OSError: 4, CheckpointError: 4, FloatingPointError: 5}
+        return next((code for kind, code in kinds.items() if isinstance(error, kind)), 2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as error:  # of a task or a module of its own: whatever it says, the command isn't done
+        raise RuntimeError(f"code that the command runs called sys.exit({error.code!r})") from error
 
 
 def command_of_run(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -155,22 +171,16 @@ def command_of_run(folder: Path) -> tuple[str, dict[str, Any]]:
         raise CheckpointError(f"{folder}: holds no run ({type(error).__name__}: {error})") from None
 
 
-def _name(kind: Any) -> str:
-    """Of the command in whose module its arguments are."""
-    return str(getattr(kind, "__args__", (kind,))[0].__module__.rpartition(".")[2])
-
-
 # What reaches beyond a run's folder: a file alone decides neither where to write nor what to import.
 OUTWARD = ("env", "output", "overwrite")
 
 
-def _arguments_of_run(kind: Any, told: Any) -> Any:
+def _arguments_of_run(command: str, told: Any) -> Any:
     folder: Path = told.run.resume
-    command, stored = command_of_run(folder)
-    if command != _name(kind):
-        raise UsageError(f"{folder} is a run of {command}; resume it with that")
-    before = from_json(kind, stored, f"{folder}/config.json: field arguments")
-    default = kind()
+    started, stored = command_of_run(folder)
+    if started != command:
+        raise UsageError(f"{folder} is a run of {started}; resume it with that")
+    before, default = from_json(type(told), stored, f"{folder}/config.json: field arguments"), type(told)()
     again = {name: getattr(told, name) for name in OUTWARD if hasattr(told, name)}
     if told != replace(default, run=RunArguments(resume=folder, track=told.run.track), **again):
         raise UsageError("--resume goes on with the run's own arguments; tell nothing else")
@@ -184,7 +194,7 @@ def _arguments_of_run(kind: Any, told: Any) -> Any:
         raise UsageError(f"add --{name}{'' if wanted is True else f' {wanted}'}: a {what} only when told again")
     if before.run.track and not told.run.track:
         warnings.warn("the run was tracked; add --track to go on with that", stacklevel=1)
-    return replace(before, run=replace(before.run, run_dir=folder, resume=folder, track=told.run.track))
+    return replace(before, run=replace(before.run, resume=folder, track=told.run.track))
 
 
 def from_json(kind: Any, value: Any, name: str) -> Any:
@@ -236,35 +246,6 @@ def render_without_a_screen() -> None:
     if ctypes.util.find_library("EGL") is None:
         raise UsageError("--video needs a screen or EGL, and there is neither (Debian: apt install libegl1)")
     os.environ["MUJOCO_GL"] = "egl"
-
-
-@dataclass
-class Failure:
-    """The exit code of a command that failed: 1 another's code, 2 usage, 3 data, 4 files, 5 numbers, 130 Ctrl-C."""
-
-    code: int = 0
-
-
-@contextlib.contextmanager
-def describe_failure() -> Iterator[Failure]:
-    """Turn the errors that a user can mend into one line on stderr and an exit code.
-
-    An error of somebody's task keeps its traceback.
-    """
-    import gymnasium as gym
-
-    failure = Failure()
-    try:
-        yield failure
-    except (OSError, FloatingPointError, UsageError, DemonstrationError, CheckpointError, gym.error.Error) as error:
-        kinds = {DemonstrationError: 3, OSError: 4, CheckpointError: 4, FloatingPointError: 5}
-        failure.code = next((code for kind, code in kinds.items() if isinstance(error, kind)), 2)
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-    except KeyboardInterrupt:
-        failure.code = 130
-        print("interrupted", file=sys.stderr)
-    except SystemExit as error:  # of a task or a module of its own: whatever it says, the command isn't done
-        raise RuntimeError(f"code that the command runs called sys.exit({error.code!r})") from error
 
 
 def step_count(text: str | None) -> int | None:

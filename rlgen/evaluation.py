@@ -33,9 +33,9 @@ class Evaluation:
         """Standard deviation over episodes; None of one episode, which shows none."""
         return float(np.std(self.returns)) if len(self.returns) > 1 else None
 
-    def interval(self, draws: int = 10_000) -> tuple[float, float] | None:
+    def interval(self) -> tuple[float, float] | None:
         """The 95% interval of the mean return over episodes; None of one episode, which shows none."""
-        return bootstrap_interval(np.array(self.returns), draws) if len(self.returns) > 1 else None
+        return bootstrap_interval(np.array(self.returns)) if len(self.returns) > 1 else None
 
 
 def bootstrap_interval(values: npt.NDArray[np.float64], draws: int = 10_000) -> tuple[float, float]:
@@ -83,16 +83,6 @@ def evaluate(
     episodes = run_episodes(actor, envs, deterministic, seed)
     envs.close()
     return Evaluation([e.total_reward for e in episodes], [len(e.actions) for e in episodes])
-
-
-def random_return(
-    env: Environment, n_episodes: int = 50, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None
-) -> Evaluation:
-    """The zero of a normalised score: uniformly random actions."""
-    envs = make_vec(env, 1, env_kwargs=env_kwargs)
-    action_space = envs.single_action_space
-    envs.close()
-    return evaluate(RandomActor(action_space, seed), env, n_episodes, seed, env_kwargs=env_kwargs)
 
 
 def normalised_score(value: float, random: float, expert: float) -> float | None:

@@ -10,22 +10,22 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, get_type_hints
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
 import torch
 
 from rlgen.checkpoint import RUN, load_checkpoint, save_checkpoint
+from rlgen.command import RunOptions
 from rlgen.data.episodes import Predictor, RandomActor, check_ends
 from rlgen.envs import BatchedEnv, make_vec
-from rlgen.envs.make import Vectorization
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluation import Evaluation, evaluate, normalised_score
-from rlgen.files import printable, versions
-from rlgen.nn.policy import Actor, Critic, Policy
+from rlgen.files import printable, versions, write_json
+from rlgen.nn.policy import Actor, Policy
 from rlgen.presets import Learner
-from rlgen.ranges import Count, NotNegative, Seed, Threads, available_processors, check
+from rlgen.ranges import Threads, available_processors, check, check_ranges
 from rlgen.run_log import RunLog, check_config, hold, read_config, short
 from rlgen.spaces import describe_space
 from rlgen.threads import choose_threads
@@ -41,15 +41,18 @@ class Result:
 
     Attributes:
         policy: as it was when training ended.
-        critic: likewise.
         summary: the content of `summary.json`.
         interrupted: the signal that ended training early, or None.
     """
 
     policy: Policy
-    critic: Critic
     summary: dict[str, Any]
     interrupted: int | None
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command: 0, or 128 and the signal."""
+        return 128 + self.interrupted if self.interrupted else 0
 
 
 class _Signals:
@@ -108,70 +111,54 @@ def choose_device(name: str) -> torch.device:
 
 
 def run(
+    options: RunOptions,
     *,
     env_id: str,
     learner: Learner,
     make_reward: MakeReward,
     algorithm: str,
     reward: str,
+    name: str,
     config: Mapping[str, Any],
-    run_dir: Path,
     columns: dict[str, str],
-    env_kwargs: Mapping[str, Any] | None = None,
-    vectorization: Vectorization = "sync",
-    seed: Seed = 0,
-    device: str = "auto",
-    threads: Threads | None = None,
-    eval_episodes: Count = 50,
     expert_return: float | None = None,
     facts: dict[str, Any] | None = None,
     on_iteration: Callable[[Iteration], None] = lambda iteration: None,
-    checkpoint_seconds: NotNegative = 60.0,
-    resume: bool = False,
-    track: bool = False,
 ) -> Result:
     """Train, then evaluate the last policy, in a folder that tells the whole story.
 
     The true return is reported and decides nothing: the last policy is the result. SIGINT, SIGTERM or SIGHUP ends
     training after the iteration in progress, with checkpoint and summary as usual; a second one leaves the evaluation
     out. Whatever else ends it stands in `summary.json` as `error`, with the `status` "failed", and is raised. The
-    checkpoint is renewed every `checkpoint_seconds`.
+    checkpoint is renewed every `options.checkpoint_seconds`.
 
     Args:
+        options: how it is done. A resumed run needs the arguments that it was started with; with our own environments
+            and on one machine its result is the same to the last bit. It keeps torch's number of threads, on which sums
+            over large batches depend in the last places.
         env_id: gymnasium id.
         learner: settings of the policy's side.
         make_reward: from environments and policy (on its device) to the reward model.
         algorithm: name for the summary.
         reward: likewise.
+        name: of what learns, in the name of a new folder.
         config: written to `config.json`, by name: dataclasses and JSON values.
-        run_dir: the run's folder.
         columns: metrics to display, with short titles.
-        env_kwargs: the environment's constructor arguments.
-        vectorization: see `rlgen.make_vec`.
-        seed: of environments, networks, actions and minibatches.
-        device: of the networks; acting is done in NumPy on the CPU, where it is faster.
-        threads: of torch and of the environments (default: all processors for the environments, `choose_threads` for
-            torch). A resumed run keeps torch's, on which sums over large batches depend in the last places.
-        eval_episodes: episodes of the final evaluation.
         expert_return: the one of a normalised score; no score without.
         facts: added to the summary, as they are when training has ended; kept in checkpoints and put back from them.
         on_iteration: called after each iteration, once it is logged.
-        checkpoint_seconds: time between checkpoints.
-        resume: go on from the checkpoint in `run_dir`, which the same arguments must have written; with our own
-            environments and on one machine the result is then the same to the last bit.
-        track: log to Weights & Biases too.
 
     Raises:
         UsageError: an argument can't be used; nothing is written then.
-        FileExistsError: `run_dir` holds a run, and it isn't to be resumed.
+        FileExistsError: the folder holds a run, and it isn't to be resumed.
         CheckpointError: there is none to go on from, it is of another environment, version or setting, or another
             process holds the run.
         FloatingPointError: an observation, a reward, a loss or a return isn't finite.
     """
     started = time.perf_counter()
-    told = {"seed": seed, "threads": threads, "eval_episodes": eval_episodes, "checkpoint_seconds": checkpoint_seconds}
-    for name, value in told.items():
-        check(name, value, get_type_hints(run, include_extras=True)[name])
+    check_ranges(options)
+    seed, threads, env_kwargs, resume = options.seed, options.threads, options.env_kwargs, options.resume is not None
+    run_dir = options.folder(env_id, name)
     facts = {} if facts is None else facts
     held = hold(run_dir) if resume else None
     torch_threads = threads
@@ -183,23 +170,36 @@ def run(
     checkpoint = _checkpoint_to_resume(run_dir, env_id, config) if resume else None
     keep_freed_memory()
     torch.set_num_threads(torch_threads)
-    place = choose_device(device)
+    place = choose_device(options.device)
+    names = {"env_id": env_id, "algorithm": algorithm, "reward": reward, "seed": seed}
     try:
-        envs = make_vec(
-            env_id, learner.n_envs, seed, n_threads=threads, vectorization=vectorization, env_kwargs=env_kwargs
-        )
-    except TypeError as error:
-        if not env_kwargs:
-            raise
-        raise UsageError(f"env_kwargs {env_kwargs}: {error}") from None
-    if vectorization != "sync" and isinstance(envs, BatchedEnv):
-        raise UsageError(f"vectorization {vectorization} has no effect: {env_id} is stepped as one batch")
-    check_ends(envs, env_id, env_kwargs)
-    training = learner.training(envs, make_reward, seed, place)
-    policy = training.policy
-    if checkpoint is not None:
-        kept, state = checkpoint
-        _go_on(run_dir, training, state, facts, kept.get("run"))
+        try:
+            envs = make_vec(
+                env_id,
+                learner.n_envs,
+                seed,
+                n_threads=threads,
+                vectorization=options.vectorization,
+                env_kwargs=env_kwargs,
+            )
+        except TypeError as error:
+            if not env_kwargs:
+                raise
+            raise UsageError(f"env_kwargs {env_kwargs}: {error}") from None
+        if options.vectorization != "sync" and isinstance(envs, BatchedEnv):
+            raise UsageError(f"vectorization {options.vectorization} has no effect: {env_id} is stepped as one batch")
+        check_ends(envs, env_id, env_kwargs)
+        training = learner.training(envs, make_reward, seed, place)
+        if checkpoint is not None:
+            _go_on(run_dir, training, checkpoint[1], facts, checkpoint[0].get("run"))
+        log = RunLog(run_dir, config, learner.total_timesteps, columns, held, training.done, options.track)
+    except BaseException as error:
+        # A refusal ends nothing, and a summary that is there tells how the run ended.
+        refused = isinstance(error, UsageError | CheckpointError) or (run_dir / "summary.json").exists()
+        if checkpoint is not None and not refused:
+            ended = {"status": "failed", "error": _described(error), "env_steps": checkpoint[0]["env_steps"]}
+            write_json(run_dir / "summary.json", names | ended)
+        raise
     busy = "" if threads or resume or torch_threads >= available_processors() else " (more are no faster now)"
     on = f"networks on {place} with {torch_threads} thread{'s'[: torch_threads > 1]}{busy}"
     print(f"{env_id}: {learner.n_envs} x {type(envs).__name__}, {on}, run folder {run_dir}", flush=True)
@@ -207,47 +207,45 @@ def run(
         exact = "" if isinstance(envs, BatchedEnv) else "; these environments begin new episodes"
         print(f"goes on after {training.done * training.steps_per_iteration:,} steps{exact}", flush=True)
 
-    log = RunLog(run_dir, config, learner.total_timesteps, columns, held, training.done, track)
-    spaces = {
-        "observation_space": describe_space(envs.single_observation_space),
-        "action_space": describe_space(envs.single_action_space),
-    }
     saved = training.wall_seconds
 
     def save() -> None:
         nonlocal saved
         log.sync()
-        steps = training.done * training.steps_per_iteration
-        kept = {"env_id": env_id, "env_steps": steps, "run": facts, "config": log.digest, **spaces}
-        kept["env_kwargs"] = env_kwargs
+        kept = {
+            "env_id": env_id,
+            "env_kwargs": env_kwargs,
+            "env_steps": training.done * training.steps_per_iteration,
+            "run": facts,
+            "config": log.digest,
+            "observation_space": describe_space(envs.single_observation_space),
+            "action_space": describe_space(envs.single_action_space),
+        }
         save_checkpoint(run_dir, training.state_dict(), kept)
         saved = training.wall_seconds
 
     def returns(actor: Predictor, deterministic: bool) -> Evaluation:
-        found = evaluate(actor, env_id, eval_episodes, seed + 10_000, deterministic, threads, env_kwargs)
-        if not np.isfinite(found.mean):
-            raise FloatingPointError(f"evaluation: return is {found.mean}; the last checkpoint stands")
-        return found
+        return evaluate(actor, env_id, options.eval_episodes, seed + 10_000, deterministic, threads, env_kwargs)
 
     deterministic = stochastic = zero = failure = None
     signals = _Signals()
     try:
         with signals:
-            if not resume:
-                save()
             with log:
+                if not resume:
+                    save()
                 for iteration in training:
                     log(iteration)
                     on_iteration(iteration)
                     if signals.received:
                         break
-                    if training.wall_seconds > saved + checkpoint_seconds:
+                    if training.wall_seconds > saved + options.checkpoint_seconds:
                         save()
                 save()
             if len(signals.received) < 2:
                 signals.evaluating = True
-                deterministic = returns(Actor(policy), True)
-                stochastic = returns(Actor(policy, np.random.default_rng(seed)), False)
+                deterministic = returns(Actor(training.policy), True)
+                stochastic = returns(Actor(training.policy, np.random.default_rng(seed)), False)
                 zero = returns(RandomActor(envs.single_action_space, seed), False)
                 signals.evaluating = False
     except BaseException as error:
@@ -256,18 +254,15 @@ def run(
             failure = error
     steps = training.done * training.steps_per_iteration
     summary: dict[str, Any] = {
-        "env_id": env_id,
-        "algorithm": algorithm,
-        "reward": reward,
-        "seed": seed,
+        **names,
         "status": "failed" if failure is not None else "interrupted" if signals.received else "done",
-        "error": failure and printable(f"{type(failure).__name__}: {failure}"),
+        "error": failure and _described(failure),
         "env_steps": steps,
         "wall_seconds": round(training.wall_seconds, 2),
         "steps_per_second": round(steps / training.wall_seconds) if training.wall_seconds else 0,
         "return_mean": deterministic and deterministic.mean,
         "return_std": deterministic and deterministic.std,
-        "episodes": eval_episodes,
+        "episodes": options.eval_episodes,
         "episode_length_mean": deterministic and float(np.mean(deterministic.lengths)),
         "stochastic_return_mean": stochastic and stochastic.mean,
         "stochastic_return_std": stochastic and stochastic.std,
@@ -288,7 +283,12 @@ def run(
         envs.close()
     if failure is not None:
         raise failure
-    return Result(policy, training.critic, summary, signals.received[0] if signals.received else None)
+    _print_summary(summary)
+    return Result(training.policy, summary, signals.received[0] if signals.received else None)
+
+
+def _described(error: BaseException) -> str:
+    return printable(f"{type(error).__name__}: {error}")
 
 
 def _checkpoint_to_resume(
@@ -323,7 +323,7 @@ def _go_on(run_dir: Path, training: Training, state: dict[str, Any], facts: dict
     facts.update(numbers)
 
 
-def print_summary(summary: dict[str, Any]) -> None:
+def _print_summary(summary: dict[str, Any]) -> None:
     """A few lines for the person at the terminal."""
     print(
         f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s, {summary['steps_per_second']:,} a second"

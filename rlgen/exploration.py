@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -56,7 +57,8 @@ def vime(envs: gym.vector.VectorEnv, config: BonusConfig) -> RewardModel:
     """A calibrated network: the KL weighs as much as the data's number tells, and the likelihood's noise is learned."""
     coder = _dynamics(envs)
     network = BayesianNetwork(coder.n_inputs, coder.n_targets, config.net_arch)
-    return MedianScaled(VIME(network, coder, _pool(envs, config), _of_vime(config, n_data=None)))
+    learning = VIMEConfig(config.learning_rate, config.n_updates, config.batch_size)
+    return MedianScaled(VIME(network, coder, _pool(envs, config), learning))
 
 
 def vime_reference(envs: gym.vector.VectorEnv, config: BonusConfig) -> RewardModel:
@@ -78,7 +80,8 @@ def vime_reference(envs: gym.vector.VectorEnv, config: BonusConfig) -> RewardMod
         shared_noise=True,
         n_samples=10,
     )
-    return MedianScaled(VIME(network, coder, _pool(envs, config), _of_vime(config, n_data=50)), bounded=False)
+    learning = VIMEConfig(config.learning_rate, config.n_updates, config.batch_size, n_data=50)
+    return MedianScaled(VIME(network, coder, _pool(envs, config), learning), bounded=False)
 
 
 def prediction_error(envs: gym.vector.VectorEnv, config: BonusConfig) -> RewardModel:
@@ -102,18 +105,13 @@ def disagreement(envs: gym.vector.VectorEnv, config: BonusConfig, n_members: int
     return MedianScaled(Disagreement(members, coder, _pool(envs, config), config))
 
 
-def noise(envs: gym.vector.VectorEnv, config: BonusConfig) -> RewardModel:
-    """Gaussian reward noise."""
-    return RewardNoise()
-
-
 BONUSES: dict[str, MakeBonus | None] = {
     "vime": vime,
     "vime-reference": vime_reference,
     "l2": prediction_error,
     "rnd": rnd,
     "disagreement": disagreement,
-    "noise": noise,
+    "noise": lambda envs, config: RewardNoise(),
     "none": None,
 }
 
@@ -171,22 +169,12 @@ _LEARNER = Learner(
 _OPTIMIZERS = {"trpo": _LEARNER.optimizer, "ppo": PPOConfig(batch_size=500, n_epochs=10)}
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What suits a task: the learner's settings by its names, and the hidden units of policy, critic and dynamics."""
-
-    target_kl: float = 0.01
-    gamma: float = 0.99
-    gae_lambda: float = 0.97
-    total_timesteps: int = 5_000_000
-    width: int = 64
-
-
-# The half-cheetah acts at 100 Hz and its reward is 400 steps away: a horizon of 1 / (1 - 0.99) steps never spans that,
-# and a reward that is found is not kept (benchmarks/NOTES.md).
-_TASKS = {
-    "rlgen/SparseHalfCheetah": _Task(target_kl=0.03, gamma=0.999, gae_lambda=0.98, total_timesteps=2_000_000),
-    "rlgen/SwimmerGather": _Task(),
+# By task: TRPO's target_kl, hidden units of policy, critic and dynamics, and the learner's other settings. The
+# half-cheetah acts at 100 Hz and its reward is 400 steps away: a horizon of 1 / (1 - 0.99) steps never spans that, and
+# a reward that is found is not kept (benchmarks/NOTES.md).
+_TASKS: dict[str, tuple[float, int, dict[str, Any]]] = {
+    "rlgen/SparseHalfCheetah": (0.03, 64, {"gamma": 0.999, "gae_lambda": 0.98, "total_timesteps": 2_000_000}),
+    "rlgen/SwimmerGather": (0.01, 64, {"total_timesteps": 5_000_000}),
 }
 
 # By bonus: how the network learns. The reference is the authors' code; five members share a minibatch.
@@ -209,22 +197,10 @@ def settings(algo: str, env_id: str, bonus: str) -> tuple[Learner, BonusConfig]:
     task = _TASKS.get(env_id.rsplit("-", 1)[0])
     if task is None:
         return learner, config
-    learner = replace(
-        learner,
-        gamma=task.gamma,
-        gae_lambda=task.gae_lambda,
-        total_timesteps=task.total_timesteps,
-        net_arch=(task.width,),
-    )
+    target_kl, width, others = task
     if isinstance(learner.optimizer, TRPOConfig):
-        learner = replace(learner, optimizer=replace(learner.optimizer, target_kl=task.target_kl))
-    return learner, replace(config, net_arch=(task.width,))
-
-
-def _of_vime(config: BonusConfig, n_data: float | None) -> VIMEConfig:
-    return VIMEConfig(
-        learning_rate=config.learning_rate, n_updates=config.n_updates, batch_size=config.batch_size, n_data=n_data
-    )
+        others = others | {"optimizer": replace(learner.optimizer, target_kl=target_kl)}
+    return replace(learner, net_arch=(width,), **others), replace(config, net_arch=(width,))
 
 
 def _pool(envs: gym.vector.VectorEnv, config: BonusConfig) -> ReplayPool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -58,12 +59,8 @@ class Learner(Checked):
         self, n_envs: int | None = None, n_steps: int | None = None, total_timesteps: int | None = None
     ) -> Learner:
         """The same with what a command line tells; None leaves a setting."""
-        return replace(
-            self,
-            n_envs=self.n_envs if n_envs is None else n_envs,
-            n_steps=self.n_steps if n_steps is None else n_steps,
-            total_timesteps=self.total_timesteps if total_timesteps is None else total_timesteps,
-        )
+        told: dict[str, Any] = {"n_envs": n_envs, "n_steps": n_steps, "total_timesteps": total_timesteps}
+        return replace(self, **{name: value for name, value in told.items() if value is not None})
 
     def build(
         self, envs: gym.vector.VectorEnv, device: torch.device | str = "cpu"
@@ -127,11 +124,8 @@ def shortened(learner: Learner) -> Learner:
     With the rollouts and minibatches of long trainings there are too few updates in it: on a double integrator 200k
     steps left policies worse than random actions, and these learn the task (benchmarks/NOTES.md).
     """
-    match learner.optimizer:
-        case TRPOConfig():
-            return replace(learner, n_envs=16, n_steps=128, optimizer=replace(learner.optimizer, batch_size=128))
-        case PPOConfig():
-            return replace(learner, n_envs=16, n_steps=128, optimizer=replace(learner.optimizer, batch_size=64))
+    batch_size = 128 if isinstance(learner.optimizer, TRPOConfig) else 64
+    return replace(learner, n_envs=16, n_steps=128, optimizer=replace(learner.optimizer, batch_size=batch_size))
 
 
 SHORT = 1_000_000

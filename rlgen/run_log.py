@@ -7,15 +7,14 @@ import csv
 import dataclasses
 import json
 import os
-import re
 import secrets
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -88,16 +87,11 @@ def check_config(folder: Path, config: Mapping[str, Any], digest: str) -> None:
         CheckpointError: it names the first that differs.
     """
     before = read_config(folder)
-    if config_digest(before) != digest:
+    if sha256(canonical_json(before)) != digest:
         raise CheckpointError(f"{folder}/config.json: it was changed since the run began; the run can't go on")
     for name, value in config.items():
         if name != "arguments" and plain(value) != before.get(name):
             raise CheckpointError(f"{folder}/config.json: field {name}: the run had others; it can't go on")
-
-
-def config_digest(config: Mapping[str, Any]) -> str:
-    """What a checkpoint keeps of the run's configuration, so that a changed one is noticed."""
-    return sha256(canonical_json(config))
 
 
 class RunLog:
@@ -113,7 +107,7 @@ class RunLog:
         track: log to Weights & Biases too; its files go to `wandb` in the folder.
 
     Attributes:
-        digest: `config_digest` of the run's configuration.
+        digest: SHA-256 of the run's configuration, which a checkpoint keeps so that a changed one is noticed.
 
     Raises:
         FileExistsError: the folder holds a run, and it isn't to be resumed.
@@ -131,8 +125,6 @@ class RunLog:
         resume_after: int = 0,
         track: bool = False,
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         if track:
             _wandb()  # before anything is written
         content = provenance() | {name: plain(value) for name, value in config.items()}
@@ -152,41 +144,44 @@ class RunLog:
             self._held = held
             content = read_config(folder)
             rows = _keep_rows(folder, resume_after)
-            (folder / "summary.json").unlink(missing_ok=True)  # it is of the part before
-        self.digest = config_digest(content)
+        self.digest = sha256(canonical_json(content))
         self.folder = folder
         self.total_timesteps = total_timesteps
         self.columns = columns
         self.curve = [
             (int(row["env_steps"]), row["return_mean"]) for row in rows if row["return_mean"] == row["return_mean"]
         ]
-        # Events are written anew from the rows: what a killed process left of them may lack the last minutes, or hold
-        # steps that come again.
-        for path in (folder / "tensorboard").glob("events.out.tfevents.*"):
-            path.unlink()
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
-        for row in rows:
-            self._write_events(row, time.time() - rows[-1]["wall_seconds"] + row["wall_seconds"])
-        self._file = (folder / "metrics.csv").open("a" if rows else "w", newline="")
-        self._csv = csv.DictWriter(self._file, list(rows[0])) if rows else None
+        self._rows = rows
         self._shown = 0.0
-        self._tracked = None
-        if track:
-            try:
-                self._tracked = _start_tracking(folder, content)
-            except UsageError:
-                if held is None:  # the same command is to find the folder free
-                    (folder / "config.json").unlink()
-                raise
+        try:
+            self._tracked = _start_tracking(folder, content) if track else None
+        except BaseException:
+            if held is None:  # the same command is to find the folder free
+                shutil.rmtree(folder / "wandb", ignore_errors=True)
+                (folder / "config.json").unlink()
+                with contextlib.suppress(OSError):  # it was there before, with files in it
+                    folder.rmdir()
+            raise
 
     def __enter__(self) -> Self:
+        from torch.utils.tensorboard import SummaryWriter
+
+        (self.folder / "summary.json").unlink(missing_ok=True)  # it is of the part before
+        # Events are written anew from the rows: what a killed process left of them may lack the last minutes, or hold
+        # steps that come again.
+        for path in (self.folder / "tensorboard").glob("events.out.tfevents.*"):
+            path.unlink()
+        self._writer = SummaryWriter(str(self.folder / "tensorboard"))
+        rows = self._rows
+        for row in rows:
+            self._write_events(row, time.time() - rows[-1]["wall_seconds"] + row["wall_seconds"])
+        self._file = (self.folder / "metrics.csv").open("a" if rows else "w", newline="")
+        self._csv = csv.DictWriter(self._file, list(rows[0])) if rows else None
         titles = ["steps", "steps/s", "return", *self.columns.values(), "left"]
         print("  ".join(f"{title:>9}" for title in titles), flush=True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if sys.stdout.isatty():
             print()
         # What ended the run is told, not what follows from it, as on a full disk.
@@ -335,14 +330,11 @@ def _wandb() -> Any:
 def _start_tracking(folder: Path, config: Mapping[str, Any]) -> Any:
     """A run of Weights & Biases under the folder's name, the same one again where the run is resumed."""
     wandb = _wandb()
-    identity = folder / "wandb_id"
-    if not identity.exists() or not re.fullmatch(r"[0-9a-f]{16}", read_regular(identity, 100).decode()):
-        write_bytes(identity, secrets.token_hex(8).encode())
     try:
         return wandb.init(
             project="rlgen",
             name=folder.resolve().name,
-            id=read_regular(identity, 100).decode(),
+            id=config.get("id"),
             resume="allow",
             config=dict(config),
             dir=str(folder),
@@ -373,7 +365,7 @@ def command_line() -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """The command, versions, git revision and hardware of this process."""
+    """An identity of its own, the command, versions and git revision of this process."""
 
     def git(*arguments: str) -> str:
         try:
@@ -384,6 +376,7 @@ def provenance() -> dict[str, Any]:
             return ""
 
     return {
+        "id": secrets.token_hex(8),
         "command": command_line(),
         "versions": versions(),
         "git_revision": git("rev-parse", "HEAD"),

@@ -18,18 +18,13 @@ from rlgen.errors import UsageError
 from rlgen.files import write_atomically
 
 Frame = npt.NDArray[np.uint8]
+WIDTH, HEIGHT = 480, 360
 
 
 def film(
-    actor: Predictor,
-    env_id: str,
-    seed: int = 0,
-    deterministic: bool = True,
-    width: int = 480,
-    height: int = 360,
-    env_kwargs: Mapping[str, Any] | None = None,
+    actor: Predictor, env_id: str, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None
 ) -> tuple[list[Frame], float, float]:
-    """The frames `[height, width, 3]` of one episode, how many there are a second, and its return.
+    """The frames `[HEIGHT, WIDTH, 3]` of one deterministic episode, how many there are a second, and its return.
 
     Shadows, reflections and multisampling are off: without a GPU they take ten times as long as the rest.
 
@@ -39,16 +34,16 @@ def film(
     envs = make_vec(env_id, 1, seed, env_kwargs=env_kwargs)
     if not isinstance(envs, BatchedMujocoEnv):
         raise UsageError(f"{env_id}: only MuJoCo tasks are filmed; leave out --video")
-    poses, total = _act(actor, envs, deterministic)
-    frames = list(_render(envs, poses, width, height))
+    poses, total = _act(actor, envs)
+    frames = list(_render(envs, poses))
     return frames, 1 / envs.sim.dt, total
 
 
-def _act(actor: Predictor, envs: BatchedMujocoEnv, deterministic: bool) -> tuple[list[npt.NDArray[np.float64]], float]:
+def _act(actor: Predictor, envs: BatchedMujocoEnv) -> tuple[list[npt.NDArray[np.float64]], float]:
     obs, _ = envs.reset()
     poses, total, done = [envs.sim.qpos[0].copy()], 0.0, False
     while not done:
-        actions, _ = actor.predict(obs.astype(np.float32), deterministic=deterministic)
+        actions, _ = actor.predict(obs.astype(np.float32), deterministic=True)
         obs, rewards, terminated, truncated, _ = envs.advance(actions)
         total += float(rewards[0])
         done = bool(terminated[0] or truncated[0])
@@ -56,15 +51,13 @@ def _act(actor: Predictor, envs: BatchedMujocoEnv, deterministic: bool) -> tuple
     return poses, total
 
 
-def _render(
-    envs: BatchedMujocoEnv, poses: Sequence[npt.NDArray[np.float64]], width: int, height: int
-) -> Iterator[Frame]:
+def _render(envs: BatchedMujocoEnv, poses: Sequence[npt.NDArray[np.float64]]) -> Iterator[Frame]:
     model = load_model(envs.task)
-    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+    model.vis.global_.offwidth, model.vis.global_.offheight = WIDTH, HEIGHT
     model.vis.quality.offsamples = 0
     data = mujoco.MjData(model)
     try:
-        renderer = mujoco.Renderer(model, height, width)
+        renderer = mujoco.Renderer(model, HEIGHT, WIDTH)
     except Exception as error:  # each GL back end raises errors of its own
         raise UsageError(
             f"MuJoCo can't render here ({type(error).__name__}: {error}); without a screen the environment variable "

@@ -2,7 +2,8 @@
 
 import sys
 
-from rlgen.commands.data import main
+from rlgen.command import call
+from rlgen.commands import data
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call(data))

@@ -2,7 +2,8 @@
 
 import sys
 
-from rlgen.commands.evaluate import main
+from rlgen.command import call
+from rlgen.commands import evaluate
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call(evaluate))

@@ -2,7 +2,8 @@
 
 import sys
 
-from rlgen.commands.expert import main
+from rlgen.command import call
+from rlgen.commands import expert
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call(expert))

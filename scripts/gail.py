@@ -2,7 +2,8 @@
 
 import sys
 
-from rlgen.commands.gail import main
+from rlgen.command import call
+from rlgen.commands import gail
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call(gail))

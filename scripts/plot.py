@@ -2,7 +2,8 @@
 
 import sys
 
-from rlgen.commands.plot import main
+from rlgen.command import call
+from rlgen.commands import plot
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call(plot))

@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlgen import experiment, train
+from rlgen import experiment, run_log, train
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
+from rlgen.command import RunOptions
 from rlgen.envs import make_vec
+from rlgen.errors import UsageError
 from rlgen.files import write_folder
 from rlgen.presets import LEARNERS
 from rlgen.rewards.environment import EnvironmentReward
@@ -183,15 +185,15 @@ def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, mo
     monkeypatch.setattr(experiment, "evaluate", signalled)
     learner = LEARNERS["trpo"].override(n_envs=2, n_steps=16, total_timesteps=64)
     result = experiment.run(
+        RunOptions(run_dir=tmp_path / "a", device="cpu"),
         env_id="CartPole-v1",
         learner=learner,
         make_reward=lambda envs, policy: EnvironmentReward(),
         algorithm="trpo",
         reward="environment",
+        name="trpo",
         config={},
-        run_dir=tmp_path / "a",
         columns={},
-        device="cpu",
     )
     assert result.interrupted == numbers[0]
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
@@ -199,19 +201,18 @@ def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, mo
     assert load_checkpoint(tmp_path / "a")[0]["env_steps"] == 64
 
 
-def small_run(folder, reward=None, **options):
+def small_run(folder, reward=None, make_reward=None, on_iteration=lambda iteration: None, resume=False, **options):
     return experiment.run(
-        env_id=options.pop("env_id", "CartPole-v1"),
+        RunOptions(run_dir=folder, resume=folder if resume else None, device="cpu", eval_episodes=2, **options),
+        env_id="CartPole-v1",
         learner=LEARNERS["trpo"].override(n_envs=2, n_steps=16, total_timesteps=64),
-        make_reward=lambda envs, policy: reward or EnvironmentReward(),
+        make_reward=make_reward or (lambda envs, policy: reward or EnvironmentReward()),
         algorithm="trpo",
         reward="environment",
+        name="trpo",
         config={},
-        run_dir=folder,
         columns={},
-        device="cpu",
-        eval_episodes=2,
-        **options,
+        on_iteration=on_iteration,
     )
 
 
@@ -243,6 +244,58 @@ def test_what_ended_a_run_stands_in_its_summary_and_is_raised(tmp_path, kind):
     assert "\x1b" not in summary["error"]
     done = small_run(tmp_path / "b").summary
     assert (done["status"], done["error"]) == ("done", None)
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
+def test_what_keeps_a_run_from_being_built_stands_in_a_folder_that_is_there(tmp_path, monkeypatch, kind):
+    def fail(*arguments):
+        raise kind("no weights")
+
+    with pytest.raises(kind):
+        small_run(tmp_path / "new", make_reward=fail)
+    assert not (tmp_path / "new").exists()
+    small_run(tmp_path / "a")
+    done = (tmp_path / "a" / "summary.json").read_bytes()
+    with pytest.raises(kind):
+        small_run(tmp_path / "a", make_reward=fail, resume=True)
+    assert (tmp_path / "a" / "summary.json").read_bytes() == done
+    (tmp_path / "a" / "summary.json").unlink()  # as of a run that was killed
+    with pytest.raises(kind):
+        small_run(tmp_path / "a", make_reward=fail, resume=True)
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert (summary["status"], summary["error"]) == ("failed", f"{kind.__name__}: no weights")
+    assert summary["env_steps"] == 64
+    assert small_run(tmp_path / "a", resume=True).summary["status"] == "done"
+
+
+def test_a_refused_resume_leaves_a_killed_run_as_it_was(tmp_path):
+    def refuse(*arguments):
+        raise UsageError("not with this network")
+
+    small_run(tmp_path / "a")
+    (tmp_path / "a" / "summary.json").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()}
+    with pytest.raises(UsageError):
+        small_run(tmp_path / "a", make_reward=refuse, resume=True)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", [UsageError, OSError, KeyboardInterrupt])
+def test_a_log_that_cannot_begin_leaves_no_folder(tmp_path, monkeypatch, kind):
+    def fail(*arguments):
+        raise kind("no log")
+
+    monkeypatch.setattr(run_log, "_wandb", lambda: None)
+    monkeypatch.setattr(run_log, "_start_tracking", fail)
+    with pytest.raises(kind, match="no log"):
+        small_run(tmp_path / "a", track=True)
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes").write_text("mine")
+    with pytest.raises(kind, match="no log"):
+        small_run(tmp_path / "b", track=True)
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["notes"]
+    assert small_run(tmp_path / "b").summary["status"] == "done"
 
 
 @pytest.mark.parametrize(("end", "code"), [("sys.exit(0)", 1), ("raise KeyboardInterrupt", 130), ("1 / 0", 1)])
@@ -281,11 +334,38 @@ def test_a_reward_that_is_none_stops_training_where_another_is_learned_from():
         list(learner.training(make_vec("tests/NaNReward-v0", 2, 0), lambda envs, policy: ones))
 
 
-def test_a_return_that_is_none_is_an_error_of_numbers(tmp_path, monkeypatch):
-    nan = experiment.Evaluation([float("nan")], [1])
-    monkeypatch.setattr(experiment, "evaluate", lambda *arguments: nan)
-    with pytest.raises(FloatingPointError, match="evaluation: return is nan"):
-        small_run(tmp_path / "a")
+@pytest.mark.parametrize(
+    ("what", "value"), [("obs", "np.nan"), ("obs", "np.inf"), ("reward", "np.nan"), ("reward", "-np.inf")]
+)
+def test_a_number_that_is_none_in_an_episode_is_an_error_of_numbers(tmp_path, what, value):
+    """From an episode's 40th step on, which training doesn't reach and an evaluation or a recording does."""
+    (tmp_path / "own.py").write_text(
+        "import gymnasium as gym\nimport numpy as np\nfrom gymnasium.envs.classic_control import PendulumEnv\n\n\n"
+        "class Own(PendulumEnv):\n"
+        "    def reset(self, *, seed=None, options=None):\n        self.steps = 0\n"
+        "        return super().reset(seed=seed)\n\n"
+        "    def step(self, action):\n        self.steps += 1\n        obs, reward, *rest = super().step(action)\n"
+        f"        if self.steps >= 40:\n            {what} = np.float32({value}) * np.ones_like({what})\n"
+        "        return obs, reward, *rest\n\n\n"
+        "gym.register('Own-v0', Own, max_episode_steps=40)\n"
+    )
+
+    def command(name, *arguments):
+        told = [sys.executable, SCRIPTS / f"{name}.py", *arguments]
+        return subprocess.run(told, capture_output=True, text=True, cwd=tmp_path)
+
+    small = ["--n-envs", "2", "--n-steps", "16", "--total-timesteps", "64", "--eval-episodes", "2", "--threads", "1"]
+    message = f"episode 0, step 40: {'observation' if what == 'obs' else 'reward'} is {value.replace('np.', '')}"
+    for done in (
+        command("expert", "--env", "own:Own-v0", "--run-dir", "a", *small),
+        command("evaluate", "a", "--env", "own:Own-v0", "--episodes", "2"),
+        command("expert", "--env", "own:Own-v0", "--policy", "a"),
+    ):
+        assert (done.returncode, done.stderr) == (5, f"error: {message}\n")
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert (summary["status"], summary["error"]) == ("failed", f"FloatingPointError: {message}")
+    assert not (tmp_path / "a" / "evaluation.json").exists()
+    assert not (tmp_path / "expert_data").exists()
 
 
 def test_training_runs_in_a_thread_and_without_the_signals_of_unix(tmp_path, monkeypatch):

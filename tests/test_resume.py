@@ -20,7 +20,7 @@ from conftest import CUDA
 
 from rlgen import exploration, imitation, presets
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
-from rlgen.command import RunArguments, from_json
+from rlgen.command import RunArguments, RunOptions, from_json
 from rlgen.commands import expert, gail, vime
 from rlgen.data.demonstrations import load_demonstrations
 from rlgen.envs import make_vec
@@ -358,9 +358,9 @@ def test_metrics_are_on_the_disk_before_the_checkpoint_that_counts_them(monkeypa
 
     monkeypatch.setattr(experiment, "save_checkpoint", save)
     experiment.run(
+        RunOptions(run_dir=tmp_path / "a", eval_episodes=1, checkpoint_seconds=0), name="ppo",
         env_id="CartPole-v1", learner=LEARNERS["ppo"].override(2, 16, 64), make_reward=lambda *_: EnvironmentReward(),
-        algorithm="ppo", reward="environment", config={}, run_dir=tmp_path / "a", columns={}, eval_episodes=1,
-        checkpoint_seconds=0,
+        algorithm="ppo", reward="environment", config={}, columns={},
     )  # fmt: skip
     assert checked == [True] * 4
 

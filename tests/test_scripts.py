@@ -399,8 +399,9 @@ def test_tracking_without_the_package_says_what_to_install(tmp_path):
 import sys
 sys.modules["wandb"] = None
 sys.argv = ["gail.py", "--expert", {str(ROOT / "expert_data")!r}, "--track"]
-from rlgen.commands.gail import main
-sys.exit(main())
+from rlgen.command import call
+from rlgen.commands import gail
+sys.exit(call(gail))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2, done

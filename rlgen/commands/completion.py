@@ -5,13 +5,13 @@ eval "$(rlgen completion bash)"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import functools
+import operator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
-
-from rlgen.command import parse
 
 
 @dataclass(frozen=True)
@@ -22,22 +22,12 @@ class Arguments:
     """For which shell."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Parse, print."""
-    arguments: Arguments = parse(Arguments, __doc__, args)
+def main(arguments: Arguments) -> None:
+    """Print it."""
+    from rlgen.commands import completion, data, doctor, evaluate, expert, gail, plot, vime
 
-    from rlgen.commands import data, doctor, evaluate, expert, gail, plot, vime
-
-    sub = tyro.conf.subcommand
-    every = (
-        Annotated[gail.Arguments, sub("gail")]
-        | Annotated[vime.Arguments, sub("vime")]
-        | Annotated[expert.Arguments, sub("expert")]
-        | Annotated[evaluate.Arguments, sub("evaluate")]
-        | Annotated[plot.Arguments, sub("plot")]
-        | Annotated[data.Arguments, sub("data")]
-        | Annotated[doctor.Arguments, sub("doctor")]
-        | Annotated[Arguments, sub("completion")]
-    )
-    tyro.cli(every, prog="rlgen", args=["--tyro-print-completion", arguments.shell])
-    return 0
+    modules = (gail, vime, expert, evaluate, plot, data, doctor, completion)
+    each = [Annotated[m.Arguments, tyro.conf.subcommand(m.__name__.rpartition(".")[2])] for m in modules]
+    every: Any = functools.reduce(operator.or_, each)
+    with contextlib.suppress(SystemExit):
+        tyro.cli(every, prog="rlgen", args=["--tyro-print-completion", arguments.shell])

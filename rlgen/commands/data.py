@@ -8,14 +8,15 @@ python scripts/data.py convert expert_data/Hopper-v4 --to minari --output ~/.min
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from rlgen.command import describe_failure, environment_id, parse
+from rlgen.command import environment_id
+from rlgen.errors import UsageError
+from rlgen.files import printable
 
 if TYPE_CHECKING:
     from rlgen.data.convert import Source
@@ -88,7 +89,6 @@ def describe(source: Source) -> str:
     import numpy as np
 
     from rlgen.data.demonstrations import failed_episodes
-    from rlgen.files import printable
 
     episodes = source.episodes
     returns = [episode.total_reward for episode in episodes]
@@ -120,65 +120,54 @@ def describe(source: Source) -> str:
     return "\n".join(f"{name:<13} {printable(value)}" for name, value in lines.items())
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Parse and do."""
-    arguments: Arguments = parse(Arguments, __doc__, args)
-
+def main(arguments: Arguments) -> None:
+    """Do what the arguments are of."""
     import tempfile
 
     from rlgen.data import formats
     from rlgen.data.convert import OURS, is_ours, load_source, save_as, save_dataset
     from rlgen.data.demonstrations import load_all
-    from rlgen.errors import UsageError
     from rlgen.run_log import command_line
 
-    with describe_failure() as failure:
-        env_id = None if arguments.env is None else environment_id(arguments.env)
-        paths = arguments.paths if isinstance(arguments, Merge) else (arguments.path,)
-        if not paths:
-            raise UsageError("tell the files to merge")
-        if isinstance(arguments, Inspect | Validate) and is_ours(arguments.path, env_id):
-            # Without making episodes of it, which a dataset of single pairs has none of.
-            pairs = load_all(arguments.path, env_id)
-            if isinstance(arguments, Validate):
-                print(f"{arguments.path}: valid; {len(pairs.episode_returns)} episodes of {pairs.env_id}")
-                return 0
-            if pairs.subsample > 1:
-                print(pairs)
-                return 0
-        sources = [load_source(path, env_id) for path in paths]
-        for source in sources:
-            if source.n_incomplete:
-                print(f"{source.path}: {source.n_incomplete} incomplete episodes left out", file=sys.stderr)
-        if isinstance(arguments, Inspect):
-            print(describe(sources[0]))
-            return 0
-        if isinstance(arguments, Convert) and arguments.to != OURS:
-            if arguments.overwrite or arguments.deterministic is not None:
-                flag = "overwrite" if arguments.overwrite else "deterministic"
-                raise UsageError(f"--{flag} has no effect with --to {arguments.to}")
-            kind = next(kind for kind in formats.WRITABLE if arguments.to == kind.NAME)
-            save_as(sources[0], arguments.output.expanduser(), kind, arguments.clip_actions)
-            print(f"{arguments.output}: {len(sources[0].episodes)} episodes of {sources[0].env_id} for {kind.NAME}")
-            return 0
-        command = command_line()
+    env_id = None if arguments.env is None else environment_id(arguments.env)
+    paths = arguments.paths if isinstance(arguments, Merge) else (arguments.path,)
+    if not paths:
+        raise UsageError("tell the files to merge")
+    if isinstance(arguments, Inspect | Validate) and is_ours(arguments.path, env_id):
+        # Without making episodes of it, which a dataset of single pairs has none of.
+        pairs = load_all(arguments.path, env_id)
         if isinstance(arguments, Validate):
-            # What a conversion would check, thrown away.
-            with tempfile.TemporaryDirectory() as nowhere:
-                episodes = save_dataset(sources, Path(nowhere), command=command)
-            print(f"{arguments.path}: valid; {len(episodes)} episodes of {sources[0].env_id}")
-            return 0
-        folder = arguments.output / (sources[0].env_id or "")
-        if (folder / "manifest.json").exists() and not arguments.overwrite:
-            raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
-        deterministic = arguments.deterministic if isinstance(arguments, Convert) else None
-        episodes = save_dataset(
-            sources,
-            arguments.output,
-            command=command,
-            clip_actions=arguments.clip_actions,
-            deterministic=deterministic,
-        )
-        print(f"{folder}: {len(episodes)} episodes")
-        return 0
-    return failure.code
+            print(f"{arguments.path}: valid; {len(pairs.episode_returns)} episodes of {pairs.env_id}")
+            return
+        if pairs.subsample > 1:
+            print(pairs)
+            return
+    sources = [load_source(path, env_id) for path in paths]
+    for source in sources:
+        if source.n_incomplete:
+            print(f"{source.path}: {source.n_incomplete} incomplete episodes left out", file=sys.stderr)
+    if isinstance(arguments, Inspect):
+        print(describe(sources[0]))
+        return
+    if isinstance(arguments, Convert) and arguments.to != OURS:
+        if arguments.overwrite or arguments.deterministic is not None:
+            flag = "overwrite" if arguments.overwrite else "deterministic"
+            raise UsageError(f"--{flag} has no effect with --to {arguments.to}")
+        kind = next(kind for kind in formats.WRITABLE if arguments.to == kind.NAME)
+        save_as(sources[0], arguments.output.expanduser(), kind, arguments.clip_actions)
+        print(f"{arguments.output}: {len(sources[0].episodes)} episodes of {sources[0].env_id} for {kind.NAME}")
+        return
+    command = command_line()
+    if isinstance(arguments, Validate):
+        # What a conversion would check, thrown away.
+        with tempfile.TemporaryDirectory() as nowhere:
+            episodes = save_dataset(sources, Path(nowhere), command=command)
+        print(f"{arguments.path}: valid; {len(episodes)} episodes of {sources[0].env_id}")
+        return
+    folder = arguments.output / (sources[0].env_id or "")
+    if (folder / "manifest.json").exists() and not arguments.overwrite:
+        raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
+    deterministic = arguments.deterministic if isinstance(arguments, Convert) else None
+    told: Any = {"clip_actions": arguments.clip_actions, "deterministic": deterministic}
+    episodes = save_dataset(sources, arguments.output, command=command, **told)
+    print(f"{folder}: {len(episodes)} episodes")

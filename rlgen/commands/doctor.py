@@ -9,11 +9,11 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from rlgen.command import parse
+from rlgen.files import versions
+from rlgen.ranges import available_processors
 
 # Renders in a process of its own, since a driver may take that down.
 RENDER = """
@@ -41,12 +41,8 @@ class Arguments:
     """Tell versions, threads, GPU and rendering; exit code 4 where simulating doesn't work."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Parse, look, tell."""
-    parse(Arguments, __doc__, args)
-
-    from rlgen.files import versions
-
+def main(arguments: Arguments) -> int:
+    """Look, tell; the exit code."""
     print(f"{'system':<12} {platform.platform()}")
     for package, found in versions().items():
         print(f"{package:<12} {found}")
@@ -56,9 +52,8 @@ def main(args: Sequence[str] | None = None) -> int:
     import torch
 
     threads = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ}
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     told = "".join(f", {name}={value}" for name, value in threads.items())
-    print(f"{'threads':<12} {allowed} processors, torch uses {torch.get_num_threads()}{told}")
+    print(f"{'threads':<12} {available_processors()} processors, torch uses {torch.get_num_threads()}{told}")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     print(f"{'GPU':<12} {', '.join(gpus) or 'none that torch sees; networks learn on the processor'}")
 

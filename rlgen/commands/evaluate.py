@@ -5,23 +5,15 @@ python scripts/evaluate.py runs/HalfCheetah-v4__gail-trpo__0__... --video
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from rlgen.command import (
-    JsonObject,
-    check_registered,
-    default,
-    describe_failure,
-    environment_id,
-    parse,
-    render_without_a_screen,
-)
+from rlgen.command import JsonObject, check_registered, default, environment_id, render_without_a_screen
 from rlgen.errors import UsageError
+from rlgen.files import write_json
 from rlgen.ranges import Count, Seed, Threads
 
 
@@ -47,24 +39,16 @@ class Arguments:
     """Film one deterministic episode of a MuJoCo task: `video.mp4` and `contact_sheet.png` in the run's folder."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Parse, run episodes, tell."""
-    arguments: Arguments = parse(Arguments, __doc__, args)
-
-    with describe_failure() as failure:
-        if arguments.video:
-            render_without_a_screen()
-        evaluate_run(arguments)
-    return failure.code
-
-
-def evaluate_run(arguments: Arguments) -> None:
+def main(arguments: Arguments) -> None:
     """Evaluate, tell, film."""
+    if arguments.video:
+        render_without_a_screen()
+
     import numpy as np
 
     from rlgen.checkpoint import RUN, load_checkpoint, load_policy
-    from rlgen.evaluation import evaluate, normalised_score, random_return
-    from rlgen.files import write_json
+    from rlgen.data.episodes import RandomActor
+    from rlgen.evaluation import evaluate, normalised_score
     from rlgen.nn.policy import Actor
     from rlgen.run_log import read_summary, short
 
@@ -84,7 +68,7 @@ def evaluate_run(arguments: Arguments) -> None:
     found = {
         "deterministic": evaluate(Actor(policy), env_id, n, seed, **options),
         "stochastic": evaluate(Actor(policy, np.random.default_rng(seed)), env_id, n, seed, False, **options),
-        "random": random_return(env_id, n, seed, env_kwargs),
+        "random": evaluate(RandomActor(policy.action_space, seed), env_id, n, seed, **options),
     }
     expert = read_summary(arguments.run).get("expert_return_mean")
     count = f"{arguments.episodes} episodes each, 95% intervals" if arguments.episodes > 1 else "1 episode each"

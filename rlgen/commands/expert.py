@@ -6,20 +6,18 @@ python scripts/expert.py --env HalfCheetah-v4 --output expert_data/
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from rlgen.command import PRESET, RunArguments, RunFlags, default, describe_failure, environment_id, parse
+from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id
+from rlgen.errors import CheckpointError, UsageError
+from rlgen.files import check_writable, read_json
 from rlgen.ranges import Count
 
 if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
     from rlgen.experiment import Result
     from rlgen.nn.policy import Policy
-    from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,9 @@ class Arguments:
 def train(arguments: Arguments, env_id: str) -> Result:
     """Train on the environment's own reward, or on a recovered one."""
     from rlgen import presets
-    from rlgen.experiment import print_summary, run
+    from rlgen.experiment import run
     from rlgen.imitation import recovered_reward
     from rlgen.rewards.environment import EnvironmentReward
-    from rlgen.rewards.recovered import RecoveredReward
 
     preset = presets.EXPERT[arguments.algo]
     learner = arguments.run.override(preset)
@@ -68,23 +65,20 @@ def train(arguments: Arguments, env_id: str) -> Result:
         learner = replace(learner, log_std_init=arguments.log_std_init)
     if arguments.learning_rate is not None:
         learner = replace(learner, optimizer=replace(learner.optimizer, learning_rate=arguments.learning_rate))
-    reward = EnvironmentReward() if arguments.reward is None else recovered_reward(arguments.reward)
-
-    def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
-        return reward.to(policy.normalizer.mean.device) if isinstance(reward, RecoveredReward) else reward
-
+    recovered = None if arguments.reward is None else recovered_reward(arguments.reward)
     result = run(
+        arguments.run,
         env_id=env_id,
         learner=learner,
-        make_reward=make_reward,
+        make_reward=lambda envs, policy: (
+            EnvironmentReward() if recovered is None else recovered.to(policy.normalizer.mean.device)
+        ),
         algorithm=arguments.algo,
         reward="environment" if arguments.reward is None else "recovered",
+        name=arguments.algo,
         config={"arguments": arguments, "settings": learner},
-        run_dir=arguments.run.folder(env_id, arguments.algo),
         columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
-        **arguments.run.options(),
     )
-    print_summary(result.summary)
     reached, random = result.summary["return_mean"], result.summary["random_return_mean"]
     if random is not None and reached <= random:
         warnings.warn("this expert is no better than random actions: train it longer (--total-timesteps)", stacklevel=1)
@@ -95,8 +89,6 @@ def load(folder: Path, env_id: str) -> tuple[Policy, str, str]:
     """The policy of a run or of a dataset, with the algorithm and the command that trained it."""
     from rlgen.checkpoint import RUN, load_checkpoint, load_policy
     from rlgen.data.demonstrations import load_expert
-    from rlgen.errors import CheckpointError
-    from rlgen.files import read_json
 
     if (folder / "checkpoint").is_dir():
         facts, _ = load_checkpoint(folder, RUN)
@@ -110,59 +102,53 @@ def load(folder: Path, env_id: str) -> tuple[Policy, str, str]:
     return policy, manifest["algorithm"], manifest.get("training_command", manifest["command"])
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Parse, compose, run, record."""
-    arguments: Arguments = parse(Arguments, __doc__, args)
-
+def main(arguments: Arguments) -> int:
+    """Compose, run, record; the exit code."""
     import numpy as np
 
     from rlgen.data.demonstrations import save_demonstrations
     from rlgen.data.episodes import check_ends, run_episodes
     from rlgen.envs import make_vec
-    from rlgen.errors import UsageError
-    from rlgen.files import check_writable, read_json
     from rlgen.nn.policy import Actor
     from rlgen.run_log import command_line
 
-    with describe_failure() as failure:
-        env_id = environment_id(arguments.env)
-        folder = arguments.output / env_id
-        if arguments.policy is not None and arguments.reward is not None:
-            raise UsageError("--reward has no effect with --policy, which is not trained")
-        if (folder / "manifest.json").exists() and not arguments.overwrite:
-            raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
-        check_writable(folder.parent)
-        algorithm: str = arguments.algo
-        training_command = None
-        if arguments.policy is None:
-            result = train(arguments, env_id)
-            if result.interrupted:
-                return 128 + result.interrupted
-            policy = result.policy
-            if arguments.run.resume is not None:
-                training_command = read_json(arguments.run.resume / "config.json")["command"]
-        else:
-            policy, algorithm, training_command = load(arguments.policy, env_id)
-        env_kwargs = arguments.run.env_kwargs
-        envs = make_vec(env_id, arguments.n_episodes, env_kwargs=env_kwargs)
-        check_ends(envs, env_id, env_kwargs)
-        actor = Actor(policy, np.random.default_rng(arguments.run.seed + 1))
-        episodes = run_episodes(actor, envs, arguments.deterministic, seed=arguments.run.seed + 20_000)
-        save_demonstrations(
-            folder,
-            env_id=env_id,
-            observation_space=envs.single_observation_space,
-            action_space=envs.single_action_space,
-            episodes=episodes,
-            deterministic=arguments.deterministic,
-            algorithm=algorithm,
-            command=command_line(),
-            seed=arguments.run.seed,
-            policy=policy,
-            training_command=training_command,
-            keep_every=arguments.keep_every,
-        )
-        returns = [episode.total_reward for episode in episodes]
-        print(f"{folder}: {len(episodes)} episodes, return {np.mean(returns):.0f} +- {np.std(returns):.0f}")
-        return 0
-    return failure.code
+    env_id = environment_id(arguments.env)
+    folder = arguments.output / env_id
+    if arguments.policy is not None and arguments.reward is not None:
+        raise UsageError("--reward has no effect with --policy, which is not trained")
+    if (folder / "manifest.json").exists() and not arguments.overwrite:
+        raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
+    check_writable(folder.parent)
+    algorithm: str = arguments.algo
+    training_command = None
+    if arguments.policy is None:
+        result = train(arguments, env_id)
+        if result.interrupted:
+            return result.exit_code
+        policy = result.policy
+        if arguments.run.resume is not None:
+            training_command = read_json(arguments.run.resume / "config.json")["command"]
+    else:
+        policy, algorithm, training_command = load(arguments.policy, env_id)
+    env_kwargs = arguments.run.env_kwargs
+    envs = make_vec(env_id, arguments.n_episodes, env_kwargs=env_kwargs)
+    check_ends(envs, env_id, env_kwargs)
+    actor = Actor(policy, np.random.default_rng(arguments.run.seed + 1))
+    episodes = run_episodes(actor, envs, arguments.deterministic, seed=arguments.run.seed + 20_000)
+    save_demonstrations(
+        folder,
+        env_id=env_id,
+        observation_space=envs.single_observation_space,
+        action_space=envs.single_action_space,
+        episodes=episodes,
+        deterministic=arguments.deterministic,
+        algorithm=algorithm,
+        command=command_line(),
+        seed=arguments.run.seed,
+        policy=policy,
+        training_command=training_command,
+        keep_every=arguments.keep_every,
+    )
+    returns = [episode.total_reward for episode in episodes]
+    print(f"{folder}: {len(episodes)} episodes, return {np.mean(returns):.0f} +- {np.std(returns):.0f}")
+    return 0

@@ -5,19 +5,13 @@ python scripts/gail.py --env HalfCheetah-v4 --expert expert_data/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-from rlgen.command import PRESET, RunArguments, RunFlags, default, describe_failure, environment_id, parse
+from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id
+from rlgen.errors import UsageError
 from rlgen.ranges import Count
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-    from rlgen.nn.policy import Policy
-    from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
@@ -72,76 +66,65 @@ USELESS = {"airl": ("dropout", "spectral_norm")} | dict.fromkeys(
 )
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Parse, compose, run."""
-    arguments: Arguments = parse(Arguments, __doc__, args)
-
+def main(arguments: Arguments) -> int:
+    """Compose, run; the exit code."""
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import imitation
     from rlgen.data.demonstrations import load_demonstrations, paper_subsample
-    from rlgen.errors import UsageError
-    from rlgen.experiment import print_summary, run
+    from rlgen.experiment import run
 
-    with describe_failure() as failure:
-        env_id = environment_id(arguments.env)
-        subsample = paper_subsample(env_id) if arguments.subsample is None else arguments.subsample
-        demonstrations = load_demonstrations(
-            arguments.expert,
-            env_id,
-            arguments.n_trajectories,
-            subsample,
-            seed=arguments.run.seed,
-            include_failed=arguments.include_failed,
-        )
-        print(demonstrations, flush=True)
-        preset = imitation.settings(arguments.preset, arguments.algo, env_id, arguments.reward_model)
-        learner = arguments.run.override(preset.learner)
-        told = {name: value for name, value in vars(arguments).items() if value is not None}
-        useless = USELESS.get(arguments.reward_model, ())
-        reward_name = arguments.reward or imitation.reward_name(preset, arguments.reward_model)
-        if wrong := [flag for flag in useless if flag in told]:
-            raise UsageError(
-                f"--{wrong[0].replace('_', '-')} has no effect with --reward-model {arguments.reward_model}"
-            )
-        if "reward_offset" in told and reward_name != "softplus":
-            raise UsageError(f"--reward-offset is one of --reward softplus; this reward is {reward_name}")
-        of_gail = {name: told[name] for name in GAIL_FLAGS if name in told}
-        of_network = {name: told[name] for name in NETWORK_FLAGS if name in told}
-        settings = replace(preset, learner=learner, gail=replace(preset.gail, **of_gail), **of_network)
-        make = imitation.IMITATORS[arguments.reward_model]
-        reward = imitation.REWARDS.get(reward_name)
-        algorithm = f"{arguments.reward_model}-{arguments.algo}"
+    env_id = environment_id(arguments.env)
+    subsample = paper_subsample(env_id) if arguments.subsample is None else arguments.subsample
+    demonstrations = load_demonstrations(
+        arguments.expert,
+        env_id,
+        arguments.n_trajectories,
+        subsample,
+        seed=arguments.run.seed,
+        include_failed=arguments.include_failed,
+    )
+    print(demonstrations, flush=True)
+    preset = imitation.settings(arguments.preset, arguments.algo, env_id, arguments.reward_model)
+    learner = arguments.run.override(preset.learner)
+    told = {name: value for name, value in vars(arguments).items() if value is not None}
+    useless = USELESS.get(arguments.reward_model, ())
+    reward_name = arguments.reward or imitation.reward_name(preset, arguments.reward_model)
+    if wrong := [flag for flag in useless if flag in told]:
+        raise UsageError(f"--{wrong[0].replace('_', '-')} has no effect with --reward-model {arguments.reward_model}")
+    if "reward_offset" in told and reward_name != "softplus":
+        raise UsageError(f"--reward-offset is one of --reward softplus; this reward is {reward_name}")
+    of_gail = {name: told[name] for name in GAIL_FLAGS if name in told}
+    of_network = {name: told[name] for name in NETWORK_FLAGS if name in told}
+    settings = replace(preset, learner=learner, gail=replace(preset.gail, **of_gail), **of_network)
+    make = imitation.IMITATORS[arguments.reward_model]
+    reward = imitation.REWARDS.get(reward_name)
+    algorithm = f"{arguments.reward_model}-{arguments.algo}"
 
-        def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
-            return make(settings, policy, settings.expert(envs, policy, demonstrations), reward)
-
-        result = run(
-            env_id=env_id,
-            learner=learner,
-            make_reward=make_reward,
-            algorithm=algorithm,
-            reward=reward_name,
-            config={
-                "arguments": arguments,
-                "settings": settings,
-                "demonstrations": demonstrations.sha256,
-                "subsample": subsample,
-            },
-            run_dir=arguments.run.folder(env_id, algorithm),
-            columns={
-                "discriminator_accuracy_policy": "D(policy)",
-                "discriminator_accuracy_expert": "D(expert)",
-                "kl": "kl",
-            },
-            **arguments.run.options(),
-            expert_return=demonstrations.dataset_return_mean,
-            facts={
-                "preset": arguments.preset,
-                "n_trajectories": arguments.n_trajectories,
-                "subsample": subsample,
-                "demonstration_returns": demonstrations.episode_returns,
-            },
-        )
-        print_summary(result.summary)
-        return 128 + result.interrupted if result.interrupted else 0
-    return failure.code
+    result = run(
+        arguments.run,
+        env_id=env_id,
+        learner=learner,
+        make_reward=lambda envs, policy: make(settings, policy, settings.expert(envs, policy, demonstrations), reward),
+        algorithm=algorithm,
+        reward=reward_name,
+        name=algorithm,
+        config={
+            "arguments": arguments,
+            "settings": settings,
+            "demonstrations": demonstrations.sha256,
+            "subsample": subsample,
+        },
+        columns={
+            "discriminator_accuracy_policy": "D(policy)",
+            "discriminator_accuracy_expert": "D(expert)",
+            "kl": "kl",
+        },
+        expert_return=demonstrations.dataset_return_mean,
+        facts={
+            "preset": arguments.preset,
+            "n_trajectories": arguments.n_trajectories,
+            "subsample": subsample,
+            "demonstration_returns": demonstrations.episode_returns,
+        },
+    )
+    return result.exit_code

@@ -7,21 +7,22 @@ python scripts/plot.py runs/* --table
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import tyro
 
-from rlgen.command import command_of_run, describe_failure, parse
+from rlgen.command import command_of_run
+from rlgen.errors import CheckpointError, UsageError
+from rlgen.files import csv_cell, printable, write_atomically, write_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
 
-    Steps = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -40,29 +41,21 @@ class Arguments:
     """Points of a curve; what was logged between two of them is averaged."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Parse, read, draw or tell."""
-    arguments: Arguments = parse(Arguments, __doc__, args)
-
-    from rlgen.errors import CheckpointError
-
-    with describe_failure() as failure:
-        folders = [path for path in arguments.runs if (path / "config.json").is_file()]
-        if not folders:
-            raise CheckpointError(f"{', '.join(map(str, arguments.runs))}: no folder of a run")
-        if arguments.table:
-            show_table(folders)
-        else:
-            draw(folders, arguments)
-    return failure.code
+def main(arguments: Arguments) -> None:
+    """Read, draw or tell."""
+    folders = [path for path in arguments.runs if (path / "config.json").is_file()]
+    if not folders:
+        raise CheckpointError(f"{', '.join(map(str, arguments.runs))}: no folder of a run")
+    if arguments.table:
+        show_table(folders)
+    else:
+        draw(folders, arguments)
 
 
 def show_table(folders: list[Path]) -> None:
     """One row a run, from its summary, or from what it logged so far."""
-    import numpy as np
     import pandas as pd
 
-    from rlgen.files import csv_cell, printable, write_bytes
     from rlgen.run_log import read_metrics, read_summary
 
     rows = []
@@ -97,12 +90,9 @@ SUMMARY = (
 
 def draw(folders: list[Path], arguments: Arguments) -> None:
     """A panel an environment, a line a setting: mean over seeds of what was logged, and its interval."""
-    import numpy as np
     from matplotlib.figure import Figure
 
-    from rlgen.errors import CheckpointError, UsageError
     from rlgen.evaluation import bootstrap_interval
-    from rlgen.files import write_atomically
     from rlgen.run_log import read_metrics
 
     kind = arguments.output.suffix.lower().removeprefix(".")
@@ -139,29 +129,28 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
     print(f"{arguments.output}: {len(folders)} run{'s'[: len(folders) > 1]}")
 
 
-# By command or by all of them, the arguments that are no setting of a run.
-NO_SETTING = {"env", "sparse", "output", "overwrite", "run"}
-NO_SETTING_OF_RUN = {"seed", "run_dir", "threads", "device", "eval_episodes", "checkpoint_seconds", "track", "resume"}
+# The arguments that are no setting of a run.
+NO_SETTING = {"env", "sparse", "output", "overwrite", "run"} | {
+    "seed", "run_dir", "threads", "device", "eval_episodes", "checkpoint_seconds", "track", "resume"
+}  # fmt: skip
 
 
 def _setting(folder: Path) -> tuple[str, str]:
     """Environment and setting of a run: its command, with the arguments that matter and aren't the default."""
-    from rlgen.errors import CheckpointError
-    from rlgen.files import printable
     from rlgen.run_log import plain, read_config
 
     command, told = command_of_run(folder)
     if command not in ("gail", "vime", "expert"):
         raise CheckpointError(f"{folder}: holds no run of gail, vime or expert")
     default = plain(importlib.import_module(f"rlgen.commands.{command}").Arguments())
-    run = told.get("run")
-    pairs = [(name, value, default.get(name)) for name, value in told.items() if name not in NO_SETTING]
-    pairs += [
-        (name, value, default["run"].get(name))
-        for name, value in (run if isinstance(run, dict) else {}).items()
-        if name not in NO_SETTING_OF_RUN
+    usual = default | default["run"]
+    if isinstance(told.get("run"), dict):
+        told |= told["run"]
+    words = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in told.items()
+        if name not in NO_SETTING and value != usual.get(name)
     ]
-    words = [f"--{name.replace('_', '-')} {value}" for name, value, usual in pairs if value != usual]
     env_id = str(read_config(folder).get("env_id", folder.name.split("__")[0]))
     # A dollar would begin a formula of matplotlib's.
     env_id, setting = (printable(text).replace("$", r"\$") for text in (env_id, " ".join([command, *words])))
@@ -170,7 +159,6 @@ def _setting(folder: Path) -> tuple[str, str]:
 
 def _binned(run: pd.DataFrame, steps: Steps) -> Steps:
     """The mean of what was logged up to each step since the one before; the value before where nothing was, or NaN."""
-    import numpy as np
     import pandas as pd
 
     number = np.searchsorted(steps, run["env_steps"])

@@ -5,11 +5,11 @@ python scripts/vime.py --sparse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-from rlgen.command import PRESET, RunArguments, RunFlags, default, describe_failure, environment_id, parse
+from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id
+from rlgen.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -40,53 +40,46 @@ class Arguments:
     run: RunFlags = field(default_factory=RunArguments)
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Parse, compose, run."""
-    arguments: Arguments = parse(Arguments, __doc__, args)
-
+def main(arguments: Arguments) -> int:
+    """Compose, run; the exit code."""
     # After parsing, so that --help doesn't wait for torch.
     from rlgen import exploration
-    from rlgen.errors import UsageError
-    from rlgen.experiment import print_summary, run
+    from rlgen.experiment import run
     from rlgen.optim.trpo import TRPOConfig
 
-    with describe_failure() as failure:
-        if arguments.sparse and arguments.env is not None:
-            raise UsageError(f"--sparse chooses the environment itself; leave out it or --env {arguments.env}")
-        told_env = "rlgen/SparseHalfCheetah-v0" if arguments.sparse else arguments.env
-        env_id = environment_id(told_env or "rlgen/SparseMountainCar-v0")
-        learner, bonus = exploration.settings(arguments.algo, env_id, arguments.bonus)
-        learner = arguments.run.override(learner)
-        told = {name: value for name, value in vars(arguments).items() if value is not None}
-        for flag, useless in (("eta", ("none",)), ("n_updates", ("none", "noise"))):
-            if flag in told and arguments.bonus in useless:
-                raise UsageError(f"--{flag.replace('_', '-')} has no effect with --bonus {arguments.bonus}")
-        bonus = replace(bonus, **{name: told[name] for name in ("eta", "n_updates") if name in told})
-        learner = replace(learner, **{name: told[name] for name in ("gamma", "gae_lambda") if name in told})
-        if "target_kl" in told:
-            if not isinstance(learner.optimizer, TRPOConfig):
-                raise UsageError("--target-kl is TRPO's; leave it out with --algo ppo")
-            learner = replace(learner, optimizer=replace(learner.optimizer, target_kl=told["target_kl"]))
+    if arguments.sparse and arguments.env is not None:
+        raise UsageError(f"--sparse chooses the environment itself; leave out it or --env {arguments.env}")
+    told_env = "rlgen/SparseHalfCheetah-v0" if arguments.sparse else arguments.env
+    env_id = environment_id(told_env or "rlgen/SparseMountainCar-v0")
+    learner, bonus = exploration.settings(arguments.algo, env_id, arguments.bonus)
+    learner = arguments.run.override(learner)
+    told = {name: value for name, value in vars(arguments).items() if value is not None}
+    for flag, useless in (("eta", ("none",)), ("n_updates", ("none", "noise"))):
+        if flag in told and arguments.bonus in useless:
+            raise UsageError(f"--{flag.replace('_', '-')} has no effect with --bonus {arguments.bonus}")
+    bonus = replace(bonus, **{name: told[name] for name in ("eta", "n_updates") if name in told})
+    learner = replace(learner, **{name: told[name] for name in ("gamma", "gae_lambda") if name in told})
+    if "target_kl" in told:
+        if not isinstance(learner.optimizer, TRPOConfig):
+            raise UsageError("--target-kl is TRPO's; leave it out with --algo ppo")
+        learner = replace(learner, optimizer=replace(learner.optimizer, target_kl=told["target_kl"]))
 
-        milestones = exploration.Milestones(env_id)
-        name = f"{arguments.bonus}-{arguments.algo}"
-        result = run(
-            env_id=env_id,
-            learner=learner,
-            make_reward=lambda envs, policy: exploration.reward_model(
-                envs, policy.normalizer.mean.device, exploration.BONUSES[arguments.bonus], bonus
-            ),
-            algorithm=arguments.algo,
-            reward=arguments.bonus,
-            config={"arguments": arguments, "settings": {"learner": learner, "bonus": bonus}},
-            run_dir=arguments.run.folder(env_id, name),
-            columns={"bonus_reward": "bonus", "bonus_error": "error", "bonus_coverage": "coverage", "kl": "kl"},
-            **arguments.run.options(),
-            facts=milestones.facts,
-            on_iteration=milestones,
-        )
-        print_summary(result.summary)
-        steps = milestones.facts["first_reward_steps"]
-        print("no positive reward was met in training" if steps is None else f"first reward within {steps:,} steps")
-        return 128 + result.interrupted if result.interrupted else 0
-    return failure.code
+    milestones = exploration.Milestones(env_id)
+    result = run(
+        arguments.run,
+        env_id=env_id,
+        learner=learner,
+        make_reward=lambda envs, policy: exploration.reward_model(
+            envs, policy.normalizer.mean.device, exploration.BONUSES[arguments.bonus], bonus
+        ),
+        algorithm=arguments.algo,
+        reward=arguments.bonus,
+        name=f"{arguments.bonus}-{arguments.algo}",
+        config={"arguments": arguments, "settings": {"learner": learner, "bonus": bonus}},
+        columns={"bonus_reward": "bonus", "bonus_error": "error", "bonus_coverage": "coverage", "kl": "kl"},
+        facts=milestones.facts,
+        on_iteration=milestones,
+    )
+    steps = milestones.facts["first_reward_steps"]
+    print("no positive reward was met in training" if steps is None else f"first reward within {steps:,} steps")
+    return result.exit_code

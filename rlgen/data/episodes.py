@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -161,6 +161,7 @@ def run_episodes(
         seed: of the environments.
 
     Raises:
+        FloatingPointError: an observation or a reward isn't finite.
         UsageError: an episode does not end within `LONGEST` steps, the environments have another autoreset mode, or
             the model was trained behind other wrappers that change observations.
     """
@@ -178,18 +179,29 @@ def run_episodes(
         if len(obs) == LONGEST:
             name = envs.spec.id if envs.spec is not None else "the environment"
             raise UsageError(f"{name}: an episode has not ended after {LONGEST} steps; register max_episode_steps")
-        obs.append(space.flatten(observation, envs.num_envs))
-        seen = obs[-1]
+        under_way = np.flatnonzero(running).tolist()
+        seen = space.flatten(observation, envs.num_envs)
+        _check_finite("observation", seen[running], under_way, len(obs))
+        obs.append(seen)
         for normalizer in normalizers:
             seen = normalizer.normalize_obs(seen)
         action, _ = actor.predict(seen, deterministic=deterministic)
         observation, reward, terminated, truncated, infos = envs.step(action)
         actions.append(np.array(action, stored))
         rewards.append(reward.astype(np.float32))
+        _check_finite("reward", rewards[-1][running], under_way, len(obs))
         for i in np.flatnonzero(running & (terminated | truncated)).tolist():
             final = space.flatten(infos["final_obs"][i], 1)[0]
+            _check_finite("observation", final[None], [i], len(obs))
             rows, acted = np.stack([*(x[i] for x in obs), final]), np.stack([x[i] for x in actions])
             paid = np.array([x[i] for x in rewards], np.float32)
             episodes[i] = Episode(rows, acted, paid, bool(terminated[i]), bool(truncated[i]))
             running[i] = False
     return [episodes[i] for i in range(envs.num_envs)]
+
+
+def _check_finite(name: str, rows: Array, episodes: Sequence[int], step: int) -> None:
+    """Refuse NaN and infinities in the rows `[K, ...]` of K episodes."""
+    wrong = np.argwhere(~np.isfinite(rows))
+    if len(wrong):
+        raise FloatingPointError(f"episode {episodes[wrong[0][0]]}, step {step}: {name} is {rows[tuple(wrong[0])]}")
