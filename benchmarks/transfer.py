@@ -4,7 +4,8 @@ python benchmarks/transfer.py --jobs 1
 
 Each seed imitates the shipped half-cheetah by AIRL once. On g(s) of that run fresh policies are trained: on the same
 half-cheetah, under another gravity, and with weak motors in its front leg. Beside them stand policies trained on the
-task's own reward for as many steps, and the imitator's policy as it is. A stopped benchmark goes on with the same command.
+task's own reward for as many steps, and the imitator's policy as it is. A stopped benchmark goes on with the same
+command.
 """
 
 from __future__ import annotations
@@ -77,8 +78,9 @@ def run(cell: Cell, runs: Path) -> Row:
         trained = folder / f"{cell['dynamics']} {cell['reward']}".replace(" ", "_")
         shutil.rmtree(trained, ignore_errors=True)
         recovered = ("--reward", imitator) if cell["reward"] == RECOVERED else ()
-        command("expert", "--env", TASK, "--env-kwargs", json.dumps(kwargs), "--output", trained / "data",
-                "--n-episodes", 1, "--run-dir", trained, "--total-timesteps", cell["total_timesteps"], *recovered, *common)  # fmt: skip
+        recorded = ("--output", trained / "data", "--n-episodes", 1)
+        command("expert", "--env", TASK, "--env-kwargs", json.dumps(kwargs), "--run-dir", trained, *recorded, *recovered,
+                "--total-timesteps", cell["total_timesteps"], *common)  # fmt: skip
     found = evaluate(Actor(load_policy(trained)), TASK, 50, cell["seed"] + 10_000, env_kwargs=kwargs, n_threads=1)
     return {"return_mean": found.mean, "return_std": found.std}
 
