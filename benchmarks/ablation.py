@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from cells import Cell, Row, run_cells
-from imitation import PARTS, ROOT, TASKS, imitate
+from imitation import PARTS, ROOT, TASKS, as_told, imitate
 from statistics_of_seeds import FEWEST, interquartile_mean, interval, interval_of_difference
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
             "threads": 1,
         }
         reward = VARIANTS[variant].get("reward", "softplus")
-        cells.append(cell | {"settings": str({"imitation": asdict(settings_of(cell)), "reward": reward})})
+        cells.append(cell | {"settings": str({"imitation": as_told(settings_of(cell)), "reward": reward})})
     return cells
 
 

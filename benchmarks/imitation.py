@@ -17,7 +17,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cells import Cell, Row, run_cells
 
@@ -205,9 +205,17 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
             else:
                 preset = imitation.settings("default", options.algo, env_id)
                 cell["total_timesteps"] = int(options.total_timesteps or preset.learner.total_timesteps)
-                cell["settings"] = str(asdict(settings_of(cell)))
+                cell["settings"] = str(as_told(settings_of(cell)))
             cells.append(cell)
     return cells
+
+
+def as_told(settings: Imitation) -> dict[str, Any]:
+    """Settings as a cell has them, without what rows from before could not tell where it is as it was then."""
+    told = asdict(settings)
+    if not told["learner"]["centre_rewards"]:
+        del told["learner"]["centre_rewards"]
+    return told
 
 
 def main() -> None:

@@ -24,9 +24,23 @@ from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import LONG_PPO_LEARNER, SHORT, TRPO_LEARNER, Learner, shortened
 from rlgen.ranges import Checked, Count, Positive, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
+from rlgen.rewards.endings import TerminationReward
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
 from rlgen.rewards.recovered import RecoveredReward
 from rlgen.types import RewardModel, Transitions
+
+
+@dataclass(frozen=True)
+class Expert:
+    """What a reward model learns from.
+
+    Attributes:
+        transitions: pairs `[P]`, on the policy's device.
+        termination_rate: terminations per step of the episodes that they are from.
+    """
+
+    transitions: Transitions
+    termination_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class Imitation(Checked):
     ends_with_success: bool = False
     symlog: bool = False
 
-    def expert(self, envs: gym.vector.VectorEnv, policy: Policy, demonstrations: Demonstrations) -> Transitions:
+    def expert(self, envs: gym.vector.VectorEnv, policy: Policy, demonstrations: Demonstrations) -> Expert:
         """The expert's pairs on the policy's device, whose statistics start with them.
 
         Args:
@@ -68,7 +82,7 @@ class Imitation(Checked):
         device = policy.normalizer.mean.device
         expert = demonstrations.fitted_to(envs).transitions.apply(lambda x: x.to(device))
         policy.normalizer.update(expert.obs, weight=self.expert_weight)
-        return expert
+        return Expert(expert, demonstrations.termination_rate)
 
 
 Reward = Callable[[Tensor], Tensor]
@@ -77,14 +91,14 @@ Reward = Callable[[Tensor], Tensor]
 REWARDS: Mapping[str, Reward] = {"softplus": reward_softplus, "log-d": reward_log_d, "logit": reward_logit}
 """By name; `softplus` is -log(1-D)."""
 
-MakeImitator = Callable[[Imitation, Policy, Transitions, Reward | None], RewardModel]
+MakeImitator = Callable[[Imitation, Policy, Expert, Reward | None], RewardModel]
 """From settings, a policy and the expert's pairs on one device; the reward where told rather than the settings'."""
 
 
-def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
+def gail(settings: Imitation, policy: Policy, expert: Expert, reward: Reward | None = None) -> RewardModel:
     """A discriminator of pairs (Ho & Ermon 2016); the settings' offset is subtracted from -log(1-D) alone."""
     discriminator = Discriminator(
-        expert.obs.shape[-1],
+        expert.transitions.obs.shape[-1],
         policy.action_space,
         settings.net_arch,
         settings.spectral_norm,
@@ -93,19 +107,21 @@ def gail(settings: Imitation, policy: Policy, expert: Transitions, reward: Rewar
         policy.normalizer,
     )
     reward = reward or REWARDS[reward_name(settings, "gail")]
-    return GAIL(discriminator.to(expert.obs.device), expert, _config(settings, reward), reward)
+    pairs = expert.transitions
+    return GAIL(discriminator.to(pairs.obs.device), pairs, _config(settings, reward), reward)
 
 
-def airl(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
+def airl(settings: Imitation, policy: Policy, expert: Expert, reward: Reward | None = None) -> RewardModel:
     """A discriminator whose logit is a reward, shaped, less the policy's log-likelihood (Fu et al. 2018).
 
     By the expert's statistics alone: inputs normalised anew would hold the likelihoods of the policy after its update,
-    not of the one that acted.
+    not of the one that acted. f says nothing of an episode's end, whose reward is in closed form.
     """
     discriminator = ShapedDiscriminator(policy, settings.net_arch, settings.learner.gamma, settings.symlog)
     reward = reward or reward_logit
     config = replace(_config(settings, reward), follow_policy=False)
-    return GAIL(discriminator.to(expert.obs.device), expert, config, reward)
+    pairs, endings = expert.transitions, TerminationReward(expert.termination_rate)
+    return GAIL(discriminator.to(pairs.obs.device), pairs, config, reward, endings.to(pairs.obs.device))
 
 
 def _config(settings: Imitation, reward: Reward) -> GAILConfig:
@@ -113,17 +129,17 @@ def _config(settings: Imitation, reward: Reward) -> GAILConfig:
     return settings.gail if reward is reward_softplus else replace(settings.gail, reward_offset=0.0)
 
 
-def fem(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
+def fem(settings: Imitation, policy: Policy, expert: Expert, reward: Reward | None = None) -> RewardModel:
     """Feature expectation matching (Abbeel & Ng 2004)."""
-    return FEM(expert, policy.action_space, settings.ends_with_success)
+    return FEM(expert.transitions, policy.action_space, settings.ends_with_success)
 
 
-def gtal(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
+def gtal(settings: Imitation, policy: Policy, expert: Expert, reward: Reward | None = None) -> RewardModel:
     """Game-theoretic apprenticeship learning (Syed & Schapire 2007)."""
-    return GTAL(expert, policy.action_space, settings.ends_with_success)
+    return GTAL(expert.transitions, policy.action_space, settings.ends_with_success)
 
 
-def constant(settings: Imitation, policy: Policy, expert: Transitions, reward: Reward | None = None) -> RewardModel:
+def constant(settings: Imitation, policy: Policy, expert: Expert, reward: Reward | None = None) -> RewardModel:
     """The control: D = 1/2 everywhere."""
     return ConstantDiscriminator()
 
@@ -231,7 +247,8 @@ def settings(preset: str, algo: str, env_id: str, imitator: str = "gail") -> Imi
         found = replace(found, gail=replace(found.gail, reward_offset=0.0))
     if preset == "default" and imitator == "airl":
         # f = log pi_E is as steep as the expert is precise; what learns it slowly leaves log pi to decide alone.
-        found = replace(found, gail=replace(found.gail, learning_rate=3e-3, gradient_penalty_coef=0.1))
+        learner = replace(found.learner, centre_rewards=True)
+        found = replace(found, learner=learner, gail=replace(found.gail, learning_rate=3e-3, gradient_penalty_coef=0.1))
     return replace(found, ends_with_success=task in _ENDS_WITH_SUCCESS)
 
 

@@ -33,9 +33,10 @@ class Learner(Checked):
         gae_lambda: GAE's lambda.
         net_arch: hidden layers of policy and critic each.
         log_std_init: initial log standard deviation of a Gaussian policy.
+        centre_rewards: subtract the rewards' mean; see `rlgen.nn.normalizer.RewardScaler`.
 
     Raises:
-        UsageError: a number outside its range, or a batch of too few rows.
+        UsageError: a number outside its range, a batch of too few rows, or centred rewards without a discount.
     """
 
     optimizer: TRPOConfig | PPOConfig
@@ -46,6 +47,7 @@ class Learner(Checked):
     gae_lambda: Share = 0.95
     net_arch: tuple[Count, ...] = (64, 64)
     log_std_init: float = 0.0
+    centre_rewards: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,6 +56,8 @@ class Learner(Checked):
         if rows < 2 * share:
             of_share = "" if share == 1 else f" with sub_sampling_factor {share}"
             raise UsageError(f"n_envs * n_steps must be at least {2 * share} rows{of_share}; got {rows}")
+        if self.centre_rewards and self.gamma == 1:
+            raise UsageError("centre_rewards needs gamma below 1")
 
     def override(
         self, n_envs: int | None = None, n_steps: int | None = None, total_timesteps: int | None = None
@@ -107,6 +111,7 @@ class Learner(Checked):
                 gamma=self.gamma,
                 gae_lambda=self.gae_lambda,
                 rng=np.random.default_rng(seed),
+                centre_rewards=self.centre_rewards,
             )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rlgen.data.collect import Collector
-from rlgen.nn.normalizer import ReturnScaler
+from rlgen.nn.normalizer import RewardScaler
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.optim.advantages import policy_batch
 from rlgen.types import PolicyOptimizer, RewardModel, State, is_stateful
@@ -84,6 +84,7 @@ class Training:
         gamma: discount.
         gae_lambda: GAE's lambda.
         rng: for the actions.
+        centre_rewards: see `rlgen.nn.normalizer.RewardScaler`.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Training:
         gamma: float,
         gae_lambda: float,
         rng: np.random.Generator,
+        centre_rewards: bool = False,
     ) -> None:
         self.collector = collector
         self.policy = policy
@@ -107,7 +109,7 @@ class Training:
         self.gamma = gamma
         self.gae_lambda = gae_lambda
         self.rng = rng
-        self.scaler = ReturnScaler(collector.envs.num_envs, gamma).to(collector.device)
+        self.scaler = RewardScaler(collector.envs.num_envs, gamma, centre_rewards).to(collector.device)
         self.steps_per_iteration = collector.n_steps * collector.envs.num_envs
         self.n_iterations = -(-total_timesteps // self.steps_per_iteration)
         self.done = 0
@@ -163,9 +165,9 @@ class Training:
             raise ValueError(f"a reward model gives one reward a step, [T, N] = {expected}; this one gave {got}")
         # A task's observations may be float64, and so a reward made of them.
         rewards = rewards.to(steps.rewards.dtype)
-        scaled = self.scaler(rewards, steps.terminated | steps.truncated)
+        scaled, terminal_value = self.scaler(rewards, steps.terminated | steps.truncated)
         clock.lap("reward")
-        batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda)
+        batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda, terminal_value)
         metrics = self.optimizer.update(batch, progress_remaining=1 - self.done / self.n_iterations)
         clock.lap("policy")
         metrics = {"reward": rewards.mean(), **metrics, **self.reward_model.update(steps)}

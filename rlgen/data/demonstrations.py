@@ -85,6 +85,7 @@ class Demonstrations:
         env_id: the environment they were recorded in.
         episode_indices: which episodes of the dataset were drawn.
         episode_returns: the returns of those.
+        termination_rate: terminations per step of those, before they were subsampled.
         dataset_return_mean: mean return of all the dataset's episodes, failed ones too; the expert's score.
         dataset_return_std: its standard deviation.
         subsample: one pair in this many was kept.
@@ -99,6 +100,7 @@ class Demonstrations:
     env_id: str
     episode_indices: list[int]
     episode_returns: list[float]
+    termination_rate: float
     dataset_return_mean: float
     dataset_return_std: float
     subsample: int
@@ -358,6 +360,7 @@ def load_demonstrations(
         env_id,
         drawn,
         [returns[i] for i in drawn],
+        float(arrays["terminated"][drawn].sum() / arrays["lengths"][drawn].sum()),
         float(np.mean(returns)),
         float(np.std(returns)),
         subsample,

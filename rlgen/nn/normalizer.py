@@ -81,29 +81,47 @@ class RunningNormalizer(nn.Module):
         self.count.copy_(total)
 
 
-class ReturnScaler(nn.Module):
+class RewardScaler(nn.Module):
     """Divides rewards by the running standard deviation of their discounted return, as SB3's VecNormalize does.
 
-    One running return an environment, R <- gamma R + r, zeroed after an episode's end; rewards are not centred, which
-    would change what an episode's length is worth.
+    One running return an environment, R <- gamma R + r, zeroed after an episode's end.
+
+    With `centre` a running mean m of the rewards is subtracted first. That alone would change what an episode's length
+    is worth; with -m / (1 - gamma) as the value of having terminated, which is m less a step for ever, every policy's
+    return changes by the same constant. What changes is learning: a critic that knows nothing yet predicts about 0,
+    and if all rewards are below that, whatever was not visited yet looks better than what was.
+
+    Args:
+        n_envs: N.
+        gamma: discount.
+        centre: subtract the mean; needs `gamma` < 1.
     """
 
     returns: Tensor
+    recent: Tensor
 
-    def __init__(self, n_envs: int, gamma: float) -> None:
+    def __init__(self, n_envs: int, gamma: float, centre: bool = False) -> None:
         super().__init__()
         self.gamma = gamma
+        self.centre = centre
         self.statistics = RunningNormalizer(1)
         self.register_buffer("returns", torch.zeros(n_envs))
+        # Weighted sum of the rollouts' means, and the sum of the weights.
+        self.register_buffer("recent", torch.zeros(2), persistent=centre)
 
     @torch.no_grad()
-    def forward(self, rewards: Tensor, done: Tensor) -> Tensor:
-        """Scaled rewards `[T, N]`; the statistics learn from this rollout first.
+    def forward(self, rewards: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
+        """Scaled rewards `[T, N]` and the value of a termination, 0-d. The statistics learn from this rollout first.
 
         Args:
             rewards: `[T, N]`.
             done: `[T, N]` bool, terminated or truncated.
         """
+        mean = torch.zeros_like(rewards[0, 0])
+        if self.centre:
+            self.recent.mul_(0.9).add_(torch.stack((rewards.mean(), torch.ones_like(mean))))
+            mean = self.recent[0] / self.recent[1]
+            rewards = rewards - mean
         # In NumPy: a loop of small operations over time costs ten times less than in torch.
         paid, goes_on = rewards.cpu().numpy(), ~done.cpu().numpy()
         running, current = np.empty_like(paid), self.returns.cpu().numpy()
@@ -112,4 +130,6 @@ class ReturnScaler(nn.Module):
             current = current * goes_on[t]
         self.returns.copy_(torch.from_numpy(current))
         self.statistics.update(torch.from_numpy(running).to(rewards.device).unsqueeze(-1))
-        return rewards / self.statistics.var.sqrt().clamp_min(1e-4).float()
+        scale = self.statistics.var.sqrt().clamp_min(1e-4).float().squeeze()
+        terminal_value = -mean / (1 - self.gamma) if self.centre else mean
+        return rewards / scale, terminal_value / scale

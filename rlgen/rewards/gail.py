@@ -13,6 +13,7 @@ from rlgen.functional.adversarial import discriminator_loss, gradient_penalty, r
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.flat import adam_state, load_adam_state
 from rlgen.ranges import Checked, Count, NotNegative, Range
+from rlgen.rewards.endings import TerminationReward
 from rlgen.types import Metrics, Transitions
 
 
@@ -58,6 +59,7 @@ class GAIL(nn.Module):
         expert: pairs `[P]`, on the discriminator's device.
         config: how it learns.
         reward: from logits to rewards; see `rlgen.functional.adversarial` for the survival bias of each.
+        endings: added to each reward (default: nothing).
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class GAIL(nn.Module):
         expert: Transitions,
         config: GAILConfig | None = None,
         reward: Callable[[Tensor], Tensor] = reward_softplus,
+        endings: TerminationReward | None = None,
     ) -> None:
         super().__init__()
         self.discriminator = discriminator
         self.config = config or GAILConfig()
         self.reward = reward
+        self.endings = endings
         self.expert = expert
         self._scored: tuple[Transitions, Tensor, Tensor] | None = None
         discriminator.update_statistics(expert)
@@ -83,7 +87,8 @@ class GAIL(nn.Module):
         inputs = self.discriminator.inputs(transitions)
         # Kept for `update`: by then the policy, whose likelihoods AIRL's inputs hold, is no longer the one that acted.
         self._scored = transitions, inputs.flatten(0, -2), self.discriminator.inputs(self.expert)
-        return self.reward(self.discriminator.score(inputs)) - self.config.reward_offset
+        rewards = self.reward(self.discriminator.score(inputs)) - self.config.reward_offset
+        return rewards if self.endings is None else rewards + self.endings(transitions).to(rewards.dtype)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Adam's, beside the discriminator's."""
@@ -96,6 +101,8 @@ class GAIL(nn.Module):
     def update(self, transitions: Transitions) -> Metrics:
         """Adam steps on rows of a rollout `[T, N]` against rows of the expert."""
         self.train()
+        if self.endings is not None:
+            self.endings.update(transitions)
         config, discriminator = self.config, self.discriminator
         rows = transitions.flatten()
         if config.follow_policy:

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from rlgen.nn.normalizer import ReturnScaler, RunningNormalizer
+from rlgen.nn.normalizer import RewardScaler, RunningNormalizer
 
 
 def test_statistics_are_those_of_all_rows():
@@ -46,7 +46,7 @@ def test_symlog_is_the_identity_nearby_and_tells_far_from_farther():
 
 def test_rewards_are_divided_by_the_deviation_of_their_discounted_return():
     gamma, rng = 0.9, np.random.default_rng(0)
-    scaler = ReturnScaler(2, gamma)
+    scaler = RewardScaler(2, gamma)
     seen, running = [], np.zeros(2)
     for _ in range(3):
         rewards, done = rng.normal(size=(50, 2)), rng.uniform(size=(50, 2)) < 0.1
@@ -54,5 +54,29 @@ def test_rewards_are_divided_by_the_deviation_of_their_discounted_return():
             running = gamma * running + reward
             seen.append(running)
             running = running * ~end
-        scaled = scaler(torch.from_numpy(rewards).float(), torch.from_numpy(done))
+        scaled, terminal_value = scaler(torch.from_numpy(rewards).float(), torch.from_numpy(done))
         np.testing.assert_allclose(scaled, rewards / np.std(seen), rtol=1e-4)
+        assert terminal_value == 0
+
+
+def test_centring_changes_the_return_of_every_episode_by_the_same():
+    """Whether it terminates, and when: its discounted return and the value of its end."""
+    gamma, lengths = 0.9, (1, 3, 20)
+    rewards = torch.from_numpy(np.random.default_rng(0).normal(-3, 1, (20, 3))).float()
+    done = torch.zeros(20, 3, dtype=torch.bool)
+    scaler = RewardScaler(3, gamma, centre=True)
+    discounts = gamma ** torch.arange(21.0)
+    for n_rollouts in range(1, 4):
+        scaled, terminal_value = scaler(rewards, done)
+        scale = (rewards[0, 0] - rewards[1, 0]) / (scaled[0, 0] - scaled[1, 0])
+        shift = [
+            discounts[:t] @ scaled[:t, i] + discounts[t] * terminal_value - discounts[:t] @ rewards[:t, i] / scale
+            for i, t in enumerate(lengths)
+        ]
+        weights = 0.9 ** torch.arange(n_rollouts)
+        past = rewards.mean() + torch.arange(n_rollouts)
+        if n_rollouts == 1:
+            torch.testing.assert_close(scaled.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
+        expected = -(weights @ past) / weights.sum() / (1 - gamma) / scale
+        torch.testing.assert_close(torch.stack(shift), expected.expand(3), atol=1e-3, rtol=1e-3)
+        rewards = rewards - 1

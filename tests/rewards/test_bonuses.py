@@ -105,12 +105,29 @@ def test_a_score_is_a_function_of_transitions_and_state(make):
 
 
 @pytest.mark.parametrize("make", BONUSES)
-@pytest.mark.parametrize("part", [copy.deepcopy, lambda bonus: bonus.double().float()])
-def test_a_network_parted_from_its_optimizer_is_told(make, part):
+def test_a_copy_is_parted_from_its_optimizer_and_told_so(make):
     bonus = make()
     bonus.update(rollout())
     with pytest.raises(RuntimeError, match="put it on its final device first"):
-        part(bonus).update(rollout())
+        copy.deepcopy(bonus).update(rollout())
+
+
+@pytest.mark.parametrize("make", BONUSES)
+def test_a_bonus_that_was_moved_goes_on_learning(make):
+    torch.manual_seed(0)
+    bonus = make()
+    torch.manual_seed(0)
+    moved = make()
+    moved._apply(torch.clone)  # as a move to another device does
+    for seed in range(3):
+        for model in (bonus, moved):
+            torch.manual_seed(seed)
+            model.update(rollout(seed=seed))
+        moved._apply(torch.clone)  # as a move to another device does
+    for name, weight in bonus.state_dict().items():
+        if isinstance(weight, torch.Tensor):
+            torch.testing.assert_close(moved.state_dict()[name], weight)
+    assert torch.equal(moved(rollout(seed=5)), bonus(rollout(seed=5)))
 
 
 def test_actions_of_double_precision_are_taken():

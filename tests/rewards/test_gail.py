@@ -221,7 +221,9 @@ def test_airl_recovers_the_expert_s_log_likelihood_once_the_policy_is_the_expert
 def test_airl_pays_for_f_and_not_for_noise():
     """By default its reward doesn't change with the policy; the logit's -log pi would pay for a larger deviation."""
     policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
-    model = imitation.airl(imitation.settings("default", "trpo", "Toy-v0", "airl"), policy, transitions(50))
+    model = imitation.airl(
+        imitation.settings("default", "trpo", "Toy-v0", "airl"), policy, imitation.Expert(transitions(50))
+    )
     batch = transitions(20)
     before = model(batch)
     with torch.no_grad():
@@ -247,7 +249,7 @@ def test_the_offset_is_that_of_minus_log_1_minus_d_alone():
     policy = Policy(spaces.Box(-np.inf, np.inf, (3,), np.float32), BOX)
     for make in (imitation.gail, imitation.airl):
         for name, reward in imitation.REWARDS.items():
-            offset = make(settings, policy, transitions(50), reward).config.reward_offset
+            offset = make(settings, policy, imitation.Expert(transitions(50)), reward).config.reward_offset
             assert offset == (settings.gail.reward_offset if name == "softplus" else 0)
 
 
@@ -274,8 +276,8 @@ def test_airl_never_takes_its_inputs_anew():
     """The paper's preset has GAIL do so."""
     settings = imitation.settings("paper", "trpo", "HalfCheetah-v4")
     policy = Policy(spaces.Box(-np.inf, np.inf, (3,), np.float32), BOX)
-    assert imitation.gail(settings, policy, transitions(50)).config.follow_policy
-    model, batch = imitation.airl(settings, policy, transitions(50)), transitions(5, 4)
+    assert imitation.gail(settings, policy, imitation.Expert(transitions(50))).config.follow_policy
+    model, batch = imitation.airl(settings, policy, imitation.Expert(transitions(50))), transitions(5, 4)
     model(batch)
     before = copy.deepcopy(model.discriminator.of_obs.state_dict())
     model.update(batch)
