@@ -77,9 +77,9 @@ def run(cell: Cell, runs: Path) -> Row:
     if cell["reward"] != MOVED:
         trained = folder / f"{cell['dynamics']} {cell['reward']}".replace(" ", "_")
         shutil.rmtree(trained, ignore_errors=True)
-        recovered = ("--reward", imitator) if cell["reward"] == RECOVERED else ()
+        more = ("--reward", imitator) if cell["reward"] == RECOVERED else ()
         recorded = ("--output", trained / "data", "--n-episodes", 1)
-        command("expert", "--env", TASK, "--env-kwargs", json.dumps(kwargs), "--run-dir", trained, *recorded, *recovered,
+        command("expert", "--env", TASK, "--env-kwargs", json.dumps(kwargs), "--run-dir", trained, *recorded, *more,
                 "--total-timesteps", cell["total_timesteps"], *common)  # fmt: skip
     found = evaluate(Actor(load_policy(trained)), TASK, 50, cell["seed"] + 10_000, env_kwargs=kwargs, n_threads=1)
     return {"return_mean": found.mean, "return_std": found.std}
