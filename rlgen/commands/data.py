@@ -125,15 +125,15 @@ def main(arguments: Arguments) -> None:
     import tempfile
 
     from rlgen.data import formats
-    from rlgen.data.convert import OURS, is_ours, load_source, save_as, save_dataset
-    from rlgen.data.demonstrations import load_all
+    from rlgen.data.convert import OURS, load_source, save_as, save_dataset
+    from rlgen.data.demonstrations import dataset_folder, load_all
     from rlgen.run_log import command_line
 
     env_id = None if arguments.env is None else environment_id(arguments.env)
     paths = arguments.paths if isinstance(arguments, Merge) else (arguments.path,)
     if not paths:
         raise UsageError("tell the files to merge")
-    if isinstance(arguments, Inspect | Validate) and is_ours(arguments.path, env_id):
+    if isinstance(arguments, Inspect | Validate) and dataset_folder(arguments.path, env_id) is not None:
         # Without making episodes of it, which a dataset of single pairs has none of.
         pairs = load_all(arguments.path, env_id)
         if isinstance(arguments, Validate):

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlgen.data import formats
-from rlgen.data.demonstrations import load_episodes, save_demonstrations
+from rlgen.data.demonstrations import dataset_folder, load_episodes, save_demonstrations
 from rlgen.data.episodes import Episode
 from rlgen.data.formats.recording import Recording, Writable
 from rlgen.envs import make_vec
@@ -50,7 +50,7 @@ def load_source(path: Path, env_id: str | None = None) -> Source:
         UsageError: gymnasium knows no such environment.
     """
     path = path.expanduser()
-    if is_ours(path, env_id):
+    if dataset_folder(path, env_id) is not None:
         manifest, episodes = load_episodes(path, env_id)
         return Source(OURS, episodes, _plain_id(path, manifest["env_id"]), path=path, manifest=manifest)
     if found := sorted(file.parent.name for file in path.glob("*/manifest.json")):
@@ -63,11 +63,6 @@ def load_source(path: Path, env_id: str | None = None) -> Source:
         if env_id is None and not recording.tells_ends:
             recording = formats.read(path, _time_limit(recording.env_id))
     return Source(**vars(recording) | {"env_id": env_id or recording.env_id}, path=path)
-
-
-def is_ours(path: Path, env_id: str | None) -> bool:
-    """Whether a folder is a dataset of ours, or holds one of the environment."""
-    return (path / "manifest.json").is_file() or (env_id is not None and (path / env_id / "manifest.json").is_file())
 
 
 def _plain_id(path: Path, env_id: str) -> str:

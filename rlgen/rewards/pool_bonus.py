@@ -57,18 +57,18 @@ class PoolBonus(nn.Module, abc.ABC):
     """A reward model that scores transitions by a network, which learns from a pool of all that came before.
 
     Args:
-        network: its prediction.
+        network: its prediction, with `coder.n_inputs` inputs and `coder.n_targets` outputs; on its final device.
         coder: what the network is given and asked.
         pool: what it learns from.
         config: how.
     """
 
-    def __init__(self, network: nn.Module, coder: Coder, pool: ReplayPool, config: PoolConfig) -> None:
+    def __init__(self, network: nn.Module, coder: Coder, pool: ReplayPool, config: PoolConfig | None = None) -> None:
         super().__init__()
         self.network = network
         self.coder = coder
         self.pool = pool
-        self.config = config
+        self.config = config or PoolConfig()
         self.learned = [p for p in network.parameters() if p.requires_grad]
         self._flatten()
         self._scored: tuple[Transitions, Tensor] | None = None

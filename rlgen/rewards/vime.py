@@ -28,11 +28,7 @@ class VIMEConfig(PoolConfig):
 class VIME(PoolBonus):
     """Pays what a transition would teach a Bayesian network of the dynamics, in nats.
 
-    Args:
-        network: with `coder.n_inputs` inputs and `coder.n_targets` outputs; on its final device.
-        coder: what the network is given and asked.
-        pool: what it learns from.
-        config: how.
+    Its arguments are those of `PoolBonus`.
     """
 
     network: BayesianNetwork

@@ -12,8 +12,9 @@ from typing import IO
 
 import numpy as np
 
+from rlgen.data.episodes import joined, parted
 from rlgen.data.formats import baselines, d4rl, imitation, minari, openai_imitation, sb3
-from rlgen.data.formats.recording import Format, Recording, Writable, episode, read_npz
+from rlgen.data.formats.recording import Format, Recording, Writable, read_npz
 from rlgen.errors import DemonstrationError
 from rlgen.files import MAX_BYTES, opened, parse_json, plain_files
 
@@ -101,29 +102,14 @@ ABOUT = {
 
 def pack(recording: Recording, file: IO[bytes]) -> None:
     """Write a recording as an npz of plain arrays."""
-    episodes = recording.episodes
-    np.savez(
-        file,
-        allow_pickle=False,
-        obs=np.concatenate([e.obs for e in episodes]),
-        actions=np.concatenate([e.actions for e in episodes]),
-        rewards=np.concatenate([e.rewards for e in episodes]),
-        n_obs=np.array([len(e.obs) for e in episodes]),
-        n_actions=np.array([len(e.actions) for e in episodes]),
-        terminated=np.array([e.terminated for e in episodes]),
-        truncated=np.array([e.truncated for e in episodes]),
-        about=np.array(json.dumps({name: getattr(recording, name) for name in ABOUT})),
-    )
+    about = json.dumps({name: getattr(recording, name) for name in ABOUT})
+    np.savez(file, allow_pickle=False, **joined(recording.episodes), about=np.array(about))
 
 
 def unpack(content: bytes, path: Path) -> Recording:
     """What `pack` packed of a file `path`."""
     arrays = read_npz(io.BytesIO(content), path)
-    rows = np.split(arrays["obs"], np.cumsum(arrays["n_obs"])[:-1])
-    steps = [np.split(arrays[name], np.cumsum(arrays["n_actions"])[:-1]) for name in ("actions", "rewards")]
-    ends = (arrays[name].tolist() for name in ("terminated", "truncated"))
-    episodes = [episode(*parts) for parts in zip(rows, *steps, *ends, strict=True)]
     about = parse_json(str(arrays["about"]), path, ABOUT)
     if about["columns"] is not None:
         about["columns"] = tuple((str(column), int(width)) for column, width in about["columns"])
-    return Recording(episodes=episodes, **{name: about[name] for name in ABOUT})
+    return Recording(episodes=parted(arrays), **{name: about[name] for name in ABOUT})

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -84,9 +84,10 @@ class Writable(Format, Protocol):
         ...
 
 
-def fail(path: Path, field: str, message: str) -> None:
-    """Raise an error that names file and field."""
-    raise DemonstrationError(f"{path}: field {field}: {message}")
+def fail(path: Path | str, field: str, message: str, episode: int | None = None) -> NoReturn:
+    """Raise an error that names the file, the field and, where one is to blame, the episode."""
+    where = "" if episode is None else f"episode {episode}: "
+    raise DemonstrationError(f"{path}: {where}field {field}: {message}")
 
 
 @contextlib.contextmanager
@@ -110,7 +111,8 @@ def split(
     actions: Array,
     rewards: Array,
     lengths: Array,
-    ends: Sequence[tuple[bool, bool]],
+    time_limit: int | None = None,
+    ends: Sequence[tuple[bool, bool]] | None = None,
     final_obs: Array | None = None,
 ) -> list[Episode]:
     """Episodes out of arrays that hold one after the other.
@@ -121,6 +123,7 @@ def split(
         actions: `[N, ...]`.
         rewards: `[N]` or `[N, 1]`.
         lengths: `[E]`; steps after their sum are left out.
+        time_limit: tells how episodes end, see `ended`, where `ends` is None.
         ends: of each episode, terminated and truncated.
         final_obs: `[E, ...]` where it is known.
     """
@@ -140,7 +143,8 @@ def split(
         rows = obs[start:stop]
         if final_obs is not None:
             rows = np.concatenate([rows, final_obs[i : i + 1]])
-        episodes.append(episode(rows, actions[start:stop], rewards[start:stop], *ends[i]))
+        how = ended(stop - start, time_limit) if ends is None else ends[i]
+        episodes.append(episode(rows, actions[start:stop], rewards[start:stop], *how))
     return episodes
 
 
