@@ -1,4 +1,8 @@
-"""Files: written whole or not at all; read as untrusted, checked against a schema before anything is made of them."""
+"""Files: written whole or not at all; read as untrusted, checked against a schema before anything is made of them.
+
+What reads raises OSError where a file can't be read, and ValueError for everything that is wrong with it: it is cut,
+damaged, too large, a link or no regular file, or not what its schema says. The message names the file and the field.
+"""
 
 from __future__ import annotations
 
@@ -165,10 +169,6 @@ def opened(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> Iterato
         path: where.
         limit: bytes that it may have.
         links: follow `path` where it is a symbolic link, as a user's own path may be.
-
-    Raises:
-        OSError: it can't be read.
-        ValueError: it is no regular file, a link, or too large.
     """
     mode = os.stat(path, follow_symlinks=links).st_mode
     if stat.S_ISLNK(mode):
@@ -186,18 +186,14 @@ def opened(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> Iterato
 
 
 def read_regular(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> bytes:
-    """The content of a regular file; arguments and errors as for `opened`."""
+    """The content of a regular file; arguments as for `opened`."""
     with opened(path, limit, links=links) as file:
         return file.read(os.fstat(file.fileno()).st_size)
 
 
 @contextlib.contextmanager
 def checked(path: Path, checksum: str) -> Iterator[BufferedReader]:
-    """A file that is open for reading, if its SHA-256 is the given one; other errors as for `opened`.
-
-    Raises:
-        ValueError: it is cut, damaged or another file.
-    """
+    """A file that is open for reading, if its SHA-256 is the given one."""
     with opened(path, links=False) as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
             raise ValueError(f"{path}: field sha256: the file is cut, damaged or not the one of its manifest")
@@ -206,11 +202,7 @@ def checked(path: Path, checksum: str) -> Iterator[BufferedReader]:
 
 
 def plain_files(folder: Path) -> list[Path]:
-    """The files in a folder and the folders below it; `folder` itself may be a link.
-
-    Raises:
-        ValueError: something in it is a link or a special file, or there are too many.
-    """
+    """The files in a folder and the folders below it, if nothing in it is a link; `folder` itself may be one."""
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *names)):
@@ -227,21 +219,12 @@ def plain_files(folder: Path) -> list[Path]:
 
 
 def read_json(path: Path, schema: Any = dict, limit: int = MAX_JSON_BYTES, *, links: bool = True) -> Any:
-    """The value in a JSON file; arguments as for `opened`, the value's as for `check`.
-
-    Raises:
-        OSError: it can't be read.
-        ValueError: it is not JSON of that schema; the message names file and field.
-    """
+    """The value in a JSON file; arguments as for `opened` and `check`."""
     return parse_json(read_regular(path, limit, links=links), path, schema)
 
 
 def parse_json(content: bytes | str, path: Path, schema: Any = dict) -> Any:
-    """The value of a JSON text out of a file `path`, of bounded size and depth; no NaN, no name twice in an object.
-
-    Raises:
-        ValueError: it is not JSON of that schema; the message names file and field.
-    """
+    """The value of a JSON text out of a file `path`, of bounded size and depth; no NaN, no name twice in an object."""
 
     def refuse(word: str) -> NoReturn:
         raise ValueError(f"{word} is no number")
@@ -291,9 +274,6 @@ def check(value: Any, schema: Any, field: str = "") -> None:
         value: made by `parse_json`.
         schema: as above.
         field: its name in errors.
-
-    Raises:
-        ValueError: it names the field.
     """
 
     def fail(expected: str) -> NoReturn:
@@ -362,11 +342,7 @@ def module_bytes(module: nn.Module) -> bytes:
 
 
 def read_safetensors(file: BufferedReader, path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Arrays and metadata of a safetensors file, whose header must account for every byte before any is made.
-
-    Raises:
-        ValueError: it is damaged; the message names file and field.
-    """
+    """Arrays and metadata of a safetensors file, whose header must account for every byte before any is made."""
     size = os.fstat(file.fileno()).st_size
     n_header = int.from_bytes(file.read(8), "little")
     if not 8 + n_header <= size or n_header > 2 * MAX_JSON_BYTES:
@@ -392,11 +368,7 @@ def read_safetensors(file: BufferedReader, path: Path) -> tuple[dict[str, npt.ND
 
 
 def check_booleans(array: npt.NDArray[Any], where: str) -> None:
-    """Refuse bytes other than 0 and 1 in an array of booleans, which NumPy takes for granted.
-
-    Raises:
-        ValueError: it begins with `where`.
-    """
+    """Refuse bytes other than 0 and 1 in an array of booleans, which NumPy takes for granted."""
     if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
         raise ValueError(f"{where}: must be true or false")
 

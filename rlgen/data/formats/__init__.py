@@ -27,11 +27,7 @@ ERROR = "rlgen can't read: "
 
 
 def _size(path: Path) -> int:
-    """Of a file or a folder's files, in bytes.
-
-    Raises:
-        DemonstrationError: there is none, or a link or special file among them.
-    """
+    """Of a file or a folder's files, in bytes; a link or special file among them is refused."""
     try:
         if path.is_dir():
             return sum(file.stat().st_size for file in plain_files(path))
@@ -44,11 +40,7 @@ def _size(path: Path) -> int:
 
 
 def recognise(path: Path) -> Format:
-    """The format of a file or folder.
-
-    Raises:
-        DemonstrationError: there is none, or it is of no format that is known.
-    """
+    """The format of a file or folder."""
     _size(path)
     for known in FORMATS:
         if known.recognise(path):
@@ -61,17 +53,13 @@ def read(path: Path, time_limit: int | None = None, timeout: float = 600.0) -> R
     """A foreign file's complete episodes, see `Format.read`.
 
     The libraries for HDF5 and Arrow are large, and a damaged or malicious file may crash them, or claim to unpack to
-    any size. So a process of its own reads it, with limited memory, and hands plain arrays over.
+    any size. So a process of its own reads it, and hands plain arrays over. Its memory is limited on Linux, to a
+    gigabyte and eight times the file's size.
 
     Args:
         path: a file or folder of one of `FORMATS`.
         time_limit: of the environment, in steps.
         timeout: seconds.
-
-    The limit of memory is a gigabyte and eight times the file's size (on Linux).
-
-    Raises:
-        DemonstrationError: it can't be read.
     """
     memory = MAX_BYTES + 8 * _size(path)
     # Nothing of the caller's folder is to be imported there.
@@ -80,12 +68,11 @@ def read(path: Path, time_limit: int | None = None, timeout: float = 600.0) -> R
         done = subprocess.run(command, capture_output=True, timeout=timeout, env=os.environ | {"OMP_NUM_THREADS": "1"})
     except subprocess.TimeoutExpired:
         raise DemonstrationError(f"{path}: not read within {timeout:.0f} s; damaged?") from None
+    told = done.stderr.decode(errors="replace")
     if done.returncode == 3:
-        raise DemonstrationError(done.stderr.decode(errors="replace").rpartition(ERROR)[2].strip())
+        raise DemonstrationError(told.rpartition(ERROR)[2].strip())
     if done.returncode:
-        reason = (
-            f"signal {-done.returncode}" if done.returncode < 0 else done.stderr.decode(errors="replace").strip()[-400:]
-        )
+        reason = f"signal {-done.returncode}" if done.returncode < 0 else told.strip()[-400:]
         raise DemonstrationError(f"{path}: reading it failed, damaged? ({reason})")
     return unpack(done.stdout, path)
 

@@ -1,8 +1,13 @@
-"""What a demonstration file of any format holds, and what the readers and writers of formats share."""
+"""What a demonstration file of any format holds, and what the readers and writers of formats share.
+
+Whatever is wrong with a file is a `DemonstrationError` that names the file and the field: it is damaged or too large, or
+lacks a field, or a field holds Python objects, no numbers, or what lies in another place. So is a missing package.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import math
 import sys
@@ -65,9 +70,6 @@ class Format(Protocol):
             path: a file or folder.
             time_limit: of the environment, in steps: where a file doesn't tell how an episode ended, one of this length
                 was truncated and a shorter one terminated.
-
-        Raises:
-            DemonstrationError: it is damaged, not of this format, or holds what can't be read.
         """
         ...
 
@@ -76,11 +78,7 @@ class Writable(Format, Protocol):
     """A format that is written too."""
 
     def write(self, path: Path, episodes: Sequence[Episode], env_id: str) -> None:
-        """Write episodes.
-
-        Raises:
-            DemonstrationError: the format can't hold them.
-        """
+        """Write episodes, if the format can hold them."""
         ...
 
 
@@ -92,11 +90,7 @@ def fail(path: Path | str, field: str, message: str, episode: int | None = None)
 
 @contextlib.contextmanager
 def foreign(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a format's library raises on damaged bytes, which is of many kinds, as an error of the file.
-
-    Raises:
-        DemonstrationError: the file is not `kind`.
-    """
+    """Whatever a format's library raises on damaged bytes, which is of many kinds, as a file that is not `kind`."""
     try:
         yield
     except (DemonstrationError, MemoryError):
@@ -169,17 +163,12 @@ def ended(length: int, time_limit: int | None) -> tuple[bool, bool]:
     return not at_limit, at_limit
 
 
-def with_final_obs(episodes: Sequence[Episode], name: str) -> Sequence[Episode]:
-    """The same episodes, for a format that needs their final observations.
-
-    Raises:
-        DemonstrationError: they have none.
-    """
+def require_final_obs(episodes: Sequence[Episode], name: str) -> None:
+    """Refuse episodes without final observations, which the format `name` needs."""
     if any(len(e.obs) == len(e.actions) for e in episodes):
         raise DemonstrationError(
             f"{name} stores an observation after the last action, and these episodes have none; d4rl and sb3 need none"
         )
-    return episodes
 
 
 def read_npz(
@@ -195,9 +184,6 @@ def read_npz(
         path: its name in errors.
         names: must be there.
         check: is given shape and dtype of each array before any is made, and raises what is wrong with them.
-
-    Raises:
-        DemonstrationError: it is damaged, too large, lacks a field, or a field holds Python objects.
     """
     with (
         opened(file) if isinstance(file, Path) else contextlib.nullcontext(file) as content,
@@ -224,11 +210,7 @@ def allowance(n_bytes: int) -> int:
 
 
 def _with_small_directory(file: IO[bytes], path: Path) -> IO[bytes]:
-    """The file, unless its directory, which `zipfile` reads at once, is larger than an npz's.
-
-    Raises:
-        DemonstrationError: it is no zip file, or has too many members.
-    """
+    """The file, unless its directory, which `zipfile` reads at once, is larger than an npz's."""
     file.seek(max(file.seek(0, io.SEEK_END) - 42, 0))
     end = file.read()
     n_bytes = int.from_bytes(end[-10:-6], "little")
@@ -263,11 +245,7 @@ def npz_fields(path: Path) -> set[str]:
 
 
 def hdf5_fields(path: Path) -> set[str]:
-    """The names at an HDF5 file's root; none if it isn't one.
-
-    Raises:
-        DemonstrationError: it is one, and h5py isn't installed.
-    """
+    """The names at an HDF5 file's root; none if it isn't one."""
     if not path.is_file():
         return set()
     with opened(path, sys.maxsize) as start:
@@ -282,11 +260,7 @@ def hdf5_fields(path: Path) -> set[str]:
 
 
 def refuse_links(file: Any, path: Path) -> None:
-    """Refuse an HDF5 file in which something lies in another file, or has two names: it may have exponentially many.
-
-    Raises:
-        DemonstrationError: it names what.
-    """
+    """Refuse an HDF5 file in which something lies in another file, or has two names: it may have exponentially many."""
     h5py = needed("h5py")
     seen, groups = {h5py.h5o.get_info(file.id).addr}, [file["/"]]
     while groups:
@@ -306,22 +280,14 @@ def refuse_links(file: Any, path: Path) -> None:
 
 @contextlib.contextmanager
 def opened_hdf5(path: Path) -> Iterator[Any]:
-    """An HDF5 file whose values are in itself; what goes wrong with it becomes an error of the file.
-
-    Raises:
-        DemonstrationError: it is damaged, or something lies elsewhere.
-    """
+    """An HDF5 file whose values are in itself; what goes wrong with it becomes an error of the file."""
     with foreign(path, "a readable HDF5 file"), needed("h5py").File(path, "r") as file:
         refuse_links(file, path)
         yield file
 
 
 def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
-    """Plain arrays out of an HDF5 file, which must be in this very file.
-
-    Raises:
-        DemonstrationError: it is damaged, lacks a field, or a field is no array of numbers or lies elsewhere.
-    """
+    """Arrays of numbers out of an HDF5 file; those of `optional` where it has them."""
     h5py = needed("h5py")
     found: dict[str, Array] = {}
     with opened_hdf5(path) as file:
@@ -334,13 +300,7 @@ def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) ->
 
 
 def needed(module: str) -> Any:
-    """Import an optional package.
-
-    Raises:
-        DemonstrationError: it isn't installed.
-    """
-    import importlib
-
+    """Import an optional package."""
     try:
         return importlib.import_module(module)
     except ImportError:
