@@ -442,10 +442,13 @@ def canonical_json(value: Any) -> bytes:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on, without importing them."""
-    found = {"python": platform.python_version()}
-    for package in ("rlgen", "numpy", "torch", "gymnasium", "mujoco", "stable-baselines3"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+    packages = ("rlgen", "numpy", "torch", "gymnasium", "mujoco", "stable-baselines3")
+    return {"python": platform.python_version()} | {package: version_of(package) for package in packages}
+
+
+def version_of(package: str) -> str:
+    """An installed package's version; "absent" where there is none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from rlgen.command import environment_id
+from rlgen.command import default, environment_id
 from rlgen.errors import UsageError
 from rlgen.files import printable
 
@@ -25,42 +25,34 @@ Input = Annotated[Path, tyro.conf.Positional]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 
 
-@dataclass(frozen=True)
-class Inspect:
-    """Tell what a file or folder holds."""
-
+@dataclass(frozen=True, kw_only=True)
+class _Source:
     path: Input
     """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code."""
-    env: str | None = None
-    """Gymnasium id, with its version; what the file tells unless told."""
+    env: Annotated[str | None, default("what the file tells")] = None
+    """Gymnasium id, with its version."""
 
 
-@dataclass(frozen=True)
-class Validate:
+class Inspect(_Source):
+    """Tell what a file or folder holds."""
+
+
+class Validate(_Source):
     """Check everything that training relies on: spaces, bounds, lengths, ends, finite values, checksums."""
 
-    path: Input
-    """As for inspect."""
-    env: str | None = None
-    """Gymnasium id, with its version; what the file tells unless told."""
 
-
-@dataclass(frozen=True)
-class Convert:
+@dataclass(frozen=True, kw_only=True)
+class Convert(_Source):
     """Convert to a dataset of ours, or from one to another package's format."""
 
-    path: Input
-    """As for inspect."""
     output: Path
     """Ours goes to a folder of the environment's name in this one; of another format this is the file or folder."""
     to: Literal["rlgen", "minari", "imitation", "d4rl", "sb3"] = "rlgen"
     """The format to write. That of Minari is a folder whose name has a version, as hopper-expert-v0."""
-    env: str | None = None
-    """Gymnasium id, with its version; what the file tells unless told."""
     clip_actions: bool = False
-    """Clip actions to the environment's bounds, as it does; refused unless told, since it changes the data."""
-    deterministic: bool | None = None
-    """Whether the expert acted by its mode; unknown unless told."""
+    """Clip actions to the environment's bounds, as it does. By default those outside are refused."""
+    deterministic: Annotated[bool | None, default("unknown")] = None
+    """Whether the expert acted by its mode."""
     overwrite: bool = False
     """Replace a dataset of ours that is there already."""
 
@@ -73,8 +65,8 @@ class Merge:
     """As for inspect, of any formats."""
     output: Path
     """The dataset goes to a folder of the environment's name in this one."""
-    env: str | None = None
-    """Gymnasium id, with its version; what the files tell unless told."""
+    env: Annotated[str | None, default("what the files tell")] = None
+    """Gymnasium id, with its version."""
     clip_actions: bool = False
     """As for convert."""
     overwrite: bool = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,17 +55,6 @@ class Policy(nn.Module):
             nn.Parameter(torch.full((units.n_outputs,), float(log_std_init))) if units.sizes is None else None
         )
         self.network = mlp(n_observations, net_arch, units.n_outputs, output_gain=0.0)
-
-    @classmethod
-    def from_state_dict(
-        cls, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], state: Mapping[str, Tensor]
-    ) -> Self:
-        """The policy of saved weights; the hidden layers' sizes are theirs."""
-        biases = [name for name in state if name.startswith("network.") and name.endswith(".bias")]
-        sizes = [len(state[name]) for name in sorted(biases, key=lambda name: int(name.split(".")[1]))]
-        policy = cls(observation_space, action_space, sizes[:-1])
-        policy.load_state_dict(state)
-        return policy
 
     def forward(self, obs: Tensor) -> Distribution:
         """The distribution of what is sampled, see `head`, at raw observations `[*B, D]`."""

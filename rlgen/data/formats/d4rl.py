@@ -9,17 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from rlgen.data.episodes import Episode, joined
-from rlgen.data.formats.recording import Array, Recording, fail, hdf5_fields, needed, opened_hdf5, read_hdf5, split
+from rlgen.data.formats.recording import (
+    Array,
+    Recording,
+    fail,
+    has_fields,
+    hdf5_fields,
+    needed,
+    opened_hdf5,
+    read_hdf5,
+    split,
+)
 from rlgen.errors import DemonstrationError
 from rlgen.files import write_bytes
 
 NAME = "d4rl"
 FIELDS = ("observations", "actions", "rewards", "terminals")
-
-
-def recognise(path: Path) -> bool:
-    """See `Format`."""
-    return hdf5_fields(path) >= set(FIELDS)
+recognise = has_fields(hdf5_fields, FIELDS)
 
 
 def read(path: Path, time_limit: int | None) -> Recording:

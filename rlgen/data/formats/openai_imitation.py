@@ -6,15 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rlgen.data.formats.recording import Recording, fail, hdf5_fields, read_hdf5, split
+from rlgen.data.formats.recording import Recording, fail, has_fields, hdf5_fields, read_hdf5, split
 
 NAME = "openai-imitation"
 FIELDS = ("obs_B_T_Do", "a_B_T_Da", "r_B_T", "len_B")
-
-
-def recognise(path: Path) -> bool:
-    """See `Format`."""
-    return hdf5_fields(path) >= set(FIELDS)
+recognise = has_fields(hdf5_fields, FIELDS)
 
 
 def read(path: Path, time_limit: int | None) -> Recording:

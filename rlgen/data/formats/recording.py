@@ -1,6 +1,6 @@
 """What a demonstration file of any format holds, and what the readers and writers of formats share.
 
-Whatever is wrong with a file is a `DemonstrationError` that names the file and the field: it is damaged or too large, or
+Whatever is wrong with a file is a `DemonstrationError` that names the file and the field: it is damaged, too large or
 lacks a field, or a field holds Python objects, no numbers, or what lies in another place. So is a missing package.
 """
 
@@ -242,6 +242,11 @@ def npz_fields(path: Path) -> set[str]:
             return {name.removesuffix(".npy") for name in members.namelist()}
     except Exception:  # zip files' directories raise many kinds when damaged
         return set()
+
+
+def has_fields(fields: Callable[[Path], set[str]], names: Sequence[str]) -> Callable[[Path], bool]:
+    """`Format.recognise` of a format whose files have these fields, of those that `fields` finds."""
+    return lambda path: fields(path) >= set(names)
 
 
 def hdf5_fields(path: Path) -> set[str]:

@@ -8,16 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from rlgen.data.episodes import Episode, joined
-from rlgen.data.formats.recording import Recording, fail, npz_fields, read_npz, split
+from rlgen.data.formats.recording import Recording, fail, has_fields, npz_fields, read_npz, split
 from rlgen.files import write_atomically
 
 NAME = "sb3"
 FIELDS = ("obs", "actions", "rewards", "episode_starts")
-
-
-def recognise(path: Path) -> bool:
-    """See `Format`."""
-    return npz_fields(path) >= set(FIELDS)
+recognise = has_fields(npz_fields, FIELDS)
 
 
 def read(path: Path, time_limit: int | None) -> Recording:
