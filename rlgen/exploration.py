@@ -40,9 +40,6 @@ class BonusConfig(PoolConfig):
         eta: weight of the bonus beside the task's reward.
         net_arch: hidden layers of the network behind it.
         pool_size: transitions that are kept to learn from.
-
-    Raises:
-        UsageError: a number outside its range.
     """
 
     eta: float = 1e-3

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -114,8 +114,6 @@ def describe(source: Source) -> str:
 
 def main(arguments: Arguments) -> None:
     """Do what the arguments are of."""
-    import tempfile
-
     from rlgen.data import formats
     from rlgen.data.convert import OURS, load_source, save_as, save_dataset
     from rlgen.data.demonstrations import dataset_folder, load_all
@@ -149,17 +147,18 @@ def main(arguments: Arguments) -> None:
         save_as(sources[0], arguments.output.expanduser(), kind, arguments.clip_actions)
         print(f"{arguments.output}: {len(sources[0].episodes)} episodes of {sources[0].env_id} for {kind.NAME}")
         return
-    command = command_line()
     if isinstance(arguments, Validate):
-        # What a conversion would check, thrown away.
-        with tempfile.TemporaryDirectory() as nowhere:
-            episodes = save_dataset(sources, Path(nowhere), command=command)
-        print(f"{arguments.path}: valid; {len(episodes)} episodes of {sources[0].env_id}")
+        print(f"{arguments.path}: valid; {len(save_dataset(sources, None))} episodes of {sources[0].env_id}")
         return
     folder = arguments.output / (sources[0].env_id or "")
     if (folder / "manifest.json").exists() and not arguments.overwrite:
         raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
     deterministic = arguments.deterministic if isinstance(arguments, Convert) else None
-    told: Any = {"clip_actions": arguments.clip_actions, "deterministic": deterministic}
-    episodes = save_dataset(sources, arguments.output, command=command, **told)
+    episodes = save_dataset(
+        sources,
+        arguments.output,
+        command=command_line(),
+        clip_actions=arguments.clip_actions,
+        deterministic=deterministic,
+    )
     print(f"{folder}: {len(episodes)} episodes")

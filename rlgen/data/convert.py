@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -74,9 +73,9 @@ def _plain_id(path: Path, env_id: str) -> str:
 
 def save_dataset(
     sources: Sequence[Source],
-    folder: Path,
+    folder: Path | None,
     *,
-    command: str,
+    command: str = "",
     clip_actions: bool = False,
     deterministic: bool | None = None,
 ) -> list[Episode]:
@@ -84,10 +83,10 @@ def save_dataset(
 
     Args:
         sources: of one environment.
-        folder: `<env_id>` in it is the dataset's.
+        folder: `<env_id>` in it is the dataset's; None only checks.
         command: what made the data.
         clip_actions: clip actions to the environment's bounds rather than refuse those outside.
-        deterministic: whether the expert acted by its mode; what the sources tell unless told.
+        deterministic: whether the expert acted by its mode (default: what the sources tell).
 
     Raises:
         DemonstrationError: the sources differ in environment, or an episode isn't what its spaces say.
@@ -119,7 +118,7 @@ def save_dataset(
         return values[0] if all(value == values[0] for value in values) else None
 
     save_demonstrations(
-        folder / env_id,
+        folder and folder / env_id,
         env_id=env_id,
         observation_space=observation_space,
         action_space=action_space,
@@ -149,9 +148,7 @@ def save_as(source: Source, path: Path, kind: Writable, clip_actions: bool = Fal
     """
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another --output")
-    with tempfile.TemporaryDirectory() as nowhere:
-        episodes = save_dataset([source], Path(nowhere), command="", clip_actions=clip_actions)
-    kind.write(path, episodes, str(source.env_id))
+    kind.write(path, save_dataset([source], None, clip_actions=clip_actions), str(source.env_id))
 
 
 def _time_limit(env_id: str) -> int | None:
@@ -162,11 +159,7 @@ def _time_limit(env_id: str) -> int | None:
 
 
 def _ordered(episode: Episode, source: Source, space: FlatBox) -> Episode:
-    """The episode with flat observations, their parts in the environment's order where the file names them.
-
-    Raises:
-        DemonstrationError: the names or widths differ; it lists them.
-    """
+    """The episode with flat observations, their parts in the environment's order where the file names them."""
     obs = episode.obs.reshape(len(episode.obs), -1)
     if source.columns is not None:
         try:

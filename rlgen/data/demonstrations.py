@@ -155,7 +155,7 @@ def failed_episodes(returns: Sequence[float]) -> list[int]:
 
 
 def save_demonstrations(
-    folder: str | Path,
+    folder: str | Path | None,
     *,
     env_id: str,
     observation_space: gym.Space[Any],
@@ -173,7 +173,7 @@ def save_demonstrations(
     """Write a dataset, validated as it would be on loading; an older one is kept until the new one is whole.
 
     Args:
-        folder: `expert_data/<env_id>`.
+        folder: `expert_data/<env_id>`; None only validates.
         env_id: the environment.
         observation_space: of a single environment.
         action_space: of a single environment; executed actions lie inside.
@@ -191,12 +191,11 @@ def save_demonstrations(
     Raises:
         DemonstrationError: an episode is not what the spaces say.
     """
-    folder = Path(folder)
+    where = str(source["path"] if source else Path(folder or "") / "episodes.npz")
     if not episodes:
-        raise DemonstrationError(f"{folder}: no episodes to save")
+        raise DemonstrationError(f"{where}: no episodes to save")
     if keep_every < 1:
-        raise DemonstrationError(f"{folder}: keep_every must be at least 1; got {keep_every}")
-    where = str(source["path"] if source else folder / "episodes.npz")
+        raise DemonstrationError(f"{where}: keep_every must be at least 1; got {keep_every}")
     flat = flat_box(observation_space)
     for i, e in enumerate(episodes):
         for field, array, shape in (("obs", e.obs, flat.shape), ("actions", e.actions, action_space.shape)):
@@ -209,7 +208,7 @@ def save_demonstrations(
     final_obs = "final_obs" in arrays
     if keep_every > 1:
         if not final_obs:
-            raise DemonstrationError(f"{folder}: episodes without final observations are stored whole, keep_every 1")
+            raise DemonstrationError(f"{where}: episodes without final observations are stored whole, keep_every 1")
         arrays = _thin(arrays, keep_every, np.random.default_rng(seed or 0))
     if (size := sum(array.nbytes for array in arrays.values())) > MAX_BYTES:
         raise DemonstrationError(f"{where}: {size} bytes; at most {MAX_BYTES} are read again. Leave out episodes")
@@ -243,12 +242,14 @@ def save_demonstrations(
         manifest |= {"versions": told.pop("versions", {}), "source": told}
     _validate_headers({name: (array.shape, array.dtype) for name, array in arrays.items()}, manifest, where)
     _validate(arrays, manifest, where)
+    if folder is None:
+        return
     files = {"episodes.npz": content.getvalue()}
     if policy is not None:
         files["policy.safetensors"] = module_bytes(policy)
     manifest["sha256"] = {name: sha256(data) for name, data in files.items()}
     files["manifest.json"] = json_bytes(manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
-    write_folder(folder, files)
+    write_folder(Path(folder), files)
 
 
 # One pair in how many the paper's experiments kept (section 6); its locomotion tasks have episodes of 1,000 steps.
@@ -382,12 +383,8 @@ def load_all(path: str | Path, env_id: str | None = None) -> Demonstrations:
 def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str, Any], list[Episode]]:
     """A dataset's manifest and all its episodes, in the order in which they were recorded.
 
-    Args:
-        path: the folder that holds the datasets, or one dataset's folder.
-        env_id: the environment; where it isn't told, `path` is one dataset's folder.
-
-    Raises:
-        DemonstrationError: no such dataset, a damaged or inconsistent one, or one that stores single pairs.
+    Arguments and errors are those of `load_demonstrations`; without `env_id`, `path` is one dataset's folder. A dataset
+    that stores single pairs is a `DemonstrationError` too.
     """
     folder, manifest = open_dataset(Path(path), env_id)
     arrays = _read_arrays(folder / "episodes.npz", manifest)
@@ -400,14 +397,9 @@ def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str
 
 
 def load_expert(path: str | Path, env_id: str) -> Policy:
-    """The policy that a dataset was recorded with.
+    """The policy that a dataset was recorded with; arguments and errors as for `load_demonstrations`.
 
-    Args:
-        path: the folder that holds the datasets, or one dataset's folder.
-        env_id: the environment, with its version.
-
-    Raises:
-        DemonstrationError: no such dataset, one without weights, or damaged ones.
+    A dataset that was recorded without weights is a `DemonstrationError` too.
     """
     folder, manifest = open_dataset(Path(path), env_id)
     if "policy.safetensors" not in manifest["sha256"]:

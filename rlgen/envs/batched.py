@@ -45,7 +45,7 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
     Args:
         env_id: one of `tasks`.
         n_envs: number of environments.
-        n_threads: of the simulation, where it has any; all processors available to the process unless told.
+        n_threads: of the simulation, where it has any (default: all processors available to the process).
         max_episode_steps: time limit, -1 for none (default: the registered one).
         task_arguments: constructor arguments of the task.
 
@@ -132,11 +132,7 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         return self.get_attr(name)
 
     def set_attr(self, name: str, values: Any) -> None:
-        """Not possible: the environments of a batch share their attributes, which are arguments of `make_vec`.
-
-        Raises:
-            AttributeError: always.
-        """
+        """Not possible: the environments of a batch share their attributes, which are arguments of `make_vec`."""
         raise AttributeError(f"the environments of a batch share their attributes: pass {name} to rlgen.make_vec")
 
     def state_dict(self) -> dict[str, Any]:

@@ -28,13 +28,10 @@ class Policy(nn.Module):
     policy is the same in every state, whatever the observations' statistics.
 
     Args:
-        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of them.
-        action_space: Box, Discrete, MultiDiscrete or MultiBinary.
+        observation_space: see `rlgen.spaces.FlatBox`, also for errors.
+        action_space: see `rlgen.spaces.ActionUnits`, likewise.
         net_arch: hidden layer sizes.
         log_std_init: initial log standard deviation, in units of the action space.
-
-    Raises:
-        UsageError: the spaces are others than these.
     """
 
     def __init__(

@@ -14,11 +14,7 @@ from rlgen.spaces import described_space
 
 
 def check_finite(state: Mapping[str, Any]) -> None:
-    """Refuse weights or statistics that are not numbers.
-
-    Raises:
-        ValueError: it names the tensor.
-    """
+    """Refuse weights or statistics that are not numbers, by a ValueError that names the tensor."""
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or tensor.is_complex():
             raise ValueError(f"field {printable(name)}: must be a tensor")
