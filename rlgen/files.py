@@ -84,13 +84,11 @@ def _locked_temporary(path: Path) -> tuple[int, str]:
     """A new file beside `path`, locked as long as it is open; a killed process leaves it unlocked."""
     while True:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # some network file systems have no locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if not os.fstat(handle).st_nlink:  # another writer took it for one left behind, before the lock
-                os.close(handle)
-                continue
-        return handle, temporary
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            lock(handle, wait=True)
+        if fcntl is None or os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)  # another writer took it for one left behind, before the lock
 
 
 def _remove_unlocked(path: Path) -> None:
@@ -101,10 +99,20 @@ def _remove_unlocked(path: Path) -> None:
             return
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle)
             path.unlink()
         finally:
             os.close(handle)
+
+
+def lock(file: int | IO[Any], wait: bool = False) -> None:
+    """Lock an open file until it is closed, also by a kill; there are no locks on Windows.
+
+    Raises:
+        BlockingIOError: another process has locked it, and `wait` is false.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -26,6 +26,7 @@ from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import (
     canonical_json,
     json_bytes,
+    lock,
     read_json,
     read_regular,
     sha256,
@@ -45,8 +46,7 @@ MAX_METRICS_BYTES = 64 << 20
 def hold(folder: Path) -> IO[str]:
     """A run's `config.json`, locked: of two processes that would run or resume it, the second is refused.
 
-    The operating system releases the lock when the file is closed, also by a kill. There is none on Windows. Links in
-    the folder are refused.
+    Links in the folder are refused.
     """
     if links := [path.name for path in folder.glob("*") if path.is_symlink()]:
         raise CheckpointError(f"{folder}: {links[0]} is a link; a run's files lie in its folder")
@@ -58,11 +58,7 @@ def hold(folder: Path) -> IO[str]:
 
 def _lock(file: IO[str], folder: Path) -> None:
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)
     except BlockingIOError:
         raise CheckpointError(f"{folder}: another process is running or resuming this run") from None
 
