@@ -17,14 +17,9 @@ from rlgen.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Metadata of an `Annotated` number: the finite numbers from `low` to `high`.
+    """Metadata of an `Annotated` number: the finite numbers from `low` to `high`; a bound that is open is excluded.
 
-    Attributes:
-        low: the least.
-        high: the greatest.
-        open_low: `low` itself is excluded.
-        open_high: `high` itself is excluded.
-        why: follows the range in errors.
+    In errors `why` follows the range.
     """
 
     low: float = -math.inf

@@ -257,9 +257,7 @@ def _read_object(path: Path, what: str) -> dict[str, Any]:
 def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
     """A run's `metrics.csv`, one row an iteration; empty before the first. A row that is being written is left out.
 
-    Args:
-        folder: the run's.
-        n_rows: how many to read (default: all).
+    At most the first `n_rows` are read.
     """
     import pandas as pd
 

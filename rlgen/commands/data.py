@@ -19,7 +19,7 @@ from rlgen.errors import UsageError
 from rlgen.files import printable
 
 if TYPE_CHECKING:
-    from rlgen.data.convert import Source
+    from rlgen.data.formats.recording import Recording
 
 Input = Annotated[Path, tyro.conf.Positional]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -76,7 +76,7 @@ class Merge:
 Arguments = Inspect | Validate | Convert | Merge
 
 
-def describe(source: Source) -> str:
+def describe(source: Recording) -> str:
     """What people ask of a dataset, one line each."""
     import numpy as np
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,8 @@ from rlgen.spaces import ActionUnits, FlatBox, column_order, flat_box
 OURS = "rlgen"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source(Recording):
-    """A recording, and where it came from; `env_id` is the user's, else the file's.
-
-    Attributes:
-        path: the file or folder.
-        manifest: of a dataset of ours; empty else.
-    """
-
-    path: Path
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-
-
-def load_source(path: Path, env_id: str | None = None) -> Source:
-    """Read a file or folder of any known format.
+def load_source(path: Path, env_id: str | None = None) -> Recording:
+    """Read a file or folder of any known format; the recording's `env_id` is the user's, else the file's.
 
     Args:
         path: where.
@@ -51,7 +38,7 @@ def load_source(path: Path, env_id: str | None = None) -> Source:
     path = path.expanduser()
     if dataset_folder(path, env_id) is not None:
         manifest, episodes = load_episodes(path, env_id)
-        return Source(OURS, episodes, _plain_id(path, manifest["env_id"]), path=path, manifest=manifest)
+        return Recording(OURS, episodes, _plain_id(path, manifest["env_id"]), path=path, manifest=manifest)
     if found := sorted(file.parent.name for file in path.glob("*/manifest.json")):
         raise DemonstrationError(f"{path}: holds datasets of {', '.join(found)}; tell one's folder, or --env")
     recording = formats.read(path, None if env_id is None else _time_limit(env_id))
@@ -61,7 +48,7 @@ def load_source(path: Path, env_id: str | None = None) -> Source:
             warnings.warn(f"{path} was recorded in {recording.env_id}, not in {env_id}", stacklevel=2)
         if env_id is None and not recording.tells_ends:
             recording = formats.read(path, _time_limit(recording.env_id))
-    return Source(**vars(recording) | {"env_id": env_id or recording.env_id}, path=path)
+    return replace(recording, env_id=env_id or recording.env_id, path=path)
 
 
 def _plain_id(path: Path, env_id: str) -> str:
@@ -72,7 +59,7 @@ def _plain_id(path: Path, env_id: str) -> str:
 
 
 def save_dataset(
-    sources: Sequence[Source],
+    sources: Sequence[Recording],
     folder: Path | None,
     *,
     command: str = "",
@@ -138,7 +125,7 @@ def save_dataset(
     return episodes
 
 
-def save_as(source: Source, path: Path, kind: Writable, clip_actions: bool = False) -> None:
+def save_as(source: Recording, path: Path, kind: Writable, clip_actions: bool = False) -> None:
     """Write a source in another package's format, checked as for ours.
 
     Raises:
@@ -158,7 +145,7 @@ def _time_limit(env_id: str) -> int | None:
         raise UsageError(f"{env_id}: {error}") from None
 
 
-def _ordered(episode: Episode, source: Source, space: FlatBox) -> Episode:
+def _ordered(episode: Episode, source: Recording, space: FlatBox) -> Episode:
     """The episode with flat observations, their parts in the environment's order where the file names them."""
     obs = episode.obs.reshape(len(episode.obs), -1)
     if source.columns is not None:

@@ -272,10 +272,8 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
 def require_same_step(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
     """Refuse a vector environment that doesn't reset an environment in the step that ends its episode.
 
-    Others give either no observation after the last action, or a step that takes no action.
-
-    Raises:
-        UsageError: its `metadata["autoreset_mode"]` is another one, or absent.
+    Others give either no observation after the last action, or a step that takes no action. The UsageError says how to
+    make one.
     """
     mode = envs.metadata.get("autoreset_mode")
     if mode != AutoresetMode.SAME_STEP:

@@ -70,16 +70,12 @@ class Task:
     frame_skip: int
     reset_noise_scale: float
     exclude_current_positions_from_observation: bool = False
+    # Fields of MjData; `cfrc_ext` costs extra, for the engine computes it only on request.
     derived: ClassVar[tuple[str, ...]] = ()
     # Derived fields are those of the last substep's start, as in gymnasium, unless a later stage is asked for.
     stage: ClassVar[int] = int(mujoco.mjtStage.mjSTAGE_NONE)
     normal_velocity: ClassVar[bool] = False  # the velocity's noise at a reset is normal, not uniform
     n_places: ClassVar[int] = 1  # coordinates of the place in the world, the first of qpos
-
-    @property
-    def contact_forces(self) -> bool:
-        """Whether `cfrc_ext` is read, which the engine computes only on request."""
-        return False
 
     def model(self) -> mujoco.MjModel:
         """The compiled model of gymnasium's `xml_file`."""
@@ -324,7 +320,7 @@ class _Ant(_Upright):
         return np.clip(sim.derived["cfrc_ext"][rows], *self.contact_force_range)
 
     def contact_cost(self, sim: Simulations) -> Array | None:
-        return self.contact_cost_weight * _square_sum(self.clipped_forces(sim)) if self.contact_forces else None
+        return self.contact_cost_weight * _square_sum(self.clipped_forces(sim)) if "cfrc_ext" in self.derived else None
 
     def healthy(self, sim: Simulations) -> Array:
         finite = np.isfinite(sim.qpos).all(1) & np.isfinite(sim.qvel).all(1)
@@ -342,8 +338,8 @@ class AntV4(_Ant):
     }
 
     @property
-    def contact_forces(self) -> bool:
-        return self.use_contact_forces
+    def derived(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("xpos", "cfrc_ext") if self.use_contact_forces else ("xpos",)
 
     def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
         return (self.clipped_forces(sim, rows),) if self.use_contact_forces else ()
@@ -361,10 +357,7 @@ class AntV4(_Ant):
 class AntV5(_V5, _Ant):
     main_body: int | str = 1
     include_cfrc_ext_in_observation: bool = True
-
-    @property
-    def contact_forces(self) -> bool:
-        return True
+    derived: ClassVar[tuple[str, ...]] = ("xpos", "cfrc_ext")
 
     def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
         return (self.clipped_forces(sim, rows)[:, 1:],) if self.include_cfrc_ext_in_observation else ()
@@ -380,7 +373,7 @@ class HumanoidV4(_Upright):
     forward_reward_weight: float = 1.25
     healthy_reward: float = 5.0
     reset_noise_scale: float = 1e-2
-    derived: ClassVar[tuple[str, ...]] = ("xipos", "cinert", "cvel", "qfrc_actuator")
+    derived: ClassVar[tuple[str, ...]] = ("xipos", "cinert", "cvel", "qfrc_actuator", "cfrc_ext")
     n_places: ClassVar[int] = 2
     info_parts: ClassVar[Mapping[str, str]] = {
         "reward_linvel": "forward",
@@ -388,10 +381,6 @@ class HumanoidV4(_Upright):
         "reward_alive": "survive",
         "forward_reward": "forward",
     }
-
-    @property
-    def contact_forces(self) -> bool:
-        return True
 
     def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
         return [sim.derived[name][rows] for name in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")]
@@ -578,16 +567,13 @@ class InvertedDoublePendulumV5(Task):
         velocity = np.clip(sim.qvel[rows], -10, 10)
         return np.concatenate((sim.qpos[rows, :1], np.sin(angles), np.cos(angles), velocity, forces), axis=1)
 
-    def penalties(self, sim: Simulations) -> tuple[Array, Array, Array]:
-        """Terminated, distance penalty, velocity penalty, each `[n]`."""
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         x, y = sim.derived["site_xpos"][:, 0, 0], sim.derived["site_xpos"][:, 0, 2]
         v1, v2 = sim.qvel[:, 1], sim.qvel[:, 2]
         # float_power calls pow() as gymnasium's scalars do; an array's ** 2 multiplies, which may round otherwise.
         distance = 0.01 * np.float_power(x, 2) + np.float_power(y - 2, 2)
-        return y <= 1, distance, 0.001 * np.float_power(v1, 2) + 0.005 * np.float_power(v2, 2)
-
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        terminated, distance, velocity = self.penalties(sim)
+        velocity = 0.001 * np.float_power(v1, 2) + 0.005 * np.float_power(v2, 2)
+        terminated = y <= 1
         survive = self.healthy_reward * (~terminated).astype(np.int64)
         info = {"reward_survive": survive, "distance_penalty": -distance, "velocity_penalty": -velocity}
         return Outcome(survive - distance - velocity, terminated, info)
@@ -598,8 +584,8 @@ class InvertedDoublePendulumV4(InvertedDoublePendulumV5):
     n_forces: ClassVar[int] = 3
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        terminated, distance, velocity = self.penalties(sim)
-        return Outcome(10 - distance - velocity, terminated, {})
+        _, terminated, info = super().outcome(sim, before, actions, obs)
+        return Outcome(10 + info["distance_penalty"] + info["velocity_penalty"], terminated, {})
 
 
 TASKS: dict[str, type[Task]] = {

@@ -141,12 +141,10 @@ class Actor:
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[npt.NDArray[Any], None]:
-        """SB3's interface: executable actions for observations, and no recurrent state.
+        """SB3's interface: executable actions for observations; there is no recurrent state.
 
         Args:
             observation: flat ones `[N, D]` or `[D]`, or elements of the original space, one or stacked.
-            state: ignored.
-            episode_start: ignored.
             deterministic: the mode rather than a sample.
         """
         rows, single = self.observation_space.rows(observation)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from rlgen.data.replay import ReplayPool
+from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.nn.flat import adam_state, check_views, flatten_parameters, load_adam_state
+from rlgen.nn.random_features import RandomFeatures
 from rlgen.ranges import Checked, Count, NotNegative
 from rlgen.types import Metrics, Transitions
 
@@ -19,23 +21,9 @@ N_TESTED = 250
 """Transitions of a rollout that the network is tested on before it learns."""
 
 
-class Coder(Protocol):
-    """Transitions as inputs and targets of a network: `rlgen.nn.dynamics.DynamicsCoder`, or random features."""
-
-    n_inputs: int
-    n_targets: int
-
-    def inputs(self, transitions: Transitions) -> Tensor:
-        """`[*B, n_inputs]`."""
-        ...
-
-    def targets(self, transitions: Transitions) -> Tensor:
-        """`[*B, n_targets]`."""
-        ...
-
-    def update(self, transitions: Transitions) -> Metrics:
-        """Let statistics learn from transitions not seen before."""
-        ...
+Coder = DynamicsCoder | RandomFeatures
+"""Transitions as `inputs` and `targets` of a network; its `update` lets statistics learn from transitions not seen
+before."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ lacks a field, or a field holds Python objects, no numbers, or what lies in anot
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import io
 import math
@@ -44,6 +45,8 @@ class Recording:
         n_incomplete: episodes that were left out because they are cut off in mid-episode.
         tells_ends: whether the file tells termination from truncation; otherwise the time limit decided.
         columns: name and width of each part of the observations, where the file names them.
+        path: the file or folder.
+        manifest: of a dataset of ours; empty else.
     """
 
     format: str
@@ -52,6 +55,8 @@ class Recording:
     n_incomplete: int = 0
     tells_ends: bool = True
     columns: Columns | None = None
+    path: Path = Path()
+    manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Format(Protocol):
