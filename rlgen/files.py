@@ -24,13 +24,10 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from torch import nn
 
 try:
     import fcntl
@@ -340,13 +337,6 @@ DTYPES = {
     "I8": np.int8, "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
 }  # fmt: skip
 TENSOR = {"dtype": re.compile("|".join(DTYPES)), "shape": [range(1 << 40)], "data_offsets": [range(1 << 40)]}
-
-
-def module_bytes(module: nn.Module) -> bytes:
-    """A module's weights and statistics in the safetensors format."""
-    from safetensors.torch import save
-
-    return save({name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()})
 
 
 def read_safetensors(file: BufferedReader, path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:

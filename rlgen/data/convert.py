@@ -38,24 +38,19 @@ def load_source(path: Path, env_id: str | None = None) -> Recording:
     path = path.expanduser()
     if dataset_folder(path, env_id) is not None:
         manifest, episodes = load_episodes(path, env_id)
-        return Recording(OURS, episodes, _plain_id(path, manifest["env_id"]), path=path, manifest=manifest)
-    if found := sorted(file.parent.name for file in path.glob("*/manifest.json")):
+        recording = Recording(OURS, episodes, manifest["env_id"], manifest=manifest)
+    elif found := sorted(file.parent.name for file in path.glob("*/manifest.json")):
         raise DemonstrationError(f"{path}: holds datasets of {', '.join(found)}; tell one's folder, or --env")
-    recording = formats.read(path, None if env_id is None else _time_limit(env_id))
-    if recording.env_id is not None:
-        _plain_id(path, recording.env_id)
-        if env_id is not None and env_id != recording.env_id:
-            warnings.warn(f"{path} was recorded in {recording.env_id}, not in {env_id}", stacklevel=2)
+    else:
+        recording = formats.read(path, None if env_id is None else _time_limit(env_id))
+    if (told := recording.env_id) is not None:
+        if ":" in told:
+            raise DemonstrationError(f"{path}: its environment {told!r} names a module, which no file is to import")
+        if env_id not in (None, told):
+            warnings.warn(f"{path} was recorded in {told}, not in {env_id}", stacklevel=2)
         if env_id is None and not recording.tells_ends:
-            recording = formats.read(path, _time_limit(recording.env_id))
-    return replace(recording, env_id=env_id or recording.env_id, path=path)
-
-
-def _plain_id(path: Path, env_id: str) -> str:
-    """An environment's id out of a file, which is not to import a module, as `module:Id` would."""
-    if ":" in env_id:
-        raise DemonstrationError(f"{path}: its environment {env_id!r} names a module, which no file is to import")
-    return env_id
+            recording = formats.read(path, _time_limit(told))
+    return replace(recording, env_id=env_id or told, path=path)
 
 
 def save_dataset(

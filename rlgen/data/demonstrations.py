@@ -18,6 +18,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from safetensors.torch import save
 
 from rlgen.data.episodes import Array, Episode, joined, parted
 from rlgen.data.formats.recording import Header, allowance, fail, read_npz
@@ -31,7 +32,6 @@ from rlgen.files import (
     check,
     checked,
     json_bytes,
-    module_bytes,
     printable,
     read_json,
     read_safetensors,
@@ -210,8 +210,8 @@ def save_demonstrations(
     if (size := sum(array.nbytes for array in arrays.values())) > MAX_BYTES:
         raise DemonstrationError(f"{where}: {size} bytes; at most {MAX_BYTES} are read again. Leave out episodes")
     observation_space = _kept_bounds(observation_space, arrays, where)
-    for save in (np.savez_compressed, np.savez):
-        save(content := io.BytesIO(), allow_pickle=False, **arrays)
+    for write in (np.savez_compressed, np.savez):
+        write(content := io.BytesIO(), allow_pickle=False, **arrays)
         if size <= allowance(content.tell()):  # else more than a reader believes of a compressed file
             break
     manifest = {
@@ -243,7 +243,8 @@ def save_demonstrations(
         return
     files = {"episodes.npz": content.getvalue()}
     if policy is not None:
-        files["policy.safetensors"] = module_bytes(policy)
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in policy.state_dict().items()}
+        files["policy.safetensors"] = save(weights)
     manifest["sha256"] = {name: sha256(data) for name, data in files.items()}
     files["manifest.json"] = json_bytes(manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
     write_folder(Path(folder), files)
