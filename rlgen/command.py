@@ -283,10 +283,8 @@ def check_registered(env_id: str) -> None:
     """
     import gymnasium as gym
 
-    from rlgen.envs import TASKS  # registers the exploration tasks
+    import rlgen.envs  # noqa: F401, registers the exploration tasks
 
-    if env_id in TASKS:
-        return
     try:
         gym.spec(env_id)
     except gym.error.Error as error:

@@ -526,7 +526,7 @@ def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, Array], where: str)
     return gym.spaces.Box(np.where(below, -np.inf, space.low), np.where(above, np.inf, space.high), dtype=dtype)
 
 
-def _outside(values: Array, space: gym.Space[Any]) -> np.typing.NDArray[np.bool_]:
+def _outside(values: Array, space: gym.Space[Any]) -> Array:
     """Which rows of `values` are not in a space, `[N]`; bounds are rounded as the values were."""
     units = ActionUnits(space)
     rows = values.reshape(len(values), -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -51,12 +51,14 @@ class PoolBonus(nn.Module, abc.ABC):
         config: how.
     """
 
+    config_class: ClassVar[type[PoolConfig]] = PoolConfig
+
     def __init__(self, network: nn.Module, coder: Coder, pool: ReplayPool, config: PoolConfig | None = None) -> None:
         super().__init__()
         self.network = network
         self.coder = coder
         self.pool = pool
-        self.config = config or PoolConfig()
+        self.config = config or self.config_class()
         self.learned = [p for p in network.parameters() if p.requires_grad]
         self._flatten()
         self._scored: tuple[Transitions, Tensor] | None = None
