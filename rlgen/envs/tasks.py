@@ -140,7 +140,7 @@ def _place_info(place: Array) -> Info:
 
 @dataclass(frozen=True)
 class _Moving(Task):
-    """A body that is paid for its speed along x, less the cost of its controls.
+    """A body that is rewarded for its speed along x, less the cost of its controls.
 
     Its reward has parts `[n]`: `forward`, `ctrl` and, where there are such, `survive` and `contact`.
     """
@@ -167,14 +167,14 @@ class _Moving(Task):
         velocity = (position - before) / sim.dt
         ctrl = -self.ctrl_cost_weight * _square_sum(self.controls(sim, actions))
         parts = {"forward": self.forward_reward_weight * velocity[:, 0], "ctrl": ctrl}
-        rewards, terminated = self.pay(sim, parts)
+        rewards, terminated = self.reward(sim, parts)
         info = self.place_info(sim, position)
         info |= dict(zip(("x_velocity", "y_velocity"), velocity.T, strict=False))
         info |= {name: parts[part] for name, part in self.info_parts.items() if part in parts}
         return Outcome(rewards, terminated, info)
 
-    def pay(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
-        """Rewards and terminations `[n]` of a step; adds to the parts what else there is."""
+    def reward(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
+        """Rewards and terminations `[n]` of a step; other parts of the reward are added to `parts`."""
         return parts["forward"] + parts["ctrl"], np.zeros(len(sim.qpos), np.bool_)
 
     def place_info(self, sim: Simulations, position: Array) -> Info:
@@ -230,7 +230,7 @@ class SwimmerV5(_V5, SwimmerV4):
 
 @dataclass(frozen=True)
 class _Upright(_Moving):
-    """A body that is also paid for staying upright, and whose episode may end when it falls."""
+    """A body that is also rewarded for staying upright, and whose episode may end when it falls."""
 
     healthy_reward: float = 1.0
     terminate_when_unhealthy: bool = True
@@ -240,13 +240,13 @@ class _Upright(_Moving):
         return _inside(sim.qpos[:, 2], self.healthy_z_range)
 
     def survive(self, healthy: Array) -> Array:
-        # v4 pays an unhealthy step too if it ends the episode.
+        # v4 rewards an unhealthy step too if it ends the episode.
         return (healthy | self.terminate_when_unhealthy).astype(np.float64) * self.healthy_reward
 
     def contact_cost(self, sim: Simulations) -> Array | None:
         return None
 
-    def pay(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
+    def reward(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
         healthy, contact_cost, costs = self.healthy(sim), self.contact_cost(sim), parts["ctrl"]
         parts["survive"] = self.survive(healthy)
         if contact_cost is not None:
@@ -347,8 +347,8 @@ class AntV4(_Ant):
     def position(self, sim: Simulations) -> Array:
         return sim.body("torso")[:, :2].copy()
 
-    def pay(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
-        outcome = super().pay(sim, parts)
+    def reward(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
+        outcome = super().reward(sim, parts)
         parts["ctrl"] = parts.get("contact", parts["ctrl"])  # gymnasium's info has the contacts' there
         return outcome
 
