@@ -66,8 +66,7 @@ MANIFEST = {
     "sha256": {"episodes.npz": SHA256, "policy.safetensors?": SHA256},
 }
 
-# An episode failed if it lies in the worst part of the range from the worst return to the median, where that range is
-# many times the typical distance from the median. Both are ratios: where zero is and what the unit is don't matter.
+# See `failed_episodes`.
 FAILED_PART = 0.45
 FAILED_DISTANCE = 20
 
