@@ -111,8 +111,7 @@ def _with_tensors(value: Any, path: str, tensors: Mapping[str, Tensor]) -> Any:
 def load_policy(run_dir: str | Path) -> Policy:
     """The policy that a run ended with; `rlgen.nn.policy.Actor(policy)` acts and has SB3's `predict`.
 
-    Raises:
-        CheckpointError: there is no checkpoint, or it is cut or damaged.
+    Errors are those of `load_checkpoint`.
     """
     facts, state = load_checkpoint(run_dir, SPACES)
     try:

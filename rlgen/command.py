@@ -104,11 +104,7 @@ class RunArguments(RunOptions):
     """Environment steps in total, such as 3000000, 3e6 or 3M."""
 
     def override(self, learner: Learner) -> Learner:
-        """A preset with what the command line tells.
-
-        Raises:
-            UsageError: a count can't be used.
-        """
+        """A preset with what the command line tells."""
         return learner.override(self.n_envs, self.n_steps, step_count(self.total_timesteps))
 
 
@@ -156,11 +152,7 @@ def call(module: types.ModuleType, args: Sequence[str] | None = None) -> int:
 
 
 def command_of_run(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The name of the command that started a run, and the JSON object of its arguments.
-
-    Raises:
-        CheckpointError: the folder holds no run.
-    """
+    """The name of the command that started a run, and the JSON object of its arguments; errors as for `read_config`."""
     from rlgen.run_log import read_config
 
     config = read_config(folder)
@@ -249,11 +241,7 @@ def render_without_a_screen() -> None:
 
 
 def step_count(text: str | None) -> int | None:
-    """Read 3000000, 3e6, 3M or 500k.
-
-    Raises:
-        UsageError: it is not a positive whole number of steps.
-    """
+    """Read 3000000, 3e6, 3M or 500k; a UsageError where it is no positive whole number."""
     if text is None:
         return None
     factor = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
@@ -295,10 +283,8 @@ def check_registered(env_id: str) -> None:
     """
     import gymnasium as gym
 
-    from rlgen.envs import TASKS  # registers the exploration tasks
+    import rlgen.envs  # noqa: F401, registers the exploration tasks
 
-    if env_id in TASKS:
-        return
     try:
         gym.spec(env_id)
     except gym.error.Error as error:

@@ -173,19 +173,14 @@ def run(
     place = choose_device(options.device)
     names = {"env_id": env_id, "algorithm": algorithm, "reward": reward, "seed": seed}
     try:
-        try:
-            envs = make_vec(
-                env_id,
-                learner.n_envs,
-                seed,
-                n_threads=threads,
-                vectorization=options.vectorization,
-                env_kwargs=env_kwargs,
-            )
-        except TypeError as error:
-            if not env_kwargs:
-                raise
-            raise UsageError(f"env_kwargs {env_kwargs}: {error}") from None
+        envs = make_vec(
+            env_id,
+            learner.n_envs,
+            seed,
+            n_threads=threads,
+            vectorization=options.vectorization,
+            env_kwargs=env_kwargs,
+        )
         if options.vectorization != "sync" and isinstance(envs, BatchedEnv):
             raise UsageError(f"vectorization {options.vectorization} has no effect: {env_id} is stepped as one batch")
         check_ends(envs, env_id, env_kwargs)
@@ -331,15 +326,12 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if summary["random_return_mean"] is None:
         print("interrupted before its evaluation ended")
         return
-    spreads = ["" if summary[f"{name}return_std"] is None else f" +- {short(summary[f'{name}return_std'])}"
-               for name in ("", "stochastic_")]  # fmt: skip
-    print(
-        f"return of {summary['episodes']} episode{'s'[: summary['episodes'] > 1]}: "
-        f"deterministic {short(summary['return_mean'])}{spreads[0]}, "
-        f"stochastic {short(summary['stochastic_return_mean'])}{spreads[1]}, "
-        f"random {short(summary['random_return_mean'])}"
-    )
     expert, random = summary["expert_return_mean"], summary["random_return_mean"]
+    found = f"return of {summary['episodes']} episode{'s'[: summary['episodes'] > 1]}: "
+    for name, prefix in (("deterministic", ""), ("stochastic", "stochastic_")):
+        std = summary[f"{prefix}return_std"]
+        found += f"{name} {short(summary[f'{prefix}return_mean'])}{'' if std is None else f' +- {short(std)}'}, "
+    print(f"{found}random {short(random)}")
     if expert is not None and expert <= random:
         print(f"no score: the expert's {short(expert)} is no better than random actions")
     if summary["normalised_score"] is not None:

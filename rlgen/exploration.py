@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -40,9 +40,6 @@ class BonusConfig(PoolConfig):
         eta: weight of the bonus beside the task's reward.
         net_arch: hidden layers of the network behind it.
         pool_size: transitions that are kept to learn from.
-
-    Raises:
-        UsageError: a number outside its range.
     """
 
     eta: float = 1e-3
@@ -179,21 +176,15 @@ _TASKS: dict[str, tuple[float, int, dict[str, Any]]] = {
 
 # By bonus: how the network learns. The reference is the authors' code; five members share a minibatch.
 _LEARNING = {
-    "vime-reference": PoolConfig(learning_rate=1e-4, n_updates=500, batch_size=10),
-    "disagreement": PoolConfig(batch_size=2500),
+    "vime-reference": BonusConfig(learning_rate=1e-4, n_updates=500, batch_size=10),
+    "disagreement": BonusConfig(batch_size=2500),
 }
 
 
 def settings(algo: str, env_id: str, bonus: str) -> tuple[Learner, BonusConfig]:
-    """The policy's side and the bonus's for an environment.
-
-    Args:
-        algo: `trpo` or `ppo`.
-        env_id: with its version.
-        bonus: one of `BONUSES`.
-    """
+    """The policy's side and the bonus's for an environment; `algo` is `trpo` or `ppo`, `bonus` one of `BONUSES`."""
     learner = replace(_LEARNER, optimizer=_OPTIMIZERS[algo])
-    config = BonusConfig(**asdict(_LEARNING.get(bonus, PoolConfig())))
+    config = _LEARNING.get(bonus, BonusConfig())
     task = _TASKS.get(env_id.rsplit("-", 1)[0])
     if task is None:
         return learner, config

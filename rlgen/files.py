@@ -1,4 +1,8 @@
-"""Files: written whole or not at all; read as untrusted, checked against a schema before anything is made of them."""
+"""Files: written whole or not at all; read as untrusted, checked against a schema before anything is made of them.
+
+What reads raises OSError where a file can't be read, and ValueError for everything that is wrong with it: it is cut,
+damaged, too large, a link or no regular file, or not what its schema says. The message names the file and the field.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +24,10 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from torch import nn
 
 try:
     import fcntl
@@ -80,13 +81,11 @@ def _locked_temporary(path: Path) -> tuple[int, str]:
     """A new file beside `path`, locked as long as it is open; a killed process leaves it unlocked."""
     while True:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # some network file systems have no locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if not os.fstat(handle).st_nlink:  # another writer took it for one left behind, before the lock
-                os.close(handle)
-                continue
-        return handle, temporary
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            lock(handle, wait=True)
+        if fcntl is None or os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)  # another writer took it for one left behind, before the lock
 
 
 def _remove_unlocked(path: Path) -> None:
@@ -97,10 +96,20 @@ def _remove_unlocked(path: Path) -> None:
             return
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle)
             path.unlink()
         finally:
             os.close(handle)
+
+
+def lock(file: int | IO[Any], wait: bool = False) -> None:
+    """Lock an open file until it is closed, also by a kill; there are no locks on Windows.
+
+    Raises:
+        BlockingIOError: another process has locked it, and `wait` is false.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -165,10 +174,6 @@ def opened(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> Iterato
         path: where.
         limit: bytes that it may have.
         links: follow `path` where it is a symbolic link, as a user's own path may be.
-
-    Raises:
-        OSError: it can't be read.
-        ValueError: it is no regular file, a link, or too large.
     """
     mode = os.stat(path, follow_symlinks=links).st_mode
     if stat.S_ISLNK(mode):
@@ -186,18 +191,14 @@ def opened(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> Iterato
 
 
 def read_regular(path: Path, limit: int = MAX_BYTES, *, links: bool = True) -> bytes:
-    """The content of a regular file; arguments and errors as for `opened`."""
+    """The content of a regular file; arguments as for `opened`."""
     with opened(path, limit, links=links) as file:
         return file.read(os.fstat(file.fileno()).st_size)
 
 
 @contextlib.contextmanager
 def checked(path: Path, checksum: str) -> Iterator[BufferedReader]:
-    """A file that is open for reading, if its SHA-256 is the given one; other errors as for `opened`.
-
-    Raises:
-        ValueError: it is cut, damaged or another file.
-    """
+    """A file that is open for reading, if its SHA-256 is the given one."""
     with opened(path, links=False) as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
             raise ValueError(f"{path}: field sha256: the file is cut, damaged or not the one of its manifest")
@@ -206,11 +207,7 @@ def checked(path: Path, checksum: str) -> Iterator[BufferedReader]:
 
 
 def plain_files(folder: Path) -> list[Path]:
-    """The files in a folder and the folders below it; `folder` itself may be a link.
-
-    Raises:
-        ValueError: something in it is a link or a special file, or there are too many.
-    """
+    """The files in a folder and the folders below it, if nothing in it is a link; `folder` itself may be one."""
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *names)):
@@ -227,21 +224,12 @@ def plain_files(folder: Path) -> list[Path]:
 
 
 def read_json(path: Path, schema: Any = dict, limit: int = MAX_JSON_BYTES, *, links: bool = True) -> Any:
-    """The value in a JSON file; arguments as for `opened`, the value's as for `check`.
-
-    Raises:
-        OSError: it can't be read.
-        ValueError: it is not JSON of that schema; the message names file and field.
-    """
+    """The value in a JSON file; arguments as for `opened` and `check`."""
     return parse_json(read_regular(path, limit, links=links), path, schema)
 
 
 def parse_json(content: bytes | str, path: Path, schema: Any = dict) -> Any:
-    """The value of a JSON text out of a file `path`, of bounded size and depth; no NaN, no name twice in an object.
-
-    Raises:
-        ValueError: it is not JSON of that schema; the message names file and field.
-    """
+    """The value of a JSON text out of a file `path`, of bounded size and depth; no NaN, no name twice in an object."""
 
     def refuse(word: str) -> NoReturn:
         raise ValueError(f"{word} is no number")
@@ -291,9 +279,6 @@ def check(value: Any, schema: Any, field: str = "") -> None:
         value: made by `parse_json`.
         schema: as above.
         field: its name in errors.
-
-    Raises:
-        ValueError: it names the field.
     """
 
     def fail(expected: str) -> NoReturn:
@@ -354,19 +339,8 @@ DTYPES = {
 TENSOR = {"dtype": re.compile("|".join(DTYPES)), "shape": [range(1 << 40)], "data_offsets": [range(1 << 40)]}
 
 
-def module_bytes(module: nn.Module) -> bytes:
-    """A module's weights and statistics in the safetensors format."""
-    from safetensors.torch import save
-
-    return save({name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()})
-
-
 def read_safetensors(file: BufferedReader, path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Arrays and metadata of a safetensors file, whose header must account for every byte before any is made.
-
-    Raises:
-        ValueError: it is damaged; the message names file and field.
-    """
+    """Arrays and metadata of a safetensors file, whose header must account for every byte before any is made."""
     size = os.fstat(file.fileno()).st_size
     n_header = int.from_bytes(file.read(8), "little")
     if not 8 + n_header <= size or n_header > 2 * MAX_JSON_BYTES:
@@ -392,11 +366,7 @@ def read_safetensors(file: BufferedReader, path: Path) -> tuple[dict[str, npt.ND
 
 
 def check_booleans(array: npt.NDArray[Any], where: str) -> None:
-    """Refuse bytes other than 0 and 1 in an array of booleans, which NumPy takes for granted.
-
-    Raises:
-        ValueError: it begins with `where`.
-    """
+    """Refuse bytes other than 0 and 1 in an array of booleans, which NumPy takes for granted."""
     if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
         raise ValueError(f"{where}: must be true or false")
 
@@ -470,10 +440,13 @@ def canonical_json(value: Any) -> bytes:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on, without importing them."""
-    found = {"python": platform.python_version()}
-    for package in ("rlgen", "numpy", "torch", "gymnasium", "mujoco", "stable-baselines3"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+    packages = ("rlgen", "numpy", "torch", "gymnasium", "mujoco", "stable-baselines3")
+    return {"python": platform.python_version()} | {package: version_of(package) for package in packages}
+
+
+def version_of(package: str) -> str:
+    """An installed package's version; "absent" where there is none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"

@@ -17,14 +17,9 @@ from rlgen.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Metadata of an `Annotated` number: the finite numbers from `low` to `high`.
+    """Metadata of an `Annotated` number: the finite numbers from `low` to `high`; a bound that is open is excluded.
 
-    Attributes:
-        low: the least.
-        high: the greatest.
-        open_low: `low` itself is excluded.
-        open_high: `high` itself is excluded.
-        why: follows the range in errors.
+    In errors `why` follows the range.
     """
 
     low: float = -math.inf
@@ -63,12 +58,9 @@ ShareBelowOne = Annotated[float, Range(0, 1, open_high=True)]
 
 
 class Checked:
-    """Base of a dataclass of settings: it can't be made with a number outside the range that its field declares.
+    """Base of a dataclass of settings: a number outside the range that its field declares is a UsageError, see `check`.
 
     A number without a range has to be finite.
-
-    Raises:
-        UsageError: it names the field, the value and what would be right.
     """
 
     def __post_init__(self) -> None:
@@ -76,15 +68,7 @@ class Checked:
 
 
 def check_ranges(settings: Any, name: Callable[[str], str] = str) -> None:
-    """Check all numbers of a dataclass, and of those in its fields.
-
-    Args:
-        settings: a dataclass.
-        name: what an error calls a field.
-
-    Raises:
-        UsageError: it names the field, the value and what would be right.
-    """
+    """Check all numbers of a dataclass, and of those in its fields, see `check`; errors call a field by `name`."""
     for field, hint in _hints(type(settings)).items():  # type: ignore[arg-type]
         value = getattr(settings, field)
         if dataclasses.is_dataclass(value) and not isinstance(value, Checked):

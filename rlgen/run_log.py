@@ -1,4 +1,7 @@
-"""A run's folder: what was run, what happened, what came out; and the progress display."""
+"""A run's folder: what was run, what happened, what came out; and the progress display.
+
+A folder that holds no run, or a file in it that is damaged or not what a run writes, is a `CheckpointError`.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import (
     canonical_json,
     json_bytes,
+    lock,
     read_json,
     read_regular,
     sha256,
@@ -42,10 +46,7 @@ MAX_METRICS_BYTES = 64 << 20
 def hold(folder: Path) -> IO[str]:
     """A run's `config.json`, locked: of two processes that would run or resume it, the second is refused.
 
-    The operating system releases the lock when the file is closed, also by a kill. There is none on Windows.
-
-    Raises:
-        CheckpointError: the folder holds no run, a link, or a run that another process holds.
+    Links in the folder are refused.
     """
     if links := [path.name for path in folder.glob("*") if path.is_symlink()]:
         raise CheckpointError(f"{folder}: {links[0]} is a link; a run's files lie in its folder")
@@ -57,34 +58,23 @@ def hold(folder: Path) -> IO[str]:
 
 def _lock(file: IO[str], folder: Path) -> None:
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)
     except BlockingIOError:
         raise CheckpointError(f"{folder}: another process is running or resuming this run") from None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """A run's `config.json`.
-
-    Raises:
-        CheckpointError: the folder holds no run.
-    """
+    """A run's `config.json`."""
     return _read_object(folder / "config.json", f"{folder}: holds no run")
 
 
 def check_config(folder: Path, config: Mapping[str, Any], digest: str) -> None:
-    """Refuse to go on with a run under other settings than it was started with.
+    """Refuse to go on with a run under other settings than it was started with; the error names the first.
 
     Args:
         folder: the run's.
         config: what the run would have now; its arguments' wording is no setting.
         digest: of `config.json` as the run wrote it.
-
-    Raises:
-        CheckpointError: it names the first that differs.
     """
     before = read_config(folder)
     if sha256(canonical_json(before)) != digest:
@@ -252,34 +242,22 @@ class RunLog:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """A run's `summary.json`; empty where training hasn't ended.
-
-    Raises:
-        CheckpointError: it is no JSON object.
-    """
+    """A run's `summary.json`; empty where training hasn't ended."""
     path = folder / "summary.json"
     return _read_object(path, str(path)) if path.exists() else {}
 
 
 def _read_object(path: Path, what: str) -> dict[str, Any]:
     try:
-        value = read_json(path)
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path)  # type: ignore[no-any-return]
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{what} ({type(error).__name__}: {error})") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{what} ({path.name} is no JSON object)")
-    return value
 
 
 def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
     """A run's `metrics.csv`, one row an iteration; empty before the first. A row that is being written is left out.
 
-    Args:
-        folder: the run's.
-        n_rows: how many to read; all unless told.
-
-    Raises:
-        CheckpointError: it is no table of numbers.
+    At most the first `n_rows` are read.
     """
     import pandas as pd
 
@@ -301,11 +279,7 @@ def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
 
 
 def _keep_rows(folder: Path, done: int) -> list[dict[str, float]]:
-    """The rows of the iterations that are done; those of later ones are taken out of the file.
-
-    Raises:
-        CheckpointError: rows are missing, or out of order.
-    """
+    """The rows of the iterations that are done, all in order; those of later ones are taken out of the file."""
     table = read_metrics(folder, done)
     found = table["iteration"].tolist() if len(table) else []
     if found != list(range(1, done + 1)):

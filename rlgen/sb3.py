@@ -115,11 +115,7 @@ class SB3VecEnv(VecEnv):
         return [values[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of each environment of `indices`; those of a batch share theirs.
-
-        Raises:
-            AttributeError: the environments are a batch.
-        """
+        """Set an attribute of each environment of `indices`; an AttributeError for a batch, which shares them."""
         values = [value] * self.num_envs
         for i in set(range(self.num_envs)) - set(self._get_indices(indices)):
             values[i] = self.get_attr(attr_name, i)[0]
@@ -128,8 +124,7 @@ class SB3VecEnv(VecEnv):
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
         """The results of a method of each environment of `indices`.
 
-        Raises:
-            AttributeError: one environment alone has no methods, being of a batch or in another process.
+        An AttributeError where one environment alone has no methods, being of a batch or in another process.
         """
         chosen, envs = list(self._get_indices(indices)), self.envs.unwrapped
         if isinstance(envs, gym.vector.SyncVectorEnv):

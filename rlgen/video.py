@@ -34,12 +34,6 @@ def film(
     envs = make_vec(env_id, 1, seed, env_kwargs=env_kwargs)
     if not isinstance(envs, BatchedMujocoEnv):
         raise UsageError(f"{env_id}: only MuJoCo tasks are filmed; leave out --video")
-    poses, total = _act(actor, envs)
-    frames = list(_render(envs, poses))
-    return frames, 1 / envs.sim.dt, total
-
-
-def _act(actor: Predictor, envs: BatchedMujocoEnv) -> tuple[list[npt.NDArray[np.float64]], float]:
     obs, _ = envs.reset()
     poses, total, done = [envs.sim.qpos[0].copy()], 0.0, False
     while not done:
@@ -48,7 +42,7 @@ def _act(actor: Predictor, envs: BatchedMujocoEnv) -> tuple[list[npt.NDArray[np.
         total += float(rewards[0])
         done = bool(terminated[0] or truncated[0])
         poses.append(envs.sim.qpos[0].copy())
-    return poses, total
+    return list(_render(envs, poses)), 1 / envs.sim.dt, total
 
 
 def _render(envs: BatchedMujocoEnv, poses: Sequence[npt.NDArray[np.float64]]) -> Iterator[Frame]:

@@ -10,57 +10,49 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from rlgen.command import environment_id
+from rlgen.command import default, environment_id
 from rlgen.errors import UsageError
 from rlgen.files import printable
 
 if TYPE_CHECKING:
-    from rlgen.data.convert import Source
+    from rlgen.data.formats.recording import Recording
 
 Input = Annotated[Path, tyro.conf.Positional]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 
 
-@dataclass(frozen=True)
-class Inspect:
-    """Tell what a file or folder holds."""
-
+@dataclass(frozen=True, kw_only=True)
+class _Source:
     path: Input
     """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code."""
-    env: str | None = None
-    """Gymnasium id, with its version; what the file tells unless told."""
+    env: Annotated[str | None, default("what the file tells")] = None
+    """Gymnasium id, with its version."""
 
 
-@dataclass(frozen=True)
-class Validate:
+class Inspect(_Source):
+    """Tell what a file or folder holds."""
+
+
+class Validate(_Source):
     """Check everything that training relies on: spaces, bounds, lengths, ends, finite values, checksums."""
 
-    path: Input
-    """As for inspect."""
-    env: str | None = None
-    """Gymnasium id, with its version; what the file tells unless told."""
 
-
-@dataclass(frozen=True)
-class Convert:
+@dataclass(frozen=True, kw_only=True)
+class Convert(_Source):
     """Convert to a dataset of ours, or from one to another package's format."""
 
-    path: Input
-    """As for inspect."""
     output: Path
     """Ours goes to a folder of the environment's name in this one; of another format this is the file or folder."""
     to: Literal["rlgen", "minari", "imitation", "d4rl", "sb3"] = "rlgen"
     """The format to write. That of Minari is a folder whose name has a version, as hopper-expert-v0."""
-    env: str | None = None
-    """Gymnasium id, with its version; what the file tells unless told."""
     clip_actions: bool = False
-    """Clip actions to the environment's bounds, as it does; refused unless told, since it changes the data."""
-    deterministic: bool | None = None
-    """Whether the expert acted by its mode; unknown unless told."""
+    """Clip actions to the environment's bounds, as it does. By default those outside are refused."""
+    deterministic: Annotated[bool | None, default("unknown")] = None
+    """Whether the expert acted by its mode."""
     overwrite: bool = False
     """Replace a dataset of ours that is there already."""
 
@@ -73,8 +65,8 @@ class Merge:
     """As for inspect, of any formats."""
     output: Path
     """The dataset goes to a folder of the environment's name in this one."""
-    env: str | None = None
-    """Gymnasium id, with its version; what the files tell unless told."""
+    env: Annotated[str | None, default("what the files tell")] = None
+    """Gymnasium id, with its version."""
     clip_actions: bool = False
     """As for convert."""
     overwrite: bool = False
@@ -84,7 +76,7 @@ class Merge:
 Arguments = Inspect | Validate | Convert | Merge
 
 
-def describe(source: Source) -> str:
+def describe(source: Recording) -> str:
     """What people ask of a dataset, one line each."""
     import numpy as np
 
@@ -122,18 +114,16 @@ def describe(source: Source) -> str:
 
 def main(arguments: Arguments) -> None:
     """Do what the arguments are of."""
-    import tempfile
-
     from rlgen.data import formats
-    from rlgen.data.convert import OURS, is_ours, load_source, save_as, save_dataset
-    from rlgen.data.demonstrations import load_all
+    from rlgen.data.convert import OURS, load_source, save_as, save_dataset
+    from rlgen.data.demonstrations import dataset_folder, load_all
     from rlgen.run_log import command_line
 
     env_id = None if arguments.env is None else environment_id(arguments.env)
     paths = arguments.paths if isinstance(arguments, Merge) else (arguments.path,)
     if not paths:
         raise UsageError("tell the files to merge")
-    if isinstance(arguments, Inspect | Validate) and is_ours(arguments.path, env_id):
+    if isinstance(arguments, Inspect | Validate) and dataset_folder(arguments.path, env_id) is not None:
         # Without making episodes of it, which a dataset of single pairs has none of.
         pairs = load_all(arguments.path, env_id)
         if isinstance(arguments, Validate):
@@ -157,17 +147,18 @@ def main(arguments: Arguments) -> None:
         save_as(sources[0], arguments.output.expanduser(), kind, arguments.clip_actions)
         print(f"{arguments.output}: {len(sources[0].episodes)} episodes of {sources[0].env_id} for {kind.NAME}")
         return
-    command = command_line()
     if isinstance(arguments, Validate):
-        # What a conversion would check, thrown away.
-        with tempfile.TemporaryDirectory() as nowhere:
-            episodes = save_dataset(sources, Path(nowhere), command=command)
-        print(f"{arguments.path}: valid; {len(episodes)} episodes of {sources[0].env_id}")
+        print(f"{arguments.path}: valid; {len(save_dataset(sources, None))} episodes of {sources[0].env_id}")
         return
     folder = arguments.output / (sources[0].env_id or "")
     if (folder / "manifest.json").exists() and not arguments.overwrite:
         raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
     deterministic = arguments.deterministic if isinstance(arguments, Convert) else None
-    told: Any = {"clip_actions": arguments.clip_actions, "deterministic": deterministic}
-    episodes = save_dataset(sources, arguments.output, command=command, **told)
+    episodes = save_dataset(
+        sources,
+        arguments.output,
+        command=command_line(),
+        clip_actions=arguments.clip_actions,
+        deterministic=deterministic,
+    )
     print(f"{folder}: {len(episodes)} episodes")

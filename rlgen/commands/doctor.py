@@ -10,9 +10,8 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
-from rlgen.files import versions
+from rlgen.files import version_of, versions
 from rlgen.ranges import available_processors
 
 # Renders in a process of its own, since a driver may take that down.
@@ -47,7 +46,7 @@ def main(arguments: Arguments) -> int:
     for package, found in versions().items():
         print(f"{package:<12} {found}")
     for extra, packages in OPTIONAL.items():
-        print(f"{'[' + extra + ']':<12} {', '.join(f'{package} {_version(package)}' for package in packages)}")
+        print(f"{'[' + extra + ']':<12} {', '.join(f'{package} {version_of(package)}' for package in packages)}")
 
     import torch
 
@@ -69,13 +68,6 @@ def main(arguments: Arguments) -> int:
         return 4
     print(f"{'simulating':<12} works")
     return 0
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
 
 
 def _rendering() -> str:

@@ -88,7 +88,7 @@ def train(arguments: Arguments, env_id: str) -> Result:
 def load(folder: Path, env_id: str) -> tuple[Policy, str, str]:
     """The policy of a run or of a dataset, with the algorithm and the command that trained it."""
     from rlgen.checkpoint import RUN, load_checkpoint, load_policy
-    from rlgen.data.demonstrations import load_expert
+    from rlgen.data.demonstrations import load_expert, open_dataset
 
     if (folder / "checkpoint").is_dir():
         facts, _ = load_checkpoint(folder, RUN)
@@ -96,10 +96,8 @@ def load(folder: Path, env_id: str) -> tuple[Policy, str, str]:
             raise CheckpointError(f"{folder}: its policy was trained in {facts['env_id']}, not {env_id}")
         config = read_json(folder / "config.json")
         return load_policy(folder), config["arguments"]["algo"], config["command"]
-    policy = load_expert(folder, env_id)
-    found = folder if (folder / "manifest.json").exists() else folder / env_id
-    manifest = read_json(found / "manifest.json")
-    return policy, manifest["algorithm"], manifest.get("training_command", manifest["command"])
+    _, manifest = open_dataset(folder, env_id)
+    return load_expert(folder, env_id), manifest["algorithm"], manifest.get("training_command", manifest["command"])
 
 
 def main(arguments: Arguments) -> int:

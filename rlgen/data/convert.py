@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlgen.data import formats
-from rlgen.data.demonstrations import load_episodes, save_demonstrations
+from rlgen.data.demonstrations import dataset_folder, load_episodes, save_demonstrations
 from rlgen.data.episodes import Episode
 from rlgen.data.formats.recording import Recording, Writable
 from rlgen.envs import make_vec
@@ -25,21 +24,8 @@ from rlgen.spaces import ActionUnits, FlatBox, column_order, flat_box
 OURS = "rlgen"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source(Recording):
-    """A recording, and where it came from; `env_id` is the user's, else the file's.
-
-    Attributes:
-        path: the file or folder.
-        manifest: of a dataset of ours; empty else.
-    """
-
-    path: Path
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-
-
-def load_source(path: Path, env_id: str | None = None) -> Source:
-    """Read a file or folder of any known format.
+def load_source(path: Path, env_id: str | None = None) -> Recording:
+    """Read a file or folder of any known format; the recording's `env_id` is the user's, else the file's.
 
     Args:
         path: where.
@@ -50,38 +36,28 @@ def load_source(path: Path, env_id: str | None = None) -> Source:
         UsageError: gymnasium knows no such environment.
     """
     path = path.expanduser()
-    if is_ours(path, env_id):
+    if dataset_folder(path, env_id) is not None:
         manifest, episodes = load_episodes(path, env_id)
-        return Source(OURS, episodes, _plain_id(path, manifest["env_id"]), path=path, manifest=manifest)
-    if found := sorted(file.parent.name for file in path.glob("*/manifest.json")):
+        recording = Recording(OURS, episodes, manifest["env_id"], manifest=manifest)
+    elif found := sorted(file.parent.name for file in path.glob("*/manifest.json")):
         raise DemonstrationError(f"{path}: holds datasets of {', '.join(found)}; tell one's folder, or --env")
-    recording = formats.read(path, None if env_id is None else _time_limit(env_id))
-    if recording.env_id is not None:
-        _plain_id(path, recording.env_id)
-        if env_id is not None and env_id != recording.env_id:
-            warnings.warn(f"{path} was recorded in {recording.env_id}, not in {env_id}", stacklevel=2)
+    else:
+        recording = formats.read(path, None if env_id is None else _time_limit(env_id))
+    if (told := recording.env_id) is not None:
+        if ":" in told:
+            raise DemonstrationError(f"{path}: its environment {told!r} names a module, which no file is to import")
+        if env_id not in (None, told):
+            warnings.warn(f"{path} was recorded in {told}, not in {env_id}", stacklevel=2)
         if env_id is None and not recording.tells_ends:
-            recording = formats.read(path, _time_limit(recording.env_id))
-    return Source(**vars(recording) | {"env_id": env_id or recording.env_id}, path=path)
-
-
-def is_ours(path: Path, env_id: str | None) -> bool:
-    """Whether a folder is a dataset of ours, or holds one of the environment."""
-    return (path / "manifest.json").is_file() or (env_id is not None and (path / env_id / "manifest.json").is_file())
-
-
-def _plain_id(path: Path, env_id: str) -> str:
-    """An environment's id out of a file, which is not to import a module, as `module:Id` would."""
-    if ":" in env_id:
-        raise DemonstrationError(f"{path}: its environment {env_id!r} names a module, which no file is to import")
-    return env_id
+            recording = formats.read(path, _time_limit(told))
+    return replace(recording, env_id=env_id or told, path=path)
 
 
 def save_dataset(
-    sources: Sequence[Source],
-    folder: Path,
+    sources: Sequence[Recording],
+    folder: Path | None,
     *,
-    command: str,
+    command: str = "",
     clip_actions: bool = False,
     deterministic: bool | None = None,
 ) -> list[Episode]:
@@ -89,10 +65,10 @@ def save_dataset(
 
     Args:
         sources: of one environment.
-        folder: `<env_id>` in it is the dataset's.
+        folder: `<env_id>` in it is the dataset's; None only checks.
         command: what made the data.
         clip_actions: clip actions to the environment's bounds rather than refuse those outside.
-        deterministic: whether the expert acted by its mode; what the sources tell unless told.
+        deterministic: whether the expert acted by its mode (default: what the sources tell).
 
     Raises:
         DemonstrationError: the sources differ in environment, or an episode isn't what its spaces say.
@@ -124,7 +100,7 @@ def save_dataset(
         return values[0] if all(value == values[0] for value in values) else None
 
     save_demonstrations(
-        folder / env_id,
+        folder and folder / env_id,
         env_id=env_id,
         observation_space=observation_space,
         action_space=action_space,
@@ -144,7 +120,7 @@ def save_dataset(
     return episodes
 
 
-def save_as(source: Source, path: Path, kind: Writable, clip_actions: bool = False) -> None:
+def save_as(source: Recording, path: Path, kind: Writable, clip_actions: bool = False) -> None:
     """Write a source in another package's format, checked as for ours.
 
     Raises:
@@ -154,9 +130,7 @@ def save_as(source: Source, path: Path, kind: Writable, clip_actions: bool = Fal
     """
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another --output")
-    with tempfile.TemporaryDirectory() as nowhere:
-        episodes = save_dataset([source], Path(nowhere), command="", clip_actions=clip_actions)
-    kind.write(path, episodes, str(source.env_id))
+    kind.write(path, save_dataset([source], None, clip_actions=clip_actions), str(source.env_id))
 
 
 def _time_limit(env_id: str) -> int | None:
@@ -166,12 +140,8 @@ def _time_limit(env_id: str) -> int | None:
         raise UsageError(f"{env_id}: {error}") from None
 
 
-def _ordered(episode: Episode, source: Source, space: FlatBox) -> Episode:
-    """The episode with flat observations, their parts in the environment's order where the file names them.
-
-    Raises:
-        DemonstrationError: the names or widths differ; it lists them.
-    """
+def _ordered(episode: Episode, source: Recording, space: FlatBox) -> Episode:
+    """The episode with flat observations, their parts in the environment's order where the file names them."""
     obs = episode.obs.reshape(len(episode.obs), -1)
     if source.columns is not None:
         try:

@@ -9,7 +9,7 @@ import io
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
 import torch
+from safetensors.torch import save
 
-from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Header, allowance, read_npz
+from rlgen.data.episodes import Array, Episode, joined, parted
+from rlgen.data.formats.recording import Header, allowance, fail, read_npz
 from rlgen.errors import DemonstrationError
 from rlgen.files import (
     COUNT,
@@ -32,7 +32,6 @@ from rlgen.files import (
     check,
     checked,
     json_bytes,
-    module_bytes,
     printable,
     read_json,
     read_safetensors,
@@ -55,9 +54,6 @@ MANIFEST = {
     "action_space": described_space,
     "n_episodes": COUNT,
     "returns": [float],
-    "return_mean?": float,
-    "return_std?": float,
-    "failed_episodes?": [range(1 << 40)],
     "deterministic": (bool, None),
     "keep_every?": COUNT,
     "final_obs?": bool,
@@ -70,8 +66,7 @@ MANIFEST = {
     "sha256": {"episodes.npz": SHA256, "policy.safetensors?": SHA256},
 }
 
-# An episode failed if it lies in the worst part of the range from the worst return to the median, where that range is
-# many times the typical distance from the median. Both are ratios: where zero is and what the unit is don't matter.
+# See `failed_episodes`.
 FAILED_PART = 0.45
 FAILED_DISTANCE = 20
 
@@ -156,7 +151,7 @@ def failed_episodes(returns: Sequence[float]) -> list[int]:
 
 
 def save_demonstrations(
-    folder: str | Path,
+    folder: str | Path | None,
     *,
     env_id: str,
     observation_space: gym.Space[Any],
@@ -174,7 +169,7 @@ def save_demonstrations(
     """Write a dataset, validated as it would be on loading; an older one is kept until the new one is whole.
 
     Args:
-        folder: `expert_data/<env_id>`.
+        folder: `expert_data/<env_id>`; None only validates.
         env_id: the environment.
         observation_space: of a single environment.
         action_space: of a single environment; executed actions lie inside.
@@ -192,40 +187,30 @@ def save_demonstrations(
     Raises:
         DemonstrationError: an episode is not what the spaces say.
     """
-    folder = Path(folder)
+    where = str(source["path"] if source else Path(folder or "") / "episodes.npz")
     if not episodes:
-        raise DemonstrationError(f"{folder}: no episodes to save")
+        raise DemonstrationError(f"{where}: no episodes to save")
     if keep_every < 1:
-        raise DemonstrationError(f"{folder}: keep_every must be at least 1; got {keep_every}")
-    where = str(source["path"] if source else folder / "episodes.npz")
+        raise DemonstrationError(f"{where}: keep_every must be at least 1; got {keep_every}")
     flat = flat_box(observation_space)
     for i, e in enumerate(episodes):
         for field, array, shape in (("obs", e.obs, flat.shape), ("actions", e.actions, action_space.shape)):
             if array.shape[1:] != shape:
-                raise DemonstrationError(
-                    f"{where}: episode {i}: field {field}: shape {array.shape[1:]}; the environment's is {shape}"
-                )
+                fail(where, field, f"shape {array.shape[1:]}; the environment's is {shape}", i)
     returns = [episode.total_reward for episode in episodes]
-    final_obs = all(len(e.obs) > len(e.actions) for e in episodes)
-    if keep_every > 1 and not final_obs:
-        raise DemonstrationError(f"{folder}: episodes without their final observations are stored whole, keep_every 1")
-    arrays = {
-        "obs": _stored(np.concatenate([e.obs[: len(e.actions)] for e in episodes])),
-        "actions": _stored(np.concatenate([e.actions for e in episodes])),
-        "rewards": np.concatenate([e.rewards for e in episodes]).astype(np.float32),
-        "lengths": np.array([len(e.actions) for e in episodes], np.int64),
-        "terminated": np.array([e.terminated for e in episodes]),
-        "truncated": np.array([e.truncated for e in episodes]),
-    }
+    arrays = joined(episodes)
+    arrays |= {name: _stored(arrays[name]) for name in ("obs", "actions", "final_obs") if name in arrays}
+    arrays["rewards"] = arrays["rewards"].astype(np.float32)
+    final_obs = "final_obs" in arrays
     if keep_every > 1:
-        arrays = _thin(arrays, episodes, keep_every, seed or 0)
-    elif final_obs:
-        arrays["final_obs"] = _stored(np.stack([e.obs[-1] for e in episodes]))
+        if not final_obs:
+            raise DemonstrationError(f"{where}: episodes without final observations are stored whole, keep_every 1")
+        arrays = _thin(arrays, keep_every, np.random.default_rng(seed or 0))
     if (size := sum(array.nbytes for array in arrays.values())) > MAX_BYTES:
         raise DemonstrationError(f"{where}: {size} bytes; at most {MAX_BYTES} are read again. Leave out episodes")
     observation_space = _kept_bounds(observation_space, arrays, where)
-    for save in (np.savez_compressed, np.savez):
-        save(content := io.BytesIO(), allow_pickle=False, **arrays)
+    for write in (np.savez_compressed, np.savez):
+        write(content := io.BytesIO(), allow_pickle=False, **arrays)
         if size <= allowance(content.tell()):  # else more than a reader believes of a compressed file
             break
     manifest = {
@@ -253,12 +238,15 @@ def save_demonstrations(
         manifest |= {"versions": told.pop("versions", {}), "source": told}
     _validate_headers({name: (array.shape, array.dtype) for name, array in arrays.items()}, manifest, where)
     _validate(arrays, manifest, where)
+    if folder is None:
+        return
     files = {"episodes.npz": content.getvalue()}
     if policy is not None:
-        files["policy.safetensors"] = module_bytes(policy)
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in policy.state_dict().items()}
+        files["policy.safetensors"] = save(weights)
     manifest["sha256"] = {name: sha256(data) for name, data in files.items()}
     files["manifest.json"] = json_bytes(manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
-    write_folder(folder, files)
+    write_folder(Path(folder), files)
 
 
 # One pair in how many the paper's experiments kept (section 6); its locomotion tasks have episodes of 1,000 steps.
@@ -299,7 +287,7 @@ def load_demonstrations(
     Raises:
         DemonstrationError: no such dataset, a damaged or inconsistent one, or too few episodes.
     """
-    folder, manifest = _open(Path(path), env_id)
+    folder, manifest = open_dataset(Path(path), env_id)
     arrays = _read_arrays(folder / "episodes.npz", manifest)
     if (recorded := manifest["versions"].get("mujoco", "of unknown version")) != (here := version("mujoco")):
         warnings.warn(
@@ -326,31 +314,21 @@ def load_demonstrations(
         )
     rng = np.random.default_rng(seed)
     drawn = sorted(rng.choice(candidates, n_trajectories, replace=False).tolist())
-    starts = np.concatenate(([0], np.cumsum(arrays["lengths"])))
+    starts = np.cumsum([0, *arrays["lengths"]])
     # Of each stored pair, its step in the whole dataset.
     steps = arrays["steps"] if keep_every > 1 else np.arange(starts[-1])
-    kept_rows, stride = [], subsample // keep_every
-    for i in drawn:
-        first, end = np.searchsorted(steps, starts[i : i + 2])
-        offset = int(rng.integers(min(stride, end - first)))
-        kept_rows.append(np.arange(first + offset, end, stride))
-    kept = np.concatenate(kept_rows)
+    first = np.searchsorted(steps, starts)
+    kept = _every(subsample // keep_every, [(first[i], first[i + 1]) for i in drawn], rng)
     episode = np.searchsorted(starts, steps[kept], side="right") - 1
     is_last = steps[kept] == starts[episode + 1] - 1
     if not manifest.get("final_obs", True):  # a last pair's successor isn't known
         kept, episode, is_last = kept[~is_last], episode[~is_last], is_last[~is_last]
         if not len(kept):
             raise DemonstrationError(f"{folder}: no pair of those drawn has a successor; draw more trajectories")
-    if keep_every > 1:
-        next_obs = arrays["next_obs"][kept]
-    else:
-        next_obs = arrays["obs"][np.minimum(kept + 1, len(arrays["obs"]) - 1)]
-    if "final_obs" in arrays:
-        next_obs[is_last] = arrays["final_obs"][episode[is_last]]
     transitions = Transitions(
         obs=torch.from_numpy(arrays["obs"][kept]),
         actions=torch.from_numpy(arrays["actions"][kept]),
-        next_obs=torch.from_numpy(next_obs),
+        next_obs=torch.from_numpy((arrays["next_obs"] if keep_every > 1 else _successors(arrays))[kept]),
         rewards=torch.from_numpy(arrays["rewards"][steps[kept]]),
         terminated=torch.from_numpy(is_last & arrays["terminated"][episode]),
         truncated=torch.from_numpy(is_last & arrays["truncated"][episode]),
@@ -372,67 +350,55 @@ def load_demonstrations(
     )
 
 
-def _thin(
-    arrays: Mapping[str, npt.NDArray[Any]], episodes: Sequence[Episode], keep_every: int, seed: int
-) -> dict[str, npt.NDArray[Any]]:
-    """The arrays with one pair in `keep_every`, each episode from an offset of its own."""
-    rng = np.random.default_rng(seed)
-    starts = np.cumsum([0, *arrays["lengths"]])
-    steps = np.concatenate(
-        [np.arange(a + rng.integers(min(keep_every, b - a)), b, keep_every) for a, b in itertools.pairwise(starts)]
-    )
-    next_obs = _stored(np.concatenate([e.obs[1:] for e in episodes]))
+def _every(k: int, ranges: Iterable[tuple[int, int]], rng: np.random.Generator) -> Array:
+    """One number in `k` of each range, from a random offset in each."""
+    return np.concatenate([np.arange(a + rng.integers(min(k, b - a)), b, k) for a, b in ranges])
+
+
+def _successors(arrays: Mapping[str, Array]) -> Array:
+    """The observation after each step; after an episode's last one it is only known where `final_obs` tells it."""
+    following = np.concatenate([arrays["obs"][1:], arrays["obs"][-1:]])
+    if "final_obs" in arrays:
+        following[np.cumsum(arrays["lengths"]) - 1] = arrays["final_obs"]
+    return following
+
+
+def _thin(arrays: Mapping[str, Array], keep_every: int, rng: np.random.Generator) -> dict[str, Array]:
+    """The arrays with one pair in `keep_every` of each episode."""
+    steps = _every(keep_every, itertools.pairwise(np.cumsum([0, *arrays["lengths"]])), rng)
     whole = {name: arrays[name] for name in ("rewards", "lengths", "terminated", "truncated")}
-    return whole | {
-        "obs": arrays["obs"][steps],
-        "actions": arrays["actions"][steps],
-        "next_obs": next_obs[steps],
-        "steps": steps,
-    }
+    pairs = {"obs": arrays["obs"], "actions": arrays["actions"], "next_obs": _successors(arrays)}
+    return whole | {name: array[steps] for name, array in pairs.items()} | {"steps": steps}
 
 
 def load_all(path: str | Path, env_id: str | None = None) -> Demonstrations:
     """Every pair that a dataset stores, of failed episodes too; arguments and errors as for `load_episodes`."""
-    folder, manifest = _open(Path(path), env_id)
+    folder, manifest = open_dataset(Path(path), env_id)
     return load_demonstrations(folder, manifest["env_id"], subsample=manifest.get("keep_every", 1), include_failed=True)
 
 
 def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str, Any], list[Episode]]:
     """A dataset's manifest and all its episodes, in the order in which they were recorded.
 
-    Args:
-        path: the folder that holds the datasets, or one dataset's folder.
-        env_id: the environment; where it isn't told, `path` is one dataset's folder.
-
-    Raises:
-        DemonstrationError: no such dataset, a damaged or inconsistent one, or one that stores single pairs.
+    Arguments and errors are those of `load_demonstrations`; without `env_id`, `path` is one dataset's folder. A dataset
+    that stores single pairs is a `DemonstrationError` too.
     """
-    folder, manifest = _open(Path(path), env_id)
+    folder, manifest = open_dataset(Path(path), env_id)
     arrays = _read_arrays(folder / "episodes.npz", manifest)
     if manifest.get("keep_every", 1) > 1:
         raise DemonstrationError(
             f"{folder} stores every {manifest['keep_every']}th pair: episodes can't be made of them. "
             f"Record again: python scripts/expert.py --policy {folder} --env {manifest['env_id']} --output ..."
         )
-    bounds = np.cumsum(arrays["lengths"])[:-1]
-    parts = [np.split(arrays[name], bounds) for name in ("obs", "actions", "rewards")]
-    if "final_obs" in arrays:
-        parts[0] = [np.concatenate([obs, last[None]]) for obs, last in zip(parts[0], arrays["final_obs"], strict=True)]
-    ends = (arrays[name].tolist() for name in ("terminated", "truncated"))
-    return manifest, [Episode(*episode) for episode in zip(*parts, *ends, strict=True)]
+    return manifest, parted(arrays)
 
 
 def load_expert(path: str | Path, env_id: str) -> Policy:
-    """The policy that a dataset was recorded with.
+    """The policy that a dataset was recorded with; arguments and errors as for `load_demonstrations`.
 
-    Args:
-        path: the folder that holds the datasets, or one dataset's folder.
-        env_id: the environment, with its version.
-
-    Raises:
-        DemonstrationError: no such dataset, one without weights, or damaged ones.
+    A dataset that was recorded without weights is a `DemonstrationError` too.
     """
-    folder, manifest = _open(Path(path), env_id)
+    folder, manifest = open_dataset(Path(path), env_id)
     if "policy.safetensors" not in manifest["sha256"]:
         raise DemonstrationError(f"{folder}: it was recorded without its expert's weights")
     path = folder / "policy.safetensors"
@@ -441,32 +407,36 @@ def load_expert(path: str | Path, env_id: str) -> Policy:
         return policy_of_weights(manifest, {name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
-def _open(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
-    """The dataset's folder and its manifest, which is of this very environment; `path` itself where none is told."""
-    if env_id is None:
-        return path, _read_manifest(path / "manifest.json")
-    folder = _find(path, env_id)
-    manifest = _read_manifest(folder / "manifest.json")
-    if manifest["env_id"] != env_id:
+def dataset_folder(path: Path, env_id: str | None) -> Path | None:
+    """The folder `<env_id>` in `path`, or `path` itself, whichever holds a dataset of ours; None if neither does."""
+    folders = (path / (env_id or ""), path)
+    return next((folder for folder in folders if (folder / "manifest.json").is_file()), None)
+
+
+def open_dataset(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
+    """The dataset's folder and its manifest; arguments and errors as for `load_episodes`."""
+    folder = dataset_folder(path, env_id)
+    if folder is None and env_id is not None:
+        raise DemonstrationError(_without_dataset(path, env_id))
+    manifest = _read_manifest((folder or path) / "manifest.json")
+    if env_id not in (None, manifest["env_id"]):
         raise DemonstrationError(
             f"{folder}/manifest.json: field env_id: it was recorded in {manifest['env_id']}, not {env_id}; versions of "
             "an environment differ and are never substituted"
         )
-    return folder, manifest
+    return folder or path, manifest
 
 
-def _find(path: Path, env_id: str) -> Path:
-    for folder in (path / env_id, path):
-        if (folder / "manifest.json").is_file():
-            return folder
+def _without_dataset(path: Path, env_id: str) -> str:
+    """What to say of a folder that holds no dataset of an environment."""
     record = f"Record one: python scripts/expert.py --env {env_id} --output {path}"
     if not path.is_dir():
-        raise DemonstrationError(f"{path}: no such folder (from {Path.cwd()}). {record}")
+        return f"{path}: no such folder (from {Path.cwd()}). {record}"
     found = sorted(p.parent.name for p in path.glob("*/manifest.json"))
     near = difflib.get_close_matches(env_id, found, 1)
     here = f"it has {', '.join(found)}" if found else "it has none"
     nearest = f"; the nearest is {near[0]} (--env {near[0]}), which is another environment" if near else ""
-    raise DemonstrationError(f"{path}: no dataset for {env_id}; {here}{nearest}. {record}")
+    return f"{path}: no dataset for {env_id}; {here}{nearest}. {record}"
 
 
 @contextlib.contextmanager
@@ -474,8 +444,6 @@ def _readable(path: Path) -> Iterator[None]:
     """What is wrong with a dataset's file as an error that names it."""
     try:
         yield
-    except DemonstrationError:
-        raise
     except OSError as error:
         raise DemonstrationError(f"{path}: {error.strerror}") from None
     except ValueError as error:
@@ -493,7 +461,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         return manifest
 
 
-def _read_arrays(path: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+def _read_arrays(path: Path, manifest: Mapping[str, Any]) -> dict[str, Array]:
     """A dataset's arrays, validated; none is made before their shapes are."""
     last = WHOLE if manifest.get("final_obs", True) else ()
     names = ARRAYS + (THINNED if manifest.get("keep_every", 1) > 1 else last)
@@ -503,7 +471,7 @@ def _read_arrays(path: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArr
     return arrays
 
 
-def _stored(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _stored(array: Array) -> Array:
     """Numbers as a dataset holds them: whole ones as int64, float64 as it is, others as float32."""
     if array.dtype.kind in "biu":
         return array.astype(np.int64)
@@ -515,9 +483,7 @@ def _validate_headers(headers: Mapping[str, Header], manifest: Mapping[str, Any]
     n_episodes, n_steps = manifest["n_episodes"], (headers["rewards"][0] or (0,))[0]
     n_pairs = (headers["steps"][0] or (0,))[0] if "steps" in headers else n_steps
     if len(manifest["returns"]) != n_episodes:
-        raise DemonstrationError(
-            f"{file}: field returns: the manifest lists {len(manifest['returns'])} of {n_episodes}"
-        )
+        fail(file, "returns", f"the manifest lists {len(manifest['returns'])} of {n_episodes}")
     flat = flat_box(described_space(manifest["observation_space"]))
     action_space = described_space(manifest["action_space"])
     floats = (np.float32, np.float64)
@@ -537,15 +503,13 @@ def _validate_headers(headers: Mapping[str, Header], manifest: Mapping[str, Any]
     }
     for field, (shape, dtype) in headers.items():
         if shape != expected[field][0]:
-            raise DemonstrationError(
-                f"{file}: field {field}: shape {shape}; the spaces, rewards and episodes say {expected[field][0]}"
-            )
+            fail(file, field, f"shape {shape}; the spaces, rewards and episodes say {expected[field][0]}")
         if dtype not in expected[field][1]:
             names = " or ".join(np.dtype(kind).name for kind in expected[field][1])
-            raise DemonstrationError(f"{file}: field {field}: dtype {dtype}; must be {names}")
+            fail(file, field, f"dtype {dtype}; must be {names}")
 
 
-def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, npt.NDArray[Any]], where: str) -> gym.Space[Any]:
+def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, Array], where: str) -> gym.Space[Any]:
     """The space without the bounds that observations don't keep to, as those of many environments don't."""
     space = space.original if isinstance(space, FlatBox) else space
     if not isinstance(space, gym.spaces.Box):
@@ -561,7 +525,7 @@ def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, npt.NDArray[Any]], 
     return gym.spaces.Box(np.where(below, -np.inf, space.low), np.where(above, np.inf, space.high), dtype=dtype)
 
 
-def _outside(values: npt.NDArray[Any], space: gym.Space[Any]) -> npt.NDArray[np.bool_]:
+def _outside(values: Array, space: gym.Space[Any]) -> Array:
     """Which rows of `values` are not in a space, `[N]`; bounds are rounded as the values were."""
     units = ActionUnits(space)
     rows = values.reshape(len(values), -1)
@@ -569,28 +533,20 @@ def _outside(values: npt.NDArray[Any], space: gym.Space[Any]) -> npt.NDArray[np.
     return np.asarray(outside.any(1))
 
 
-def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any], file: str) -> None:
+def _validate(arrays: Mapping[str, Array], manifest: Mapping[str, Any], file: str) -> None:
     """Everything that a dataset promises; the same for saving and loading."""
-
-    def fail(field: str, message: str, episode: int | None = None) -> None:
-        where = "" if episode is None else f"episode {episode}: "
-        raise DemonstrationError(f"{file}: {where}field {field}: {message}")
-
     lengths, n_episodes, n_steps = arrays["lengths"].tolist(), len(arrays["lengths"]), len(arrays["rewards"])
     if min(lengths) < 1 or sum(lengths) != n_steps:  # in Python's integers, which don't overflow
-        fail(
-            "lengths", f"must be at least 1 and add up to {n_steps}, the number of rewards; they sum to {sum(lengths)}"
-        )
+        fail(file, "lengths", f"must be at least 1 and add up to {n_steps}, the rewards; they sum to {sum(lengths)}")
     episode_of_step = np.repeat(np.arange(n_episodes), lengths)
-    thinned = manifest.get("keep_every", 1) > 1
     episode_of_pair = episode_of_step
-    if thinned:
+    if "steps" in arrays:
         steps = arrays["steps"]
         if not len(steps) or not (steps[1:] > steps[:-1]).all() or steps[0] < 0 or steps[-1] >= n_steps:
-            fail("steps", f"must be rising int64 from 0 to {n_steps - 1}")
+            fail(file, "steps", f"must be rising int64 from 0 to {n_steps - 1}")
         episode_of_pair = episode_of_step[steps]
         if (without := np.setdiff1d(np.arange(n_episodes), episode_of_pair)).size:
-            fail("steps", "no pair is stored", int(without[0]))
+            fail(file, "steps", "no pair is stored", int(without[0]))
     episodes_of = {
         "obs": episode_of_pair,
         "actions": episode_of_pair,
@@ -605,12 +561,12 @@ def _validate(arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any
     for field in arrays.keys() & episodes_of.keys():
         bad = np.flatnonzero(~np.isfinite(arrays[field].reshape(len(arrays[field]), -1)).all(1))
         if len(bad):
-            fail(field, "NaN or infinite", int(episodes_of[field][bad[0]]))
+            fail(file, field, "NaN or infinite", int(episodes_of[field][bad[0]]))
         if field in spaces and (outside := _outside(arrays[field], spaces[field])).any():
-            fail(field, f"outside {spaces[field]}", int(episodes_of[field][np.flatnonzero(outside)[0]]))
+            fail(file, field, f"outside {spaces[field]}", int(episodes_of[field][np.flatnonzero(outside)[0]]))
     if not (ended := arrays["terminated"] | arrays["truncated"]).all():
-        fail("terminated", "neither terminated nor truncated: the episode is incomplete", int(ended.argmin()))
+        fail(file, "terminated", "neither terminated nor truncated: the episode is incomplete", int(ended.argmin()))
     returns = [float(x.sum(dtype=np.float64)) for x in np.split(arrays["rewards"], np.cumsum(lengths)[:-1])]
     for i, (told, found) in enumerate(zip(manifest["returns"], returns, strict=True)):
         if not math.isclose(told, found, rel_tol=1e-6, abs_tol=1e-3):
-            fail("returns", f"the manifest says {told}, the rewards sum to {found}", i)
+            fail(file, "returns", f"the manifest says {told}, the rewards sum to {found}", i)

@@ -84,6 +84,36 @@ class Episode:
         return float(self.rewards.sum(dtype=np.float64))
 
 
+def joined(episodes: Sequence[Episode]) -> dict[str, Array]:
+    """Episodes one after the other.
+
+    Returns:
+        `obs`, `actions` and `rewards` `[sum of T, ...]`; `lengths`, `terminated` and `truncated` `[E]`; and, where
+        every episode has one, `final_obs` `[E, D]`.
+    """
+    arrays = {
+        "obs": np.concatenate([e.obs[: len(e.actions)] for e in episodes]),
+        "actions": np.concatenate([e.actions for e in episodes]),
+        "rewards": np.concatenate([e.rewards for e in episodes]),
+        "lengths": np.array([len(e.actions) for e in episodes], np.int64),
+        "terminated": np.array([e.terminated for e in episodes]),
+        "truncated": np.array([e.truncated for e in episodes]),
+    }
+    if all(len(e.obs) > len(e.actions) for e in episodes):
+        arrays["final_obs"] = np.stack([e.obs[-1] for e in episodes])
+    return arrays
+
+
+def parted(arrays: Mapping[str, Array]) -> list[Episode]:
+    """The episodes that `joined` joined."""
+    bounds = np.cumsum(arrays["lengths"])[:-1]
+    obs, actions, rewards = (np.split(arrays[name], bounds) for name in ("obs", "actions", "rewards"))
+    if "final_obs" in arrays:
+        obs = [np.concatenate([rows, last[None]]) for rows, last in zip(obs, arrays["final_obs"], strict=True)]
+    ends = (arrays[name].tolist() for name in ("terminated", "truncated"))
+    return [Episode(*parts) for parts in zip(obs, actions, rewards, *ends, strict=True)]
+
+
 class RandomActor:
     """Uniform actions from a single environment's action space: the zero of a normalised score.
 

@@ -45,7 +45,7 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
     Args:
         env_id: one of `tasks`.
         n_envs: number of environments.
-        n_threads: of the simulation, where it has any; all processors available to the process unless told.
+        n_threads: of the simulation, where it has any (default: all processors available to the process).
         max_episode_steps: time limit, -1 for none (default: the registered one).
         task_arguments: constructor arguments of the task.
 
@@ -132,11 +132,7 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         return self.get_attr(name)
 
     def set_attr(self, name: str, values: Any) -> None:
-        """Not possible: the environments of a batch share their attributes, which are arguments of `make_vec`.
-
-        Raises:
-            AttributeError: always.
-        """
+        """Not possible: the environments of a batch share their attributes, which are arguments of `make_vec`."""
         raise AttributeError(f"the environments of a batch share their attributes: pass {name} to rlgen.make_vec")
 
     def state_dict(self) -> dict[str, Any]:
@@ -276,10 +272,8 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
 def require_same_step(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
     """Refuse a vector environment that doesn't reset an environment in the step that ends its episode.
 
-    Others give either no observation after the last action, or a step that takes no action.
-
-    Raises:
-        UsageError: its `metadata["autoreset_mode"]` is another one, or absent.
+    Others give either no observation after the last action, or a step that takes no action. The UsageError says how to
+    make one.
     """
     mode = envs.metadata.get("autoreset_mode")
     if mode != AutoresetMode.SAME_STEP:

@@ -40,14 +40,14 @@ class BatchedMujocoEnv(BatchedEnv):
     def _build(self, n_threads: int | None) -> spaces.Box:
         model = load_model(self.task)
         n_threads = min(n_threads or available_processors(), self.num_envs)
-        self._batch: Any = (ContactForceBatch if self.task.contact_forces else Batch)(model, self.num_envs, n_threads)
+        contact_forces = "cfrc_ext" in self.task.derived
+        self._batch: Any = (ContactForceBatch if contact_forces else Batch)(model, self.num_envs, n_threads)
         data = mujoco.MjData(model)
-        names = [*self.task.derived, *(["cfrc_ext"] if self.task.contact_forces else [])]
         self.sim = Simulations(
             qpos=self._batch.bind("qpos"),
             qvel=self._batch.bind("qvel"),
             ctrl=self._batch.bind("ctrl"),
-            derived={name: self._batch.bind(name) for name in names},
+            derived={name: self._batch.bind(name) for name in self.task.derived},
             timestep=model.opt.timestep,
             dt=model.opt.timestep * self.task.frame_skip,
             init_qpos=data.qpos.copy(),
@@ -59,7 +59,7 @@ class BatchedMujocoEnv(BatchedEnv):
         self._warnings = self._warning_counts.copy()
         # A simulation of the engine's own batch is its row of state. Writing that takes a tenth of a reset there,
         # which clears all derived fields before `forward` computes them.
-        self._initial = None if self.task.contact_forces else self._batch.state[0].copy()
+        self._initial = None if contact_forces else self._batch.state[0].copy()
         low, high = model.actuator_ctrlrange.astype(np.float32).T
         return spaces.Box(low, high, dtype=np.float32)
 

@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-_POINTER, _INT, _INTS = ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_int)
+_POINTER = ctypes.c_void_p
 
 
 class _Config(ctypes.Structure):
@@ -24,23 +24,8 @@ class _Config(ctypes.Structure):
 def _library() -> ctypes.CDLL:
     # The extension modules have loaded it already: this gives the same library, not a second one.
     library = ctypes.CDLL(glob.glob(os.path.join(os.path.dirname(mujoco.__file__), "libmujoco.*"))[0])
-    signatures: dict[str, tuple[Any, list[Any]]] = {
-        "mjb_makeBatch": (_POINTER, [_POINTER, _INT, ctypes.POINTER(_Config), ctypes.c_char_p, _INT]),
-        "mjb_deleteBatch": (None, [_POINTER]),
-        "mjb_nstate": (_INT, [_POINTER]),
-        "mjb_state": (_POINTER, [_POINTER]),
-        "mjb_stateComponent": (_POINTER, [_POINTER, _INT, _INTS]),
-        "mjb_warning": (_POINTER, [_POINTER]),
-        "mjb_status": (_POINTER, [_POINTER]),
-        "mjb_output": (_POINTER, [_POINTER, ctypes.c_char_p, _INTS, _INTS]),
-        "mjb_step": (_INT, [_POINTER, _POINTER, _INT, _INT, _INT]),
-        "mjb_forward": (_INT, [_POINTER, _POINTER, _INT, _INT]),
-        "mjb_reset": (_INT, [_POINTER, _POINTER, _INT, _POINTER, _INT]),
-        "mjb_apply": (_INT, [_POINTER, _POINTER, _INT, _POINTER, _POINTER, _INT]),
-    }
-    for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
+    for name in ("makeBatch", "state", "stateComponent", "warning", "status", "output"):  # the others give an int
+        getattr(library, f"mjb_{name}").restype = _POINTER
     return library
 
 
@@ -59,7 +44,9 @@ class ContactForceBatch:
         self._template = mujoco.MjData(model)
         message = ctypes.create_string_buffer(1000)
         config = _Config(nthread, True)
-        self._batch = self._library.mjb_makeBatch(model._address, nsim, ctypes.byref(config), message, 1000)
+        self._batch = _POINTER(
+            self._library.mjb_makeBatch(_POINTER(model._address), nsim, ctypes.byref(config), message, 1000)
+        )
         if not self._batch:
             raise RuntimeError(f"MuJoCo could not make a batch of {nsim}: {message.value.decode()}")
         self._contact_forces = ctypes.cast(self._library.mj_rnePostConstraint, _POINTER)
@@ -71,7 +58,6 @@ class ContactForceBatch:
     def __del__(self) -> None:
         if getattr(self, "_batch", None):
             self._library.mjb_deleteBatch(self._batch)
-            self._batch = None
 
     def _array(self, address: int, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
         buffer = (ctypes.c_char * (int(np.prod(shape)) * np.dtype(dtype).itemsize)).from_address(address)
@@ -100,8 +86,8 @@ class ContactForceBatch:
 
     def reset(self, ids: npt.NDArray[np.int32], stage: int) -> None:
         """Reset simulations to the model's defaults."""
-        self._library.mjb_reset(self._batch, ids.ctypes.data, len(ids), None, stage)
+        self._library.mjb_reset(self._batch, ids.ctypes.data_as(_POINTER), len(ids), None, stage)
 
     def forward(self, ids: npt.NDArray[np.int32]) -> None:
         """Run `mj_forward` on simulations."""
-        self._library.mjb_forward(self._batch, ids.ctypes.data, len(ids), int(mujoco.mjtStage.mjSTAGE_ACC))
+        self._library.mjb_forward(self._batch, ids.ctypes.data_as(_POINTER), len(ids), int(mujoco.mjtStage.mjSTAGE_ACC))

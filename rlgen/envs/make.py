@@ -52,7 +52,8 @@ def make_vec(
         more_kwargs: likewise.
 
     Raises:
-        UsageError: an id of the form `module:Id`, a space that can't be used, or an environment that only exists once.
+        UsageError: an id of the form `module:Id`, a space or a constructor argument that can't be used, or an
+            environment that only exists once.
         gymnasium.error.NameNotFound: an unknown id, with near matches.
     """
     if n_envs < 1:
@@ -62,17 +63,21 @@ def make_vec(
     kwargs = {**(env_kwargs or {}), **more_kwargs}
     batched = {name: kind for kind in (BatchedMujocoEnv, BatchedOdeEnv) for name in kind.tasks}
     envs: VectorEnv[Any, Any, Any]
-    if isinstance(env, str) and env in batched:
-        envs = batched[env](env, n_envs, n_threads, **kwargs)
-    elif _only_vectorized(env):
-        envs = gym.make_vec(env, n_envs, "vector_entry_point", **kwargs)  # type: ignore[arg-type]
-    else:
-        make = partial(_flat, _maker(env, kwargs), kwargs)
-        vector = SyncVectorEnv if vectorization == "sync" else AsyncVectorEnv
-        envs = vector([make] * n_envs, autoreset_mode=AutoresetMode.SAME_STEP)
-        envs.spec = envs.get_attr("spec")[0]
-        if isinstance(envs, SyncVectorEnv) and len({id(one.unwrapped) for one in envs.envs}) < n_envs:
-            raise UsageError("the function gave one environment twice; it must make a new one at each call")
+    try:
+        if isinstance(env, str) and env in batched:
+            envs = batched[env](env, n_envs, n_threads, **kwargs)
+        elif _only_vectorized(env):
+            envs = gym.make_vec(env, n_envs, "vector_entry_point", **kwargs)  # type: ignore[arg-type]
+        else:
+            vector = SyncVectorEnv if vectorization == "sync" else AsyncVectorEnv
+            envs = vector([partial(_flat, _maker(env, kwargs))] * n_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+            envs.spec = envs.get_attr("spec")[0]
+            if isinstance(envs, SyncVectorEnv) and len({id(one.unwrapped) for one in envs.envs}) < n_envs:
+                raise UsageError("the function gave one environment twice; it must make a new one at each call")
+    except TypeError as error:
+        if not kwargs:
+            raise
+        raise UsageError(f"env_kwargs {kwargs}: {error}") from None
     _log.info("%s: %d environments by %s", environment_name(env), n_envs, type(envs).__name__)
     envs.reset(seed=seed)
     return envs
@@ -125,14 +130,9 @@ class _Flat(gym.ObservationWrapper[Any, Any, Any]):
         return self.flat.flatten(observation, 1)[0]
 
 
-def _flat(make: Callable[[], gym.Env[Any, Any]], kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
+def _flat(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
     """One environment with flat observations."""
-    try:
-        env = make()
-    except TypeError as error:
-        if not kwargs:
-            raise
-        raise UsageError(f"env_kwargs {kwargs}: {error}") from None
+    env = make()
     if not isinstance(env, gym.Env):
         raise UsageError(f"the function that makes an environment made {type(env).__name__}, no gymnasium.Env")
     return _Flat(env)

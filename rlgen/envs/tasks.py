@@ -70,16 +70,12 @@ class Task:
     frame_skip: int
     reset_noise_scale: float
     exclude_current_positions_from_observation: bool = False
+    # Fields of MjData; `cfrc_ext` costs extra, for the engine computes it only on request.
     derived: ClassVar[tuple[str, ...]] = ()
     # Derived fields are those of the last substep's start, as in gymnasium, unless a later stage is asked for.
     stage: ClassVar[int] = int(mujoco.mjtStage.mjSTAGE_NONE)
     normal_velocity: ClassVar[bool] = False  # the velocity's noise at a reset is normal, not uniform
     n_places: ClassVar[int] = 1  # coordinates of the place in the world, the first of qpos
-
-    @property
-    def contact_forces(self) -> bool:
-        """Whether `cfrc_ext` is read, which the engine computes only on request."""
-        return False
 
     def model(self) -> mujoco.MjModel:
         """The compiled model of gymnasium's `xml_file`."""
@@ -135,43 +131,27 @@ def _inside(x: Array, bounds: tuple[float, float]) -> Array:
     return (bounds[0] < x) & (x < bounds[1])
 
 
-def _place_info(xy: Array) -> Info:
-    return {"x_position": xy[:, 0], "y_position": xy[:, 1], "distance_from_origin": _norm(xy)}
-
-
-def _velocity_info(velocity: Array) -> Info:
-    return dict(zip(("x_velocity", "y_velocity"), velocity.T, strict=False))
-
-
-class Motion(NamedTuple):
-    """What a step of `_Moving` is paid for.
-
-    Attributes:
-        position: `[n, k]` after the step.
-        velocity: `[n, k]`.
-        forward: reward `[n]` for the speed along x.
-        ctrl_cost: `[n]`.
-        survive: reward `[n]` for not falling.
-        contact_cost: `[n]`; None where contacts cost nothing.
-    """
-
-    position: Array
-    velocity: Array
-    forward: Array
-    ctrl_cost: Array
-    survive: Any = None
-    contact_cost: Any = None
+def _place_info(place: Array) -> Info:
+    """Of coordinates `[n, 1]` or `[n, 2]`."""
+    if place.shape[1] == 1:
+        return {"x_position": place[:, 0]}
+    return {"x_position": place[:, 0], "y_position": place[:, 1], "distance_from_origin": _norm(place)}
 
 
 @dataclass(frozen=True)
 class _Moving(Task):
-    """A body that is paid for its speed along x, less the cost of its controls."""
+    """A body that is rewarded for its speed along x, less the cost of its controls.
+
+    Its reward has parts `[n]`: `forward`, `ctrl` and, where there are such, `survive` and `contact`.
+    """
 
     frame_skip: int = 5
     forward_reward_weight: float = 1.0
     ctrl_cost_weight: float = 0.1
     reset_noise_scale: float = 0.1
     exclude_current_positions_from_observation: bool = True
+    # Which part of the reward stands in a step's info under a name.
+    info_parts: ClassVar[Mapping[str, str]] = {}
 
     def position(self, sim: Simulations) -> Array:
         return sim.qpos[:, : self.n_places].copy()
@@ -182,42 +162,53 @@ class _Moving(Task):
     def controls(self, sim: Simulations, actions: Array) -> Array:
         return actions
 
-    def motion(self, sim: Simulations, before: Array | None, actions: Array) -> Motion:
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         position = self.position(sim)
         velocity = (position - before) / sim.dt
-        ctrl_cost = self.ctrl_cost_weight * _square_sum(self.controls(sim, actions))
-        return Motion(position, velocity, self.forward_reward_weight * velocity[:, 0], ctrl_cost)
+        ctrl = -self.ctrl_cost_weight * _square_sum(self.controls(sim, actions))
+        parts = {"forward": self.forward_reward_weight * velocity[:, 0], "ctrl": ctrl}
+        rewards, terminated = self.reward(sim, parts)
+        info = self.place_info(sim, position)
+        info |= dict(zip(("x_velocity", "y_velocity"), velocity.T, strict=False))
+        info |= {name: parts[part] for name, part in self.info_parts.items() if part in parts}
+        return Outcome(rewards, terminated, info)
 
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        motion = self.motion(sim, before, actions)
-        rewards = motion.forward - motion.ctrl_cost
-        return Outcome(rewards, np.zeros(len(rewards), np.bool_), self.step_info(sim, motion))
+    def reward(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
+        """Rewards and terminations `[n]` of a step; other parts of the reward are added to `parts`."""
+        return parts["forward"] + parts["ctrl"], np.zeros(len(sim.qpos), np.bool_)
 
-    @abstractmethod
-    def step_info(self, sim: Simulations, motion: Motion) -> Info:
-        """The info of a step, arrays `[n]`."""
+    def place_info(self, sim: Simulations, position: Array) -> Info:
+        return _place_info(position)
+
+
+class _V5:
+    """What v5 changes in all tasks of `_Moving`: infos, also of resets, and that an unhealthy step isn't rewarded."""
+
+    n_places: ClassVar[int]
+    healthy_reward: float
+    info_parts: ClassVar[Mapping[str, str]] = {
+        f"reward_{part}": part for part in ("forward", "ctrl", "survive", "contact")
+    }
+
+    def survive(self, healthy: Array) -> Array:
+        return healthy * self.healthy_reward
+
+    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
+        return _place_info(sim.qpos[rows, : self.n_places].copy())
+
+    def place_info(self, sim: Simulations, position: Array) -> Info:
+        return self.reset_info(sim, slice(None))
 
 
 @dataclass(frozen=True)
 class HalfCheetahV4(_Moving):
     xml_file: str = "half_cheetah.xml"
     normal_velocity: ClassVar[bool] = True
-    forward_key: ClassVar[str] = "reward_run"
-
-    def step_info(self, sim: Simulations, motion: Motion) -> Info:
-        return {
-            "x_position": motion.position[:, 0],
-            "x_velocity": motion.velocity[:, 0],
-            self.forward_key: motion.forward,
-            "reward_ctrl": -motion.ctrl_cost,
-        }
+    info_parts: ClassVar[Mapping[str, str]] = {"reward_run": "forward", "reward_ctrl": "ctrl"}
 
 
-class HalfCheetahV5(HalfCheetahV4):
-    forward_key: ClassVar[str] = "reward_forward"
-
-    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
-        return {"x_position": sim.qpos[rows, 0].copy()}
+class HalfCheetahV5(_V5, HalfCheetahV4):
+    pass
 
 
 @dataclass(frozen=True)
@@ -226,27 +217,20 @@ class SwimmerV4(_Moving):
     frame_skip: int = 4
     ctrl_cost_weight: float = 1e-4
     n_places: ClassVar[int] = 2
-    forward_keys: ClassVar[tuple[str, ...]] = ("reward_fwd", "forward_reward")
-
-    def step_info(self, sim: Simulations, motion: Motion) -> Info:
-        return {
-            **_place_info(motion.position),
-            **_velocity_info(motion.velocity),
-            "reward_ctrl": -motion.ctrl_cost,
-            **dict.fromkeys(self.forward_keys, motion.forward),
-        }
+    info_parts: ClassVar[Mapping[str, str]] = {
+        "reward_ctrl": "ctrl",
+        "reward_fwd": "forward",
+        "forward_reward": "forward",
+    }
 
 
-class SwimmerV5(SwimmerV4):
-    forward_keys: ClassVar[tuple[str, ...]] = ("reward_forward",)
-
-    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
-        return _place_info(sim.qpos[rows, :2].copy())
+class SwimmerV5(_V5, SwimmerV4):
+    pass
 
 
 @dataclass(frozen=True)
 class _Upright(_Moving):
-    """A body that is also paid for staying upright, and whose episode may end when it falls."""
+    """A body that is also rewarded for staying upright, and whose episode may end when it falls."""
 
     healthy_reward: float = 1.0
     terminate_when_unhealthy: bool = True
@@ -256,35 +240,19 @@ class _Upright(_Moving):
         return _inside(sim.qpos[:, 2], self.healthy_z_range)
 
     def survive(self, healthy: Array) -> Array:
-        # v4 pays an unhealthy step too if it ends the episode.
+        # v4 rewards an unhealthy step too if it ends the episode.
         return (healthy | self.terminate_when_unhealthy).astype(np.float64) * self.healthy_reward
 
     def contact_cost(self, sim: Simulations) -> Array | None:
         return None
 
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        healthy, contact_cost = self.healthy(sim), self.contact_cost(sim)
-        motion = self.motion(sim, before, actions)._replace(survive=self.survive(healthy), contact_cost=contact_cost)
-        costs = motion.ctrl_cost if contact_cost is None else motion.ctrl_cost + contact_cost
-        rewards = motion.forward + motion.survive - costs
-        return Outcome(rewards, ~healthy & self.terminate_when_unhealthy, self.step_info(sim, motion))
-
-
-class _UprightV5:
-    """What v5 changes in the rewards and infos of `_Upright`."""
-
-    healthy_reward: float
-
-    def survive(self, healthy: Array) -> Array:
-        return healthy * self.healthy_reward
-
-    def reset_info(self, sim: Simulations, rows: Rows) -> Info:
-        return _place_info(sim.qpos[rows, :2].copy())
-
-    def step_info(self, sim: Simulations, motion: Motion) -> Info:
-        info = self.reset_info(sim, slice(None)) | _velocity_info(motion.velocity)
-        info |= {"reward_forward": motion.forward, "reward_ctrl": -motion.ctrl_cost, "reward_survive": motion.survive}
-        return info if motion.contact_cost is None else info | {"reward_contact": -motion.contact_cost}
+    def reward(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
+        healthy, contact_cost, costs = self.healthy(sim), self.contact_cost(sim), parts["ctrl"]
+        parts["survive"] = self.survive(healthy)
+        if contact_cost is not None:
+            parts["contact"] = -contact_cost
+            costs = costs + parts["contact"]
+        return parts["forward"] + parts["survive"] + costs, ~healthy & self.terminate_when_unhealthy
 
 
 @dataclass(frozen=True)
@@ -304,16 +272,10 @@ class _Hopping(_Upright):
     def healthy(self, sim: Simulations) -> Array:
         return _inside(sim.qpos[:, 1], self.healthy_z_range) & _inside(sim.qpos[:, 2], self.healthy_angle_range)
 
-    def step_info(self, sim: Simulations, motion: Motion) -> Info:
-        return {"x_position": motion.position[:, 0], "x_velocity": motion.velocity[:, 0]}
 
-
-class _HoppingV5(_UprightV5):
+class _HoppingV5(_V5):
     def reset_info(self, sim: Simulations, rows: Rows) -> Info:
-        return {
-            "x_position": sim.qpos[rows, 0].copy(),
-            "z_distance_from_origin": sim.qpos[rows, 1] - sim.init_qpos[1],
-        }
+        return super().reset_info(sim, rows) | {"z_distance_from_origin": sim.qpos[rows, 1] - sim.init_qpos[1]}
 
 
 @dataclass(frozen=True)
@@ -358,7 +320,7 @@ class _Ant(_Upright):
         return np.clip(sim.derived["cfrc_ext"][rows], *self.contact_force_range)
 
     def contact_cost(self, sim: Simulations) -> Array | None:
-        return self.contact_cost_weight * _square_sum(self.clipped_forces(sim)) if self.contact_forces else None
+        return self.contact_cost_weight * _square_sum(self.clipped_forces(sim)) if "cfrc_ext" in self.derived else None
 
     def healthy(self, sim: Simulations) -> Array:
         finite = np.isfinite(sim.qpos).all(1) & np.isfinite(sim.qvel).all(1)
@@ -368,10 +330,16 @@ class _Ant(_Upright):
 @dataclass(frozen=True)
 class AntV4(_Ant):
     use_contact_forces: bool = False
+    info_parts: ClassVar[Mapping[str, str]] = {
+        "reward_forward": "forward",
+        "reward_ctrl": "ctrl",
+        "reward_survive": "survive",
+        "forward_reward": "forward",
+    }
 
     @property
-    def contact_forces(self) -> bool:
-        return self.use_contact_forces
+    def derived(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("xpos", "cfrc_ext") if self.use_contact_forces else ("xpos",)
 
     def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
         return (self.clipped_forces(sim, rows),) if self.use_contact_forces else ()
@@ -379,25 +347,17 @@ class AntV4(_Ant):
     def position(self, sim: Simulations) -> Array:
         return sim.body("torso")[:, :2].copy()
 
-    def step_info(self, sim: Simulations, motion: Motion) -> Info:
-        return {
-            "reward_forward": motion.forward,
-            "reward_ctrl": -(motion.ctrl_cost if motion.contact_cost is None else motion.contact_cost),
-            "reward_survive": motion.survive,
-            **_place_info(motion.position),
-            **_velocity_info(motion.velocity),
-            "forward_reward": motion.forward,
-        }
+    def reward(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
+        outcome = super().reward(sim, parts)
+        parts["ctrl"] = parts.get("contact", parts["ctrl"])  # gymnasium's info has the contacts' there
+        return outcome
 
 
 @dataclass(frozen=True)
-class AntV5(_UprightV5, _Ant):
+class AntV5(_V5, _Ant):
     main_body: int | str = 1
     include_cfrc_ext_in_observation: bool = True
-
-    @property
-    def contact_forces(self) -> bool:
-        return True
+    derived: ClassVar[tuple[str, ...]] = ("xpos", "cfrc_ext")
 
     def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
         return (self.clipped_forces(sim, rows)[:, 1:],) if self.include_cfrc_ext_in_observation else ()
@@ -413,12 +373,14 @@ class HumanoidV4(_Upright):
     forward_reward_weight: float = 1.25
     healthy_reward: float = 5.0
     reset_noise_scale: float = 1e-2
-    derived: ClassVar[tuple[str, ...]] = ("xipos", "cinert", "cvel", "qfrc_actuator")
+    derived: ClassVar[tuple[str, ...]] = ("xipos", "cinert", "cvel", "qfrc_actuator", "cfrc_ext")
     n_places: ClassVar[int] = 2
-
-    @property
-    def contact_forces(self) -> bool:
-        return True
+    info_parts: ClassVar[Mapping[str, str]] = {
+        "reward_linvel": "forward",
+        "reward_quadctrl": "ctrl",
+        "reward_alive": "survive",
+        "forward_reward": "forward",
+    }
 
     def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
         return [sim.derived[name][rows] for name in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")]
@@ -430,19 +392,9 @@ class HumanoidV4(_Upright):
     def controls(self, sim: Simulations, actions: Array) -> Array:
         return np.ascontiguousarray(sim.ctrl)
 
-    def step_info(self, sim: Simulations, motion: Motion) -> Info:
-        return {
-            "reward_linvel": motion.forward,
-            "reward_quadctrl": -motion.ctrl_cost,
-            "reward_alive": motion.survive,
-            **_place_info(motion.position),
-            **_velocity_info(motion.velocity),
-            "forward_reward": motion.forward,
-        }
-
 
 @dataclass(frozen=True)
-class HumanoidV5(_UprightV5, HumanoidV4):
+class HumanoidV5(_V5, HumanoidV4):
     contact_cost_weight: float = 5e-7
     contact_cost_range: tuple[float, float] = (-np.inf, 10.0)
     include_cinert_in_observation: bool = True
@@ -489,14 +441,8 @@ class HumanoidStandupV4(HumanoidV4):
 
 
 @dataclass(frozen=True)
-class HumanoidStandupV5(HumanoidV5):
-    xml_file: str = "humanoidstandup.xml"
+class HumanoidStandupV5(HumanoidStandupV4, HumanoidV5):
     uph_cost_weight: float = 1
-    impact_cost_weight: float = 5e-7
-    impact_cost_range: tuple[float, float] = (-np.inf, 10.0)
-
-    before = HumanoidStandupV4.before
-    outcome = HumanoidStandupV4.outcome  # type: ignore[assignment]
 
     def reset_info(self, sim: Simulations, rows: Rows) -> Info:
         return {
@@ -621,16 +567,13 @@ class InvertedDoublePendulumV5(Task):
         velocity = np.clip(sim.qvel[rows], -10, 10)
         return np.concatenate((sim.qpos[rows, :1], np.sin(angles), np.cos(angles), velocity, forces), axis=1)
 
-    def penalties(self, sim: Simulations) -> tuple[Array, Array, Array]:
-        """Terminated, distance penalty, velocity penalty, each `[n]`."""
+    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         x, y = sim.derived["site_xpos"][:, 0, 0], sim.derived["site_xpos"][:, 0, 2]
         v1, v2 = sim.qvel[:, 1], sim.qvel[:, 2]
         # float_power calls pow() as gymnasium's scalars do; an array's ** 2 multiplies, which may round otherwise.
         distance = 0.01 * np.float_power(x, 2) + np.float_power(y - 2, 2)
-        return y <= 1, distance, 0.001 * np.float_power(v1, 2) + 0.005 * np.float_power(v2, 2)
-
-    def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        terminated, distance, velocity = self.penalties(sim)
+        velocity = 0.001 * np.float_power(v1, 2) + 0.005 * np.float_power(v2, 2)
+        terminated = y <= 1
         survive = self.healthy_reward * (~terminated).astype(np.int64)
         info = {"reward_survive": survive, "distance_penalty": -distance, "velocity_penalty": -velocity}
         return Outcome(survive - distance - velocity, terminated, info)
@@ -641,8 +584,8 @@ class InvertedDoublePendulumV4(InvertedDoublePendulumV5):
     n_forces: ClassVar[int] = 3
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        terminated, distance, velocity = self.penalties(sim)
-        return Outcome(10 - distance - velocity, terminated, {})
+        _, terminated, info = super().outcome(sim, before, actions, obs)
+        return Outcome(10 + info["distance_penalty"] + info["velocity_penalty"], terminated, {})
 
 
 TASKS: dict[str, type[Task]] = {

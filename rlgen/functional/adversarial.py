@@ -80,7 +80,7 @@ def gradient_penalty(
         policy_inputs: `[B, D]`.
         expert_inputs: `[B, D]`.
         target_norm: the norm that costs nothing.
-        n_features: only the slope in this many first inputs counts; in all unless told.
+        n_features: only the slope in this many first inputs counts (default: in all).
     """
     share = torch.rand(len(policy_inputs), 1, device=policy_inputs.device)
     points = (share * policy_inputs + (1 - share) * expert_inputs).requires_grad_()

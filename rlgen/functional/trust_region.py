@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rlgen.functional import tanh_mlp
+
 
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor], b: Tensor, max_steps: int = 15, tolerance: float = 1e-10
@@ -61,19 +63,12 @@ def tanh_mlp_gauss_newton(
         A function from `[P]` to `[P]`, P the parameters flattened and concatenated in order.
     """
     weights = [p.detach() for p in parameters[0::2]]
-    biases = [p.detach() for p in parameters[1::2]]
     sizes = [p.numel() for p in parameters]
     shapes = [p.shape for p in parameters]
     n_rows = len(inputs)
     blocks = [slice(i, min(i + rows_per_block, n_rows)) for i in range(0, n_rows, rows_per_block)]
-    hidden: list[list[Tensor]] = []
-    slopes: list[list[Tensor]] = []
-    for rows in blocks:
-        activations = [inputs[rows]]
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            activations.append(torch.tanh(torch.addmm(bias, activations[-1], weight.t())))
-        hidden.append(activations)
-        slopes.append([1 - h.square() for h in activations[1:]])
+    hidden = [tanh_mlp.forward(inputs[rows], parameters)[:-1] for rows in blocks]
+    slopes = [[1 - h.square() for h in activations[1:]] for activations in hidden]
 
     @torch.no_grad()
     def product(vector: Tensor) -> Tensor:

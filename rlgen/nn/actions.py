@@ -28,10 +28,7 @@ class ActionCoder(nn.Module):
         high: likewise.
 
     Args:
-        action_space: Box, Discrete, MultiDiscrete or MultiBinary.
-
-    Raises:
-        UsageError: it is another space.
+        action_space: see `rlgen.spaces.ActionUnits`.
     """
 
     centre: Tensor

@@ -231,20 +231,12 @@ class BayesianNetwork(nn.Module):
             targets: `[B, E]`.
             step_size: lambda.
         """
-        return torch.cat(
-            [
-                self._information(x, y).mul_(0.5 * step_size**2)
-                for x, y in zip(inputs.split(ROWS_PER_BLOCK), targets.split(ROWS_PER_BLOCK), strict=True)
-            ]
-        )
-
-    def _information(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        passes = self._forward(inputs, self.n_samples)
-        terms = [
-            layer.information(units, d_mean, d_variance)
-            for layer, units, d_mean, d_variance in self._backward(passes, targets)
-        ]
-        return torch.stack(terms).sum(0)
+        gains = []
+        for x, y in zip(inputs.split(ROWS_PER_BLOCK), targets.split(ROWS_PER_BLOCK), strict=True):
+            backward = self._backward(self._forward(x, self.n_samples), y)
+            terms = [layer.information(units, d_mean, d_variance) for layer, units, d_mean, d_variance in backward]
+            gains.append(torch.stack(terms).sum(0).mul_(0.5 * step_size**2))
+        return torch.cat(gains)
 
     def _posteriors(self) -> list[WeightPosterior]:
         return list(self.layers)  # type: ignore[arg-type]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +28,10 @@ class Policy(nn.Module):
     policy is the same in every state, whatever the observations' statistics.
 
     Args:
-        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of them.
-        action_space: Box, Discrete, MultiDiscrete or MultiBinary.
+        observation_space: see `rlgen.spaces.FlatBox`, also for errors.
+        action_space: see `rlgen.spaces.ActionUnits`, likewise.
         net_arch: hidden layer sizes.
         log_std_init: initial log standard deviation, in units of the action space.
-
-    Raises:
-        UsageError: the spaces are others than these.
     """
 
     def __init__(
@@ -55,17 +52,6 @@ class Policy(nn.Module):
             nn.Parameter(torch.full((units.n_outputs,), float(log_std_init))) if units.sizes is None else None
         )
         self.network = mlp(n_observations, net_arch, units.n_outputs, output_gain=0.0)
-
-    @classmethod
-    def from_state_dict(
-        cls, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], state: Mapping[str, Tensor]
-    ) -> Self:
-        """The policy of saved weights; the hidden layers' sizes are theirs."""
-        biases = [name for name in state if name.startswith("network.") and name.endswith(".bias")]
-        sizes = [len(state[name]) for name in sorted(biases, key=lambda name: int(name.split(".")[1]))]
-        policy = cls(observation_space, action_space, sizes[:-1])
-        policy.load_state_dict(state)
-        return policy
 
     def forward(self, obs: Tensor) -> Distribution:
         """The distribution of what is sampled, see `head`, at raw observations `[*B, D]`."""
@@ -155,12 +141,10 @@ class Actor:
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[npt.NDArray[Any], None]:
-        """SB3's interface: executable actions for observations, and no recurrent state.
+        """SB3's interface: executable actions for observations; there is no recurrent state.
 
         Args:
             observation: flat ones `[N, D]` or `[D]`, or elements of the original space, one or stacked.
-            state: ignored.
-            episode_start: ignored.
             deterministic: the mode rather than a sample.
         """
         rows, single = self.observation_space.rows(observation)

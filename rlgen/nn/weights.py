@@ -14,11 +14,7 @@ from rlgen.spaces import described_space
 
 
 def check_finite(state: Mapping[str, Any]) -> None:
-    """Refuse weights or statistics that are not numbers.
-
-    Raises:
-        ValueError: it names the tensor.
-    """
+    """Refuse weights or statistics that are not numbers, by a ValueError that names the tensor."""
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or tensor.is_complex():
             raise ValueError(f"field {printable(name)}: must be a tensor")
@@ -27,7 +23,7 @@ def check_finite(state: Mapping[str, Any]) -> None:
 
 
 def policy_of_weights(facts: Mapping[str, Any], state: Mapping[str, Any]) -> Policy:
-    """The policy of weights out of a file.
+    """The policy of weights out of a file; the hidden layers' sizes are theirs.
 
     Args:
         facts: with a description of the `observation_space` and the `action_space`, see `rlgen.spaces.described_space`.
@@ -39,10 +35,14 @@ def policy_of_weights(facts: Mapping[str, Any], state: Mapping[str, Any]) -> Pol
     observation_space, action_space = (described_space(facts[f"{kind}_space"]) for kind in ("observation", "action"))
     check_finite(state)
     try:
+        biases = [name for name in state if name.startswith("network.") and name.endswith(".bias")]
+        *net_arch, _ = (len(state[name]) for name in sorted(biases, key=lambda name: int(name.split(".")[1])))
         with torch.device("meta"):  # compares the shapes without memory: a network's size is only known from its biases
             shapes = {name: tensor.to("meta") for name, tensor in state.items()}
-            Policy.from_state_dict(observation_space, action_space, shapes)
-        return Policy.from_state_dict(observation_space, action_space, state)
+            Policy(observation_space, action_space, net_arch).load_state_dict(shapes)
+        policy = Policy(observation_space, action_space, net_arch)
+        policy.load_state_dict(state)
+        return policy
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         told = " ".join(str(error).split())
         raise ValueError(

@@ -33,13 +33,7 @@ class BehaviourCloningConfig(Checked):
 
 
 def clone_behaviour(policy: Policy, expert: Transitions, config: BehaviourCloningConfig | None = None) -> Metrics:
-    """Fit the policy in place to pairs `[P]`, and set its normaliser to their statistics.
-
-    Args:
-        policy: fresh.
-        expert: obs and executed actions.
-        config: how.
-    """
+    """Fit a fresh policy in place to an expert's pairs `[P]`, and set its normaliser to their statistics."""
     config = config or BehaviourCloningConfig()
     policy.normalizer.update(expert.obs)
     samples = policy.actions.samples(expert.actions)

@@ -44,12 +44,8 @@ class PPOConfig(Checked):
 class PPO:
     """Minibatch passes over the clipped surrogate and the critic's regression, two Adams in step.
 
-    Both gradients are in closed form: at minibatches of 64 rows most of a step would go into building a graph.
-
-    Args:
-        policy: on its final device.
-        critic: likewise.
-        config: how.
+    Both gradients are in closed form: at minibatches of 64 rows most of a step would go into building a graph. Policy
+    and critic have to be on their final device.
     """
 
     def __init__(self, policy: Policy, critic: Critic, config: PPOConfig | None = None) -> None:

@@ -36,9 +36,6 @@ class TRPOConfig(Checked):
         n_critic_updates: passes over the batch for the critic.
         batch_size: the critic's minibatch.
         learning_rate: the critic's Adam step.
-
-    Raises:
-        UsageError: a number outside its range.
     """
 
     target_kl: Positive = 0.01

@@ -16,11 +16,10 @@ from rlgen.rewards.pool_bonus import PoolBonus, PoolConfig
 class Disagreement(PoolBonus):
     """Pays the variance of the predictions of networks that differ in where they started and in what they saw.
 
+    A step gives each network another part of its minibatch, drawn apart.
+
     Args:
-        networks: tanh MLPs (`rlgen.nn.mlp.mlp`) with `coder.n_inputs` inputs and `coder.n_targets` outputs.
-        coder: what they are given and asked.
-        pool: what they learn from; a step gives each network another part of its minibatch, drawn apart.
-        config: how.
+        networks: tanh MLPs (`rlgen.nn.mlp.mlp`); the other arguments are those of `PoolBonus`.
     """
 
     network: nn.ModuleList
@@ -28,7 +27,7 @@ class Disagreement(PoolBonus):
     def __init__(
         self, networks: Sequence[nn.Module], coder: DynamicsCoder, pool: ReplayPool, config: PoolConfig | None = None
     ) -> None:
-        super().__init__(nn.ModuleList(networks), coder, pool, config or PoolConfig())
+        super().__init__(nn.ModuleList(networks), coder, pool, config)
 
     def predictions(self, inputs: Tensor) -> Tensor:
         """`[K, B, n_targets]`."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from rlgen.data.replay import ReplayPool
+from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.nn.flat import adam_state, check_views, flatten_parameters, load_adam_state
+from rlgen.nn.random_features import RandomFeatures
 from rlgen.ranges import Checked, Count, NotNegative
 from rlgen.types import Metrics, Transitions
 
@@ -19,23 +21,9 @@ N_TESTED = 250
 """Transitions of a rollout that the network is tested on before it learns."""
 
 
-class Coder(Protocol):
-    """Transitions as inputs and targets of a network: `rlgen.nn.dynamics.DynamicsCoder`, or random features."""
-
-    n_inputs: int
-    n_targets: int
-
-    def inputs(self, transitions: Transitions) -> Tensor:
-        """`[*B, n_inputs]`."""
-        ...
-
-    def targets(self, transitions: Transitions) -> Tensor:
-        """`[*B, n_targets]`."""
-        ...
-
-    def update(self, transitions: Transitions) -> Metrics:
-        """Let statistics learn from transitions not seen before."""
-        ...
+Coder = DynamicsCoder | RandomFeatures
+"""Transitions as `inputs` and `targets` of a network; its `update` lets statistics learn from transitions not seen
+before."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +45,20 @@ class PoolBonus(nn.Module, abc.ABC):
     """A reward model that scores transitions by a network, which learns from a pool of all that came before.
 
     Args:
-        network: its prediction.
+        network: its prediction, with `coder.n_inputs` inputs and `coder.n_targets` outputs; on its final device.
         coder: what the network is given and asked.
         pool: what it learns from.
         config: how.
     """
 
-    def __init__(self, network: nn.Module, coder: Coder, pool: ReplayPool, config: PoolConfig) -> None:
+    config_class: ClassVar[type[PoolConfig]] = PoolConfig
+
+    def __init__(self, network: nn.Module, coder: Coder, pool: ReplayPool, config: PoolConfig | None = None) -> None:
         super().__init__()
         self.network = network
         self.coder = coder
         self.pool = pool
-        self.config = config
+        self.config = config or self.config_class()
         self.learned = [p for p in network.parameters() if p.requires_grad]
         self._flatten()
         self._scored: tuple[Transitions, Tensor] | None = None

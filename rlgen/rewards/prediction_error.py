@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from rlgen.data.replay import ReplayPool
 from rlgen.functional import tanh_mlp
-from rlgen.rewards.pool_bonus import Coder, PoolBonus, PoolConfig
+from rlgen.rewards.pool_bonus import PoolBonus
 
 
 class PredictionError(PoolBonus):
@@ -16,26 +15,18 @@ class PredictionError(PoolBonus):
     `rlgen.nn.random_features.RandomFeatures` it is Random Network Distillation (Burda et al. 2018,
     https://arxiv.org/abs/1810.12894).
 
-    Args:
-        network: a tanh MLP (`rlgen.nn.mlp.mlp`) with `coder.n_inputs` inputs and `coder.n_targets` outputs.
-        coder: what it is given and asked.
-        pool: what it learns from.
-        config: how.
+    Its arguments are those of `PoolBonus`, the network a tanh MLP (`rlgen.nn.mlp.mlp`).
     """
-
-    def __init__(self, network: nn.Module, coder: Coder, pool: ReplayPool, config: PoolConfig | None = None) -> None:
-        super().__init__(network, coder, pool, config or PoolConfig())
-        self.weights = list(network.parameters())
 
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean over the targets' dimensions, `[B]`."""
-        return (tanh_mlp.forward(inputs, self.weights)[-1] - targets).square().mean(-1)
+        return (tanh_mlp.forward(inputs, self.learned)[-1] - targets).square().mean(-1)
 
     def add_gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean squared error's; gives the error."""
-        layers = tanh_mlp.forward(inputs, self.weights)
+        layers = tanh_mlp.forward(inputs, self.learned)
         error = layers[-1] - targets
-        tanh_mlp.backward(layers, self.weights, error * (2 / error.numel()), self.gradients)
+        tanh_mlp.backward(layers, self.learned, error * (2 / error.numel()), self.gradients)
         return error.square().mean()
 
     def test(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rlgen.data.replay import ReplayPool
 from rlgen.nn.bayesian import BayesianNetwork
-from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.ranges import Positive
 from rlgen.rewards.pool_bonus import PoolBonus, PoolConfig
 
@@ -28,20 +26,12 @@ class VIMEConfig(PoolConfig):
 class VIME(PoolBonus):
     """Pays what a transition would teach a Bayesian network of the dynamics, in nats.
 
-    Args:
-        network: with `coder.n_inputs` inputs and `coder.n_targets` outputs; on its final device.
-        coder: what the network is given and asked.
-        pool: what it learns from.
-        config: how.
+    Its arguments are those of `PoolBonus`, with a `BayesianNetwork` and a `VIMEConfig`.
     """
 
     network: BayesianNetwork
     config: VIMEConfig
-
-    def __init__(
-        self, network: BayesianNetwork, coder: DynamicsCoder, pool: ReplayPool, config: VIMEConfig | None = None
-    ) -> None:
-        super().__init__(network, coder, pool, config or VIMEConfig())
+    config_class = VIMEConfig
 
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Information gains `[B]`."""

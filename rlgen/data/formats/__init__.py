@@ -12,8 +12,9 @@ from typing import IO
 
 import numpy as np
 
+from rlgen.data.episodes import joined, parted
 from rlgen.data.formats import baselines, d4rl, imitation, minari, openai_imitation, sb3
-from rlgen.data.formats.recording import Format, Recording, Writable, episode, read_npz
+from rlgen.data.formats.recording import Format, Recording, Writable, read_npz
 from rlgen.errors import DemonstrationError
 from rlgen.files import MAX_BYTES, opened, parse_json, plain_files
 
@@ -26,11 +27,7 @@ ERROR = "rlgen can't read: "
 
 
 def _size(path: Path) -> int:
-    """Of a file or a folder's files, in bytes.
-
-    Raises:
-        DemonstrationError: there is none, or a link or special file among them.
-    """
+    """Of a file or a folder's files, in bytes; a link or special file among them is refused."""
     try:
         if path.is_dir():
             return sum(file.stat().st_size for file in plain_files(path))
@@ -43,11 +40,7 @@ def _size(path: Path) -> int:
 
 
 def recognise(path: Path) -> Format:
-    """The format of a file or folder.
-
-    Raises:
-        DemonstrationError: there is none, or it is of no format that is known.
-    """
+    """The format of a file or folder."""
     _size(path)
     for known in FORMATS:
         if known.recognise(path):
@@ -60,17 +53,13 @@ def read(path: Path, time_limit: int | None = None, timeout: float = 600.0) -> R
     """A foreign file's complete episodes, see `Format.read`.
 
     The libraries for HDF5 and Arrow are large, and a damaged or malicious file may crash them, or claim to unpack to
-    any size. So a process of its own reads it, with limited memory, and hands plain arrays over.
+    any size. So a process of its own reads it, and hands plain arrays over. Its memory is limited on Linux, to a
+    gigabyte and eight times the file's size.
 
     Args:
         path: a file or folder of one of `FORMATS`.
         time_limit: of the environment, in steps.
         timeout: seconds.
-
-    The limit of memory is a gigabyte and eight times the file's size (on Linux).
-
-    Raises:
-        DemonstrationError: it can't be read.
     """
     memory = MAX_BYTES + 8 * _size(path)
     # Nothing of the caller's folder is to be imported there.
@@ -79,12 +68,11 @@ def read(path: Path, time_limit: int | None = None, timeout: float = 600.0) -> R
         done = subprocess.run(command, capture_output=True, timeout=timeout, env=os.environ | {"OMP_NUM_THREADS": "1"})
     except subprocess.TimeoutExpired:
         raise DemonstrationError(f"{path}: not read within {timeout:.0f} s; damaged?") from None
+    told = done.stderr.decode(errors="replace")
     if done.returncode == 3:
-        raise DemonstrationError(done.stderr.decode(errors="replace").rpartition(ERROR)[2].strip())
+        raise DemonstrationError(told.rpartition(ERROR)[2].strip())
     if done.returncode:
-        reason = (
-            f"signal {-done.returncode}" if done.returncode < 0 else done.stderr.decode(errors="replace").strip()[-400:]
-        )
+        reason = f"signal {-done.returncode}" if done.returncode < 0 else told.strip()[-400:]
         raise DemonstrationError(f"{path}: reading it failed, damaged? ({reason})")
     return unpack(done.stdout, path)
 
@@ -101,29 +89,14 @@ ABOUT = {
 
 def pack(recording: Recording, file: IO[bytes]) -> None:
     """Write a recording as an npz of plain arrays."""
-    episodes = recording.episodes
-    np.savez(
-        file,
-        allow_pickle=False,
-        obs=np.concatenate([e.obs for e in episodes]),
-        actions=np.concatenate([e.actions for e in episodes]),
-        rewards=np.concatenate([e.rewards for e in episodes]),
-        n_obs=np.array([len(e.obs) for e in episodes]),
-        n_actions=np.array([len(e.actions) for e in episodes]),
-        terminated=np.array([e.terminated for e in episodes]),
-        truncated=np.array([e.truncated for e in episodes]),
-        about=np.array(json.dumps({name: getattr(recording, name) for name in ABOUT})),
-    )
+    about = json.dumps({name: getattr(recording, name) for name in ABOUT})
+    np.savez(file, allow_pickle=False, **joined(recording.episodes), about=np.array(about))
 
 
 def unpack(content: bytes, path: Path) -> Recording:
     """What `pack` packed of a file `path`."""
     arrays = read_npz(io.BytesIO(content), path)
-    rows = np.split(arrays["obs"], np.cumsum(arrays["n_obs"])[:-1])
-    steps = [np.split(arrays[name], np.cumsum(arrays["n_actions"])[:-1]) for name in ("actions", "rewards")]
-    ends = (arrays[name].tolist() for name in ("terminated", "truncated"))
-    episodes = [episode(*parts) for parts in zip(rows, *steps, *ends, strict=True)]
     about = parse_json(str(arrays["about"]), path, ABOUT)
     if about["columns"] is not None:
         about["columns"] = tuple((str(column), int(width)) for column, width in about["columns"])
-    return Recording(episodes=episodes, **{name: about[name] for name in ABOUT})
+    return Recording(episodes=parted(arrays), **{name: about[name] for name in ABOUT})

@@ -6,15 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rlgen.data.formats.recording import Recording, ended, fail, npz_fields, read_npz, split
+from rlgen.data.formats.recording import Recording, fail, has_fields, npz_fields, read_npz, split
 
 NAME = "baselines"
 FIELDS = ("obs", "acs", "rews")
-
-
-def recognise(path: Path) -> bool:
-    """See `Format`."""
-    return npz_fields(path) >= set(FIELDS)
+recognise = has_fields(npz_fields, FIELDS)
 
 
 def read(path: Path, time_limit: int | None) -> Recording:
@@ -27,6 +23,5 @@ def read(path: Path, time_limit: int | None) -> Recording:
         if arrays[field].shape[:2] != (n_episodes, length):
             fail(path, field, f"shape {arrays[field].shape} beside observations of {arrays['obs'].shape}")
     obs, actions, rewards = (arrays[field].reshape(-1, *arrays[field].shape[2:]) for field in FIELDS)
-    ends = [ended(length, time_limit)] * n_episodes
-    episodes = split(path, obs, actions, rewards, np.full(n_episodes, length), ends)
+    episodes = split(path, obs, actions, rewards, np.full(n_episodes, length), time_limit)
     return Recording(NAME, episodes, tells_ends=False)

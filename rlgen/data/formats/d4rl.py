@@ -8,18 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
-from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Array, Recording, fail, hdf5_fields, needed, opened_hdf5, read_hdf5, split
+from rlgen.data.episodes import Episode, joined
+from rlgen.data.formats.recording import (
+    Array,
+    Recording,
+    fail,
+    has_fields,
+    hdf5_fields,
+    needed,
+    opened_hdf5,
+    read_hdf5,
+    split,
+)
 from rlgen.errors import DemonstrationError
 from rlgen.files import write_bytes
 
 NAME = "d4rl"
 FIELDS = ("observations", "actions", "rewards", "terminals")
-
-
-def recognise(path: Path) -> bool:
-    """See `Format`."""
-    return hdf5_fields(path) >= set(FIELDS)
+recognise = has_fields(hdf5_fields, FIELDS)
 
 
 def read(path: Path, time_limit: int | None) -> Recording:
@@ -46,15 +52,9 @@ def read(path: Path, time_limit: int | None) -> Recording:
     if not len(stops) and time_limit is None and "timeouts" not in arrays:
         raise DemonstrationError(f"{path}: without timeouts the time limit splits its episodes; tell --env")
     final, env_id = _final_and_id(path, stops, arrays["observations"].shape)
-    episodes = split(
-        path,
-        arrays["observations"],
-        arrays["actions"],
-        arrays["rewards"],
-        np.diff(stops, prepend=0),
-        [(bool(terminals[i - 1]), bool(timeouts[i - 1])) for i in stops],
-        final,
-    )
+    obs, actions, rewards = (arrays[field] for field in FIELDS[:3])
+    ends = [(bool(terminals[i - 1]), bool(timeouts[i - 1])) for i in stops]
+    episodes = split(path, obs, actions, rewards, np.diff(stops, prepend=0), ends=ends, final_obs=final)
     return Recording(
         NAME, episodes, env_id, n_incomplete=int(stops[-1] < len(terminals)), tells_ends="timeouts" in arrays
     )
@@ -80,15 +80,12 @@ def _final_and_id(path: Path, stops: Array, shape: tuple[int, ...]) -> tuple[Arr
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
     """See `Writable`. The true successors go to `next_observations` where they are known."""
     h5py = needed("h5py")
-    last = [np.arange(len(e.actions)) == len(e.actions) - 1 for e in episodes]
-    arrays = {
-        "observations": np.concatenate([e.obs[: len(e.actions)] for e in episodes]),
-        "actions": np.concatenate([e.actions for e in episodes]),
-        "rewards": np.concatenate([e.rewards for e in episodes]),
-        "terminals": np.concatenate([x & e.terminated for x, e in zip(last, episodes, strict=True)]),
-        "timeouts": np.concatenate([x & e.truncated for x, e in zip(last, episodes, strict=True)]),
-    }
-    if all(len(e.obs) > len(e.actions) for e in episodes):
+    found = joined(episodes)
+    arrays = {"observations": found["obs"], "actions": found["actions"], "rewards": found["rewards"]}
+    for name, ends in (("terminals", "terminated"), ("timeouts", "truncated")):
+        arrays[name] = np.zeros(len(found["rewards"]), bool)
+        arrays[name][np.cumsum(found["lengths"]) - 1] = found[ends]
+    if "final_obs" in found:
         arrays["next_observations"] = np.concatenate([e.obs[1:] for e in episodes])
 
     content = io.BytesIO()  # HDF5 reads what it writes

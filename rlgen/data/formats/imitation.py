@@ -20,7 +20,7 @@ from rlgen.data.formats.recording import (
     needed,
     npz_fields,
     read_npz,
-    with_final_obs,
+    require_final_obs,
 )
 from rlgen.errors import DemonstrationError
 from rlgen.files import read_json, write_bytes, write_json
@@ -54,7 +54,7 @@ def read(path: Path, time_limit: int | None) -> Recording:
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
     """See `Writable`. A folder that `datasets.load_from_disk` opens."""
     pyarrow = needed("pyarrow")
-    with_final_obs(episodes, NAME)
+    require_final_obs(episodes, NAME)
     arrays = {
         "obs": _lists([e.obs.reshape(len(e.obs), -1) for e in episodes]),
         "acts": _lists([e.actions for e in episodes]),

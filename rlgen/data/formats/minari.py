@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Recording, episode, fail, foreign, needed, opened_hdf5, with_final_obs
+from rlgen.data.formats.recording import Recording, episode, fail, foreign, needed, opened_hdf5, require_final_obs
 from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError
 from rlgen.files import ENV_ID, check, parse_json, read_json
@@ -81,7 +81,7 @@ def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
     """See `Writable`. The folder's name is the dataset's id, such as hopper-expert-v0, for a reader of its parent."""
     minari = needed("minari")
     path = path.absolute()  # Minari joins a relative one to its own folder
-    with_final_obs(episodes, NAME)
+    require_final_obs(episodes, NAME)
     buffers = [
         minari.data_collector.EpisodeBuffer(
             id=i,

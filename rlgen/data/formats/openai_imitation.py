@@ -6,15 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rlgen.data.formats.recording import Recording, ended, fail, hdf5_fields, read_hdf5, split
+from rlgen.data.formats.recording import Recording, fail, has_fields, hdf5_fields, read_hdf5, split
 
 NAME = "openai-imitation"
 FIELDS = ("obs_B_T_Do", "a_B_T_Da", "r_B_T", "len_B")
-
-
-def recognise(path: Path) -> bool:
-    """See `Format`."""
-    return hdf5_fields(path) >= set(FIELDS)
+recognise = has_fields(hdf5_fields, FIELDS)
 
 
 def read(path: Path, time_limit: int | None) -> Recording:
@@ -28,5 +24,4 @@ def read(path: Path, time_limit: int | None) -> Recording:
     if lengths.min() < 1 or lengths.max() > obs.shape[1]:
         fail(path, "len_B", f"must lie in 1..{obs.shape[1]}")
     kept = np.arange(obs.shape[1]) < lengths[:, None]
-    ends = [ended(length, time_limit) for length in lengths]
-    return Recording(NAME, split(path, obs[kept], actions[kept], rewards[kept], lengths, ends), tells_ends=False)
+    return Recording(NAME, split(path, obs[kept], actions[kept], rewards[kept], lengths, time_limit), tells_ends=False)

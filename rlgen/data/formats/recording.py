@@ -1,8 +1,14 @@
-"""What a demonstration file of any format holds, and what the readers and writers of formats share."""
+"""What a demonstration file of any format holds, and what the readers and writers of formats share.
+
+Whatever is wrong with a file is a `DemonstrationError` that names the file and the field: it is damaged, too large or
+lacks a field, or a field holds Python objects, no numbers, or what lies in another place. So is a missing package.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import importlib
 import io
 import math
 import sys
@@ -10,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +45,8 @@ class Recording:
         n_incomplete: episodes that were left out because they are cut off in mid-episode.
         tells_ends: whether the file tells termination from truncation; otherwise the time limit decided.
         columns: name and width of each part of the observations, where the file names them.
+        path: the file or folder.
+        manifest: of a dataset of ours; empty else.
     """
 
     format: str
@@ -47,6 +55,8 @@ class Recording:
     n_incomplete: int = 0
     tells_ends: bool = True
     columns: Columns | None = None
+    path: Path = Path()
+    manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Format(Protocol):
@@ -65,9 +75,6 @@ class Format(Protocol):
             path: a file or folder.
             time_limit: of the environment, in steps: where a file doesn't tell how an episode ended, one of this length
                 was truncated and a shorter one terminated.
-
-        Raises:
-            DemonstrationError: it is damaged, not of this format, or holds what can't be read.
         """
         ...
 
@@ -76,26 +83,19 @@ class Writable(Format, Protocol):
     """A format that is written too."""
 
     def write(self, path: Path, episodes: Sequence[Episode], env_id: str) -> None:
-        """Write episodes.
-
-        Raises:
-            DemonstrationError: the format can't hold them.
-        """
+        """Write episodes, if the format can hold them."""
         ...
 
 
-def fail(path: Path, field: str, message: str) -> None:
-    """Raise an error that names file and field."""
-    raise DemonstrationError(f"{path}: field {field}: {message}")
+def fail(path: Path | str, field: str, message: str, episode: int | None = None) -> NoReturn:
+    """Raise an error that names the file, the field and, where one is to blame, the episode."""
+    where = "" if episode is None else f"episode {episode}: "
+    raise DemonstrationError(f"{path}: {where}field {field}: {message}")
 
 
 @contextlib.contextmanager
 def foreign(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a format's library raises on damaged bytes, which is of many kinds, as an error of the file.
-
-    Raises:
-        DemonstrationError: the file is not `kind`.
-    """
+    """Whatever a format's library raises on damaged bytes, which is of many kinds, as a file that is not `kind`."""
     try:
         yield
     except (DemonstrationError, MemoryError):
@@ -110,7 +110,8 @@ def split(
     actions: Array,
     rewards: Array,
     lengths: Array,
-    ends: Sequence[tuple[bool, bool]],
+    time_limit: int | None = None,
+    ends: Sequence[tuple[bool, bool]] | None = None,
     final_obs: Array | None = None,
 ) -> list[Episode]:
     """Episodes out of arrays that hold one after the other.
@@ -121,6 +122,7 @@ def split(
         actions: `[N, ...]`.
         rewards: `[N]` or `[N, 1]`.
         lengths: `[E]`; steps after their sum are left out.
+        time_limit: tells how episodes end, see `ended`, where `ends` is None.
         ends: of each episode, terminated and truncated.
         final_obs: `[E, ...]` where it is known.
     """
@@ -140,7 +142,8 @@ def split(
         rows = obs[start:stop]
         if final_obs is not None:
             rows = np.concatenate([rows, final_obs[i : i + 1]])
-        episodes.append(episode(rows, actions[start:stop], rewards[start:stop], *ends[i]))
+        how = ended(stop - start, time_limit) if ends is None else ends[i]
+        episodes.append(episode(rows, actions[start:stop], rewards[start:stop], *how))
     return episodes
 
 
@@ -165,17 +168,12 @@ def ended(length: int, time_limit: int | None) -> tuple[bool, bool]:
     return not at_limit, at_limit
 
 
-def with_final_obs(episodes: Sequence[Episode], name: str) -> Sequence[Episode]:
-    """The same episodes, for a format that needs their final observations.
-
-    Raises:
-        DemonstrationError: they have none.
-    """
+def require_final_obs(episodes: Sequence[Episode], name: str) -> None:
+    """Refuse episodes without final observations, which the format `name` needs."""
     if any(len(e.obs) == len(e.actions) for e in episodes):
         raise DemonstrationError(
             f"{name} stores an observation after the last action, and these episodes have none; d4rl and sb3 need none"
         )
-    return episodes
 
 
 def read_npz(
@@ -191,9 +189,6 @@ def read_npz(
         path: its name in errors.
         names: must be there.
         check: is given shape and dtype of each array before any is made, and raises what is wrong with them.
-
-    Raises:
-        DemonstrationError: it is damaged, too large, lacks a field, or a field holds Python objects.
     """
     with (
         opened(file) if isinstance(file, Path) else contextlib.nullcontext(file) as content,
@@ -220,11 +215,7 @@ def allowance(n_bytes: int) -> int:
 
 
 def _with_small_directory(file: IO[bytes], path: Path) -> IO[bytes]:
-    """The file, unless its directory, which `zipfile` reads at once, is larger than an npz's.
-
-    Raises:
-        DemonstrationError: it is no zip file, or has too many members.
-    """
+    """The file, unless its directory, which `zipfile` reads at once, is larger than an npz's."""
     file.seek(max(file.seek(0, io.SEEK_END) - 42, 0))
     end = file.read()
     n_bytes = int.from_bytes(end[-10:-6], "little")
@@ -258,12 +249,13 @@ def npz_fields(path: Path) -> set[str]:
         return set()
 
 
-def hdf5_fields(path: Path) -> set[str]:
-    """The names at an HDF5 file's root; none if it isn't one.
+def has_fields(fields: Callable[[Path], set[str]], names: Sequence[str]) -> Callable[[Path], bool]:
+    """`Format.recognise` of a format whose files have these fields, of those that `fields` finds."""
+    return lambda path: fields(path) >= set(names)
 
-    Raises:
-        DemonstrationError: it is one, and h5py isn't installed.
-    """
+
+def hdf5_fields(path: Path) -> set[str]:
+    """The names at an HDF5 file's root; none if it isn't one."""
     if not path.is_file():
         return set()
     with opened(path, sys.maxsize) as start:
@@ -278,11 +270,7 @@ def hdf5_fields(path: Path) -> set[str]:
 
 
 def refuse_links(file: Any, path: Path) -> None:
-    """Refuse an HDF5 file in which something lies in another file, or has two names: it may have exponentially many.
-
-    Raises:
-        DemonstrationError: it names what.
-    """
+    """Refuse an HDF5 file in which something lies in another file, or has two names: it may have exponentially many."""
     h5py = needed("h5py")
     seen, groups = {h5py.h5o.get_info(file.id).addr}, [file["/"]]
     while groups:
@@ -302,22 +290,14 @@ def refuse_links(file: Any, path: Path) -> None:
 
 @contextlib.contextmanager
 def opened_hdf5(path: Path) -> Iterator[Any]:
-    """An HDF5 file whose values are in itself; what goes wrong with it becomes an error of the file.
-
-    Raises:
-        DemonstrationError: it is damaged, or something lies elsewhere.
-    """
+    """An HDF5 file whose values are in itself; what goes wrong with it becomes an error of the file."""
     with foreign(path, "a readable HDF5 file"), needed("h5py").File(path, "r") as file:
         refuse_links(file, path)
         yield file
 
 
 def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
-    """Plain arrays out of an HDF5 file, which must be in this very file.
-
-    Raises:
-        DemonstrationError: it is damaged, lacks a field, or a field is no array of numbers or lies elsewhere.
-    """
+    """Arrays of numbers out of an HDF5 file; those of `optional` where it has them."""
     h5py = needed("h5py")
     found: dict[str, Array] = {}
     with opened_hdf5(path) as file:
@@ -330,13 +310,7 @@ def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) ->
 
 
 def needed(module: str) -> Any:
-    """Import an optional package.
-
-    Raises:
-        DemonstrationError: it isn't installed.
-    """
-    import importlib
-
+    """Import an optional package."""
     try:
         return importlib.import_module(module)
     except ImportError:

@@ -7,17 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rlgen.data.episodes import Episode
-from rlgen.data.formats.recording import Recording, ended, fail, npz_fields, read_npz, split
+from rlgen.data.episodes import Episode, joined
+from rlgen.data.formats.recording import Recording, fail, has_fields, npz_fields, read_npz, split
 from rlgen.files import write_atomically
 
 NAME = "sb3"
 FIELDS = ("obs", "actions", "rewards", "episode_starts")
-
-
-def recognise(path: Path) -> bool:
-    """See `Format`."""
-    return npz_fields(path) >= set(FIELDS)
+recognise = has_fields(npz_fields, FIELDS)
 
 
 def read(path: Path, time_limit: int | None) -> Recording:
@@ -27,21 +23,19 @@ def read(path: Path, time_limit: int | None) -> Recording:
     if len(starts) != len(arrays["obs"]) or not len(starts) or not starts[0]:
         fail(path, "episode_starts", "must have one flag an observation, the first of them true")
     lengths = np.diff(np.append(np.flatnonzero(starts), len(starts)))
-    ends = [ended(length, time_limit) for length in lengths]
-    episodes = split(path, arrays["obs"], arrays["actions"], arrays["rewards"], lengths, ends)
+    episodes = split(path, arrays["obs"], arrays["actions"], arrays["rewards"], lengths, time_limit)
     return Recording(NAME, episodes, tells_ends=False)
 
 
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
     """See `Writable`."""
-    actions = np.concatenate([e.actions for e in episodes])
-    lengths = np.array([len(e.actions) for e in episodes])
-    starts = np.zeros(lengths.sum(), bool)
-    starts[np.cumsum(lengths) - lengths] = True
+    found = joined(episodes)
+    starts = np.zeros(len(found["rewards"]), bool)
+    starts[np.cumsum(found["lengths"]) - found["lengths"]] = True
     arrays = {
-        "actions": actions.reshape(len(actions), -1),
-        "obs": np.concatenate([e.obs[: len(e.actions)] for e in episodes]),
-        "rewards": np.concatenate([e.rewards for e in episodes]),
+        "actions": found["actions"].reshape(len(starts), -1),
+        "obs": found["obs"],
+        "rewards": found["rewards"],
         "episode_returns": np.array([e.total_reward for e in episodes]),
         "episode_starts": starts,
     }
