@@ -165,7 +165,7 @@ def test_only_a_task_without_known_bounds_keeps_telling_far_from_farther():
     for make in (imitation.gail, imitation.airl):
         for symlog in (True, False):
             settings = replace(imitation.settings("default", "trpo", "Push-v0"), symlog=symlog)
-            discriminator = make(settings, policy, expert, None).discriminator
+            discriminator = make(settings, policy, imitation.Expert(expert), None).discriminator
             alike = torch.equal(discriminator.inputs(near)[:, :2], discriminator.inputs(far)[:, :2])
             assert alike != symlog
 
