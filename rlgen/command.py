@@ -14,7 +14,7 @@ import types
 import typing
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -43,7 +43,7 @@ def _json_object(words: list[str]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON ({error})") from None
     if not isinstance(value, dict):
-        raise ValueError(f'must be a JSON object such as \'{{"xml_file": "ant.xml"}}\'; got {words[0]}')
+        raise ValueError(f'must be a JSON object such as \'{{"xml_file": "./ant.xml"}}\'; got {words[0]}')
     return value
 
 
@@ -71,7 +71,7 @@ class RunOptions:
     threads: Annotated[Threads | None, default("measured at the start")] = None
     """Number of CPU threads for MuJoCo and torch."""
     env_kwargs: Annotated[JsonObject, default("none")] = None
-    """Constructor arguments of the environment as a JSON object, such as '{"xml_file": "ant.xml"}'."""
+    """Constructor arguments of the environment as a JSON object, such as '{"xml_file": "./ant.xml"}'."""
     vectorization: Literal["sync", "async"] = "sync"
     """How environments of other packages are stepped: `sync` in this process, `async` each in a process of its own."""
     eval_episodes: Count = 50
@@ -174,8 +174,12 @@ def _arguments_of_run(command: str, told: Any) -> Any:
         raise UsageError(f"{folder} is a run of {started}; resume it with that")
     before, default = from_json(type(told), stored, f"{folder}/config.json: field arguments"), type(told)()
     again = {name: getattr(told, name) for name in OUTWARD if hasattr(told, name)}
-    if told != replace(default, run=RunArguments(resume=folder, track=told.run.track), **again):
-        raise UsageError("--resume goes on with the run's own arguments; tell nothing else")
+    expected = replace(default, run=RunArguments(resume=folder, track=told.run.track), **again)
+    pairs = ((told, expected), (told.run, expected.run))
+    more = [f.name for x, y in pairs for f in fields(x) if f.name != "run" and getattr(x, f.name) != getattr(y, f.name)]
+    if more:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in more)
+        raise UsageError(f"--resume continues with the run's own arguments; leave out {flags}")
     for name, value in again.items():
         wanted = getattr(before, name)
         if value == wanted or (name == "env" and value == default.env and ":" not in str(wanted)):

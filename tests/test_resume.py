@@ -236,7 +236,7 @@ def test_what_cannot_go_on_says_why(tmp_path, monkeypatch):
     more = resume("gail", "--resume", folder, "--seed", "1")
     assert (more.returncode, more.stderr) == (
         2,
-        "error: --resume goes on with the run's own arguments; tell nothing else\n",
+        "error: --resume continues with the run's own arguments; leave out --seed\n",
     )
     other = resume("vime", "--resume", folder)
     assert other.returncode == 2

@@ -426,8 +426,12 @@ def test_an_expert_trains_on_the_reward_that_airl_recovered(tmp_path):
     weights = {name: x for name, x in state["reward_model"].items() if name.startswith("discriminator.network.g.")}
     for name, x in weights.items():
         assert torch.equal(reward.g.state_dict()[name.removeprefix("discriminator.network.g.")], x)
+    other = expert("--env", "Hopper-v4", "--reward", "airl", "--run-dir", "b")
+    assert (other.returncode, "takes 4 observation values; Hopper-v4 has 11" in other.stderr) == (4, True), other.stderr
+    assert not (tmp_path / "b").exists()
     for folder, message in (("gail", "only a run of"), ("nowhere", "there is no checkpoint")):
         done = expert("--reward", folder, "--run-dir", "b")
         assert done.returncode == 4
         assert message in done.stderr
+        assert not (tmp_path / "b").exists()
         assert "Traceback" not in done.stderr

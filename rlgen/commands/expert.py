@@ -16,8 +16,11 @@ from rlgen.files import check_writable, read_json
 from rlgen.ranges import Count
 
 if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
     from rlgen.experiment import Result
     from rlgen.nn.policy import Policy
+    from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,23 @@ def train(arguments: Arguments, env_id: str) -> Result:
     if arguments.learning_rate is not None:
         learner = replace(learner, optimizer=replace(learner.optimizer, learning_rate=arguments.learning_rate))
     recovered = None if arguments.reward is None else recovered_reward(arguments.reward)
+
+    def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
+        if recovered is None:
+            return EnvironmentReward()
+        mean = policy.normalizer.mean
+        if len(recovered.of_obs.mean) != len(mean):
+            n = len(recovered.of_obs.mean)
+            raise CheckpointError(
+                f"{arguments.reward}: its reward takes {n} observation values; {env_id} has {len(mean)}"
+            )
+        return recovered.to(mean.device)
+
     result = run(
         arguments.run,
         env_id=env_id,
         learner=learner,
-        make_reward=lambda envs, policy: (
-            EnvironmentReward() if recovered is None else recovered.to(policy.normalizer.mean.device)
-        ),
+        make_reward=make_reward,
         algorithm=arguments.algo,
         reward="environment" if arguments.reward is None else "recovered",
         name=arguments.algo,

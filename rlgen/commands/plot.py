@@ -43,6 +43,8 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Read, draw or tell."""
+    if not arguments.runs:
+        raise UsageError("give the folders of runs, such as runs/*")
     folders = [path for path in arguments.runs if (path / "config.json").is_file()]
     if not folders:
         raise CheckpointError(f"{', '.join(map(str, arguments.runs))}: no folder of a run")
@@ -112,7 +114,9 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
     if not curves:
         raise CheckpointError(f"nothing of {arguments.metric} was logged yet")
 
-    figure = Figure(figsize=(6 * len(curves), 4), layout="constrained")
+    # Legends stand below the panels: a setting may be longer than a panel is wide.
+    height = 4 + 0.25 * max(map(len, curves.values()))
+    figure = Figure(figsize=(6 * len(curves), height), layout="constrained")
     for axes, (env_id, settings) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         for setting, runs in settings.items():
             # As far as all seeds have come.
@@ -124,9 +128,11 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
                 axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.set(title=env_id, xlabel="environment steps", ylabel=arguments.metric)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize="small")
     write_atomically(arguments.output, lambda file: figure.savefig(file, format=kind, dpi=120))
-    print(f"{arguments.output}: {len(folders)} run{'s'[: len(folders) > 1]}")
+    drawn = sum(len(runs) for settings in curves.values() for runs in settings.values())
+    left_out = f"; {len(folders) - drawn} have no {arguments.metric} yet" if drawn < len(folders) else ""
+    print(f"{arguments.output}: {drawn} run{'s'[: drawn > 1]}{left_out}")
 
 
 # The arguments that are no setting of a run.
@@ -147,7 +153,7 @@ def _setting(folder: Path) -> tuple[str, str]:
     if isinstance(told.get("run"), dict):
         told |= told["run"]
     words = [
-        f"--{name.replace('_', '-')} {value}"
+        f"--{name.replace('_', '-')} {str(value).rstrip('/').rsplit('/', 1)[-1]}"
         for name, value in told.items()
         if name not in NO_SETTING and value != usual.get(name)
     ]

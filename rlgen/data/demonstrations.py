@@ -129,10 +129,18 @@ class Demonstrations:
 
     def __str__(self) -> str:
         returns = ", ".join(f"{value:.0f}" for value in self.episode_returns)
+        if len(self.episode_returns) > 10:
+            returns = f"{min(self.episode_returns):.0f} to {max(self.episode_returns):.0f}"
         return (
             f"{len(self.transitions.rewards)} pairs of {len(self.episode_indices)} {self.env_id} trajectories "
-            f"(every {self.subsample}th pair; returns {returns}; the expert's mean {self.dataset_return_mean:.0f})"
+            f"({_every(self.subsample)}; returns {returns}; the expert's mean {self.dataset_return_mean:.0f})"
         )
+
+
+def _every(k: int) -> str:
+    """Every pair, every 2nd pair, ..."""
+    ending = "th" if k % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(k % 10, "th")
+    return "every pair" if k == 1 else f"every {k}{ending} pair"
 
 
 def failed_episodes(returns: Sequence[float]) -> list[int]:
@@ -300,7 +308,7 @@ def load_demonstrations(
         raise DemonstrationError(f"subsample must be at least 1; got {subsample}")
     if subsample % keep_every:
         raise DemonstrationError(
-            f"{folder} stores every {keep_every}th pair: subsample must be a multiple of {keep_every}; got {subsample}"
+            f"{folder} stores {_every(keep_every)}: subsample must be a multiple of {keep_every}; got {subsample}"
         )
 
     returns = manifest["returns"]
@@ -387,7 +395,7 @@ def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str
     arrays = _read_arrays(folder / "episodes.npz", manifest)
     if manifest.get("keep_every", 1) > 1:
         raise DemonstrationError(
-            f"{folder} stores every {manifest['keep_every']}th pair: episodes can't be made of them. "
+            f"{folder} stores {_every(manifest['keep_every'])}: episodes can't be made of them. "
             f"Record again: python scripts/expert.py --policy {folder} --env {manifest['env_id']} --output ..."
         )
     return manifest, parted(arrays)
@@ -429,7 +437,7 @@ def open_dataset(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
 
 def _without_dataset(path: Path, env_id: str) -> str:
     """What to say of a folder that holds no dataset of an environment."""
-    record = f"Record one: python scripts/expert.py --env {env_id} --output {path}"
+    record = f"Record one: rlgen expert --env {env_id} --output {path}"
     if not path.is_dir():
         return f"{path}: no such folder (from {Path.cwd()}). {record}"
     found = sorted(p.parent.name for p in path.glob("*/manifest.json"))

@@ -219,7 +219,7 @@ def test_another_environment_or_version(tmp_path):
         load_demonstrations(tmp_path, "HalfCheetah-v5")
     with pytest.raises(DemonstrationError, match="field env_id: it was recorded in HalfCheetah-v4, not HalfCheetah-v5"):
         load_demonstrations(folder, "HalfCheetah-v5")
-    with pytest.raises(DemonstrationError, match=r"no such folder.*Record one: python scripts/expert.py --env Ant-v4"):
+    with pytest.raises(DemonstrationError, match=r"no such folder.*Record one: rlgen expert --env Ant-v4"):
         load_demonstrations(tmp_path / "absent", "Ant-v4")
 
 
