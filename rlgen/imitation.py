@@ -22,16 +22,17 @@ from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import LONG_PPO_LEARNER, SHORT, TRPO_LEARNER, Learner, shortened
-from rlgen.ranges import Checked, Count, Positive, ShareBelowOne
+from rlgen.ranges import Checked, Count, Positive, Share, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
 from rlgen.rewards.endings import TerminationReward
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
 from rlgen.rewards.recovered import RecoveredReward
+from rlgen.run_log import check_unchanged
 from rlgen.types import RewardModel, Transitions
 
 
 @dataclass(frozen=True)
-class Expert:
+class Expert(Checked):
     """What a reward model learns from.
 
     Attributes:
@@ -40,7 +41,7 @@ class Expert:
     """
 
     transitions: Transitions
-    termination_rate: float = 0.0
+    termination_rate: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -259,12 +260,13 @@ def recovered_reward(run_dir: Path) -> RecoveredReward:
         CheckpointError: the folder holds no such run, or a damaged one. The discriminator of GAIL is no such reward: it
             tells the expert from the policies it was trained beside, and ends undecided.
     """
-    _, state = load_checkpoint(run_dir)
+    facts, state = load_checkpoint(run_dir)
     try:
         wanted = {"settings": {"symlog": bool}, "arguments": {"reward_model": str}}
         config = read_json(run_dir / "config.json", wanted, links=False)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{run_dir}: not a run of gail ({error})") from None
+        raise CheckpointError(f"{run_dir}: only a run of rlgen gail holds a reward ({error})") from None
+    check_unchanged(run_dir, config, facts.get("config", ""))
     if config["arguments"]["reward_model"] != "airl":
         raise CheckpointError(f"{run_dir}: only a run of rlgen gail --reward-model airl holds a reward")
 
@@ -283,4 +285,4 @@ def recovered_reward(run_dir: Path) -> RecoveredReward:
         g.load_state_dict(of_g)
     except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{run_dir}: its checkpoint holds no reward of states ({error})") from None
-    return RecoveredReward(of_obs, g)
+    return RecoveredReward(of_obs, g, facts.get("observation_space"))

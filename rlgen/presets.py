@@ -56,8 +56,6 @@ class Learner(Checked):
         if rows < 2 * share:
             of_share = "" if share == 1 else f" with sub_sampling_factor {share}"
             raise UsageError(f"n_envs * n_steps must be at least {2 * share} rows{of_share}; got {rows}")
-        if self.centre_rewards and self.gamma == 1:
-            raise UsageError("centre_rewards needs gamma below 1")
 
     def override(
         self, n_envs: int | None = None, n_steps: int | None = None, total_timesteps: int | None = None

@@ -68,6 +68,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     return _read_object(folder / "config.json", f"{folder}: holds no run")
 
 
+def check_unchanged(folder: Path, config: Mapping[str, Any], digest: str) -> None:
+    """Refuse what `config.json` says if it isn't what the run wrote."""
+    if sha256(canonical_json(config)) != digest:
+        raise CheckpointError(f"{folder}/config.json: it was changed since the run began; the run can't be used")
+
+
 def check_config(folder: Path, config: Mapping[str, Any], digest: str) -> None:
     """Refuse to go on with a run under other settings than it was started with; the error names the first.
 
@@ -77,8 +83,7 @@ def check_config(folder: Path, config: Mapping[str, Any], digest: str) -> None:
         digest: of `config.json` as the run wrote it.
     """
     before = read_config(folder)
-    if sha256(canonical_json(before)) != digest:
-        raise CheckpointError(f"{folder}/config.json: it was changed since the run began; the run can't go on")
+    check_unchanged(folder, before, digest)
     for name, value in config.items():
         if name != "arguments" and plain(value) != before.get(name):
             raise CheckpointError(f"{folder}/config.json: field {name}: the run had others; it can't go on")

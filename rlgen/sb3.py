@@ -20,7 +20,7 @@ from rlgen.data.episodes import sb3_normalizers
 from rlgen.envs.batched import require_same_step
 from rlgen.errors import UsageError
 from rlgen.spaces import FlatBox
-from rlgen.types import RewardModel, Transitions
+from rlgen.types import RewardModel, Transitions, rewards_of
 
 
 class SB3VecEnv(VecEnv):
@@ -183,6 +183,7 @@ class RewardModelCallback(BaseCallback):
         device: where transitions are put.
 
     Raises:
+        FloatingPointError: in training, a reward isn't finite.
         UsageError: when training starts, the learner collects in another way, or a wrapper changes observations in a
             way that can't be undone.
     """
@@ -256,7 +257,9 @@ class RewardModelCallback(BaseCallback):
         *steps, seen = (np.stack(x) for x in zip(*self._steps, strict=True))
         transitions = Transitions(*(torch.from_numpy(x).to(self.device) for x in steps))
         buffer = self.model.rollout_buffer
-        rewards = self.reward_model(transitions).cpu().double().numpy()
+        rewards = rewards_of(self.reward_model, transitions).cpu().double().numpy()
+        if not np.isfinite(rewards).all():
+            raise FloatingPointError(f"after {self.num_timesteps} steps: a reward of the reward model is not finite")
         # In float64 the difference is exact, and so is its sum with a reward that is the environment's own.
         buffer.rewards[:] = rewards + (buffer.rewards.astype(np.float64) - seen)
         buffer.compute_returns_and_advantage(self.locals["values"], self.locals["dones"])

@@ -17,7 +17,7 @@ from rlgen.data.collect import Collector
 from rlgen.nn.normalizer import RewardScaler
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.optim.advantages import policy_batch
-from rlgen.types import PolicyOptimizer, RewardModel, State, is_stateful
+from rlgen.types import PolicyOptimizer, RewardModel, State, is_stateful, rewards_of
 
 
 @dataclass(frozen=True)
@@ -159,15 +159,11 @@ class Training:
         if self.done == 0:
             # The first policy acts alike in every state, so its observations may set their own statistics.
             self.policy.normalizer.update(steps.obs)
-        rewards = self.reward_model(steps)
-        if rewards.shape != steps.rewards.shape:
-            expected, got = list(steps.rewards.shape), list(rewards.shape)
-            raise ValueError(f"a reward model gives one reward a step, [T, N] = {expected}; this one gave {got}")
         # A task's observations may be float64, and so a reward made of them.
-        rewards = rewards.to(steps.rewards.dtype)
-        scaled, terminal_value = self.scaler(rewards, steps.terminated | steps.truncated)
+        rewards = rewards_of(self.reward_model, steps).to(steps.rewards.dtype)
+        scaled = self.scaler(rewards, steps.terminated, steps.truncated)
         clock.lap("reward")
-        batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda, terminal_value)
+        batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda)
         metrics = self.optimizer.update(batch, progress_remaining=1 - self.done / self.n_iterations)
         clock.lap("policy")
         metrics = {"reward": rewards.mean(), **metrics, **self.reward_model.update(steps)}

@@ -106,6 +106,19 @@ class RewardModel(Protocol):
         ...
 
 
+def rewards_of(model: RewardModel, transitions: Transitions) -> Tensor:
+    """Rewards `[*B]` of a model.
+
+    Raises:
+        ValueError: it gave another shape.
+    """
+    rewards = model(transitions)
+    if rewards.shape != transitions.rewards.shape:
+        expected, got = list(transitions.rewards.shape), list(rewards.shape)
+        raise ValueError(f"a reward model gives one reward a step, [T, N] = {expected}; this one gave {got}")
+    return rewards
+
+
 class Stateful(Protocol):
     """What keeps something from one iteration to the next, a module or not; a checkpoint holds its state."""
 

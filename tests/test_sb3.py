@@ -377,3 +377,22 @@ def test_episodes_of_a_normalised_model_are_those_of_sb3s_own_evaluation():
     returns, _ = evaluate_policy(model, envs, 8, return_episode_rewards=True)
     assert sorted(found.returns) == sorted(returns)
     assert found.mean > 150  # without statistics the policy falls at once
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (lambda transitions: transitions.rewards[0], ValueError),
+        (lambda transitions: transitions.rewards * np.nan, FloatingPointError),
+    ],
+)
+def test_wrong_rewards_are_told_before_anything_learns_from_them(wrong, error):
+    class Wrong(EnvironmentReward):
+        def __call__(self, transitions):
+            return wrong(transitions)
+
+    model = PPO("MlpPolicy", SB3VecEnv(make_vec("InvertedPendulum-v4", 2)), n_steps=16, device="cpu")
+    before = [p.clone() for p in model.policy.parameters()]
+    with pytest.raises(error, match="reward"):
+        model.learn(32, callback=RewardModelCallback(Wrong()))
+    assert all(torch.equal(x, y) for x, y in zip(before, model.policy.parameters(), strict=True))

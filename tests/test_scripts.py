@@ -427,7 +427,13 @@ def test_an_expert_trains_on_the_reward_that_airl_recovered(tmp_path):
     for name, x in weights.items():
         assert torch.equal(reward.g.state_dict()[name.removeprefix("discriminator.network.g.")], x)
     other = expert("--env", "Hopper-v4", "--reward", "airl", "--run-dir", "b")
-    assert (other.returncode, "takes 4 observation values; Hopper-v4 has 11" in other.stderr) == (4, True), other.stderr
+    assert (other.returncode, "its reward is of observations" in other.stderr) == (4, True), other.stderr
+    config = tmp_path / "airl" / "config.json"
+    written = config.read_text()
+    config.write_text(written.replace('"symlog": false', '"symlog": true'))
+    edited = expert("--reward", "airl", "--run-dir", "b")
+    assert (edited.returncode, "it was changed since the run began" in edited.stderr) == (4, True), edited.stderr
+    config.write_text(written)
     assert not (tmp_path / "b").exists()
     for folder, message in (("gail", "only a run of"), ("nowhere", "there is no checkpoint")):
         done = expert("--reward", folder, "--run-dir", "b")

@@ -59,6 +59,7 @@ def train(arguments: Arguments, env_id: str) -> Result:
     from rlgen.experiment import run
     from rlgen.imitation import recovered_reward
     from rlgen.rewards.environment import EnvironmentReward
+    from rlgen.spaces import describe_space
 
     preset = presets.EXPERT[arguments.algo]
     learner = arguments.run.override(preset)
@@ -73,13 +74,13 @@ def train(arguments: Arguments, env_id: str) -> Result:
     def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
         if recovered is None:
             return EnvironmentReward()
-        mean = policy.normalizer.mean
-        if len(recovered.of_obs.mean) != len(mean):
-            n = len(recovered.of_obs.mean)
+        here = describe_space(envs.single_observation_space)
+        if recovered.observation_space != here:
+            of = recovered.observation_space
             raise CheckpointError(
-                f"{arguments.reward}: its reward takes {n} observation values; {env_id} has {len(mean)}"
+                f"{arguments.reward}: its reward is of observations {of}; those of {env_id} are {here}"
             )
-        return recovered.to(mean.device)
+        return recovered.to(policy.normalizer.mean.device)
 
     result = run(
         arguments.run,

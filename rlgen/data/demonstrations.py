@@ -133,11 +133,11 @@ class Demonstrations:
             returns = f"{min(self.episode_returns):.0f} to {max(self.episode_returns):.0f}"
         return (
             f"{len(self.transitions.rewards)} pairs of {len(self.episode_indices)} {self.env_id} trajectories "
-            f"({_every(self.subsample)}; returns {returns}; the expert's mean {self.dataset_return_mean:.0f})"
+            f"({_pairs_kept(self.subsample)}; returns {returns}; the expert's mean {self.dataset_return_mean:.0f})"
         )
 
 
-def _every(k: int) -> str:
+def _pairs_kept(k: int) -> str:
     """Every pair, every 2nd pair, ..."""
     ending = "th" if k % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(k % 10, "th")
     return "every pair" if k == 1 else f"every {k}{ending} pair"
@@ -308,7 +308,7 @@ def load_demonstrations(
         raise DemonstrationError(f"subsample must be at least 1; got {subsample}")
     if subsample % keep_every:
         raise DemonstrationError(
-            f"{folder} stores {_every(keep_every)}: subsample must be a multiple of {keep_every}; got {subsample}"
+            f"{folder} stores {_pairs_kept(keep_every)}: subsample must be a multiple of {keep_every}; got {subsample}"
         )
 
     returns = manifest["returns"]
@@ -395,7 +395,7 @@ def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str
     arrays = _read_arrays(folder / "episodes.npz", manifest)
     if manifest.get("keep_every", 1) > 1:
         raise DemonstrationError(
-            f"{folder} stores {_every(manifest['keep_every'])}: episodes can't be made of them. "
+            f"{folder} stores {_pairs_kept(manifest['keep_every'])}: episodes can't be made of them. "
             f"Record again: python scripts/expert.py --policy {folder} --env {manifest['env_id']} --output ..."
         )
     return manifest, parted(arrays)

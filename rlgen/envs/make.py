@@ -75,7 +75,7 @@ def make_vec(
             if isinstance(envs, SyncVectorEnv) and len({id(one.unwrapped) for one in envs.envs}) < n_envs:
                 raise UsageError("the function gave one environment twice; it must make a new one at each call")
     except TypeError as error:
-        if not kwargs:
+        if "argument" not in str(error):  # not the call's, but of the constructor's own code
             raise
         raise UsageError(f"env_kwargs {kwargs}: {error}") from None
     _log.info("%s: %d environments by %s", environment_name(env), n_envs, type(envs).__name__)

@@ -14,15 +14,14 @@ def gae(
     truncated: Tensor,
     gamma: float,
     gae_lambda: float,
-    terminal_value: Tensor | float = 0.0,
 ) -> Tensor:
     """Advantages `[T, N]` by the recursion of eq. 16, cut at every episode's end.
 
-        delta_t = r_t + gamma V(s'_t) - V(s_t),  V(s'_t) = terminal_value where terminated_t
+        delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t)
         A_t = delta_t + gamma lambda (1 - terminated_t)(1 - truncated_t) A_{t+1}
 
-    A truncated step bootstraps from the value of its true successor, a terminated one from `terminal_value`. The last
-    row bootstraps as if truncated.
+    A truncated step bootstraps from the value of its true successor, a terminated one never does. The last row
+    bootstraps as if truncated.
 
     Args:
         rewards: `[T, N]`, r_t for the step from s_t to s'_t.
@@ -32,9 +31,8 @@ def gae(
         truncated: `[T, N]` bool.
         gamma: discount in [0, 1].
         gae_lambda: lambda in [0, 1]; 1 gives discounted returns minus values, 0 the one-step error.
-        terminal_value: value of having terminated, 0-d; not 0 where rewards were centred.
     """
-    deltas = rewards + gamma * torch.where(terminated, terminal_value, next_values) - values
+    deltas = rewards + gamma * next_values * ~terminated - values
     decay = gamma * gae_lambda * (~(terminated | truncated)).to(deltas.dtype)
     advantages = torch.empty_like(deltas)
     following = torch.zeros_like(deltas[0])

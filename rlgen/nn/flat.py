@@ -37,7 +37,7 @@ def check_views(flat: nn.Parameter, parameters: Sequence[nn.Parameter]) -> None:
     if any(a is None or b is None or a.data_ptr() != b.data_ptr() for a, b in zip(ours, theirs, strict=True)):
         raise RuntimeError(
             "a network was moved, copied or had its gradients removed after its optimizer was made; "
-            "put it on its final device first"
+            "move it before, and load a copy's state_dict into a new one"
         )
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlgen.errors import UsageError
+
 
 class RunningNormalizer(nn.Module):
     """Standardises by cumulative mean and variance, which change only in `update`.
@@ -86,15 +88,18 @@ class RewardScaler(nn.Module):
 
     One running return an environment, R <- gamma R + r, zeroed after an episode's end.
 
-    With `centre` a running mean m of the rewards is subtracted first. That alone would change what an episode's length
-    is worth; with -m / (1 - gamma) as the value of having terminated, which is m less a step for ever, every policy's
-    return changes by the same constant. What changes is learning: a critic that knows nothing yet predicts about 0,
-    and if all rewards are below that, whatever was not visited yet looks better than what was.
+    With `centre` a running mean m of the rewards is subtracted first, and a termination's reward grows by gamma times
+    -m / (1 - gamma), which is m less a step for ever: every policy's return changes by the same constant, as it would
+    not by subtracting m alone. A critic predicts about 0 at first; if all rewards are negative, it then takes whatever
+    was not visited yet for better than what was, and if all are positive for worse.
 
     Args:
         n_envs: N.
         gamma: discount.
-        centre: subtract the mean; needs `gamma` < 1.
+        centre: subtract the mean.
+
+    Raises:
+        UsageError: centred rewards with a `gamma` of 1.
     """
 
     returns: Tensor
@@ -102,6 +107,8 @@ class RewardScaler(nn.Module):
 
     def __init__(self, n_envs: int, gamma: float, centre: bool = False) -> None:
         super().__init__()
+        if centre and not gamma < 1:
+            raise UsageError(f"centred rewards need gamma below 1; got {gamma}")
         self.gamma = gamma
         self.centre = centre
         self.statistics = RunningNormalizer(1)
@@ -110,26 +117,24 @@ class RewardScaler(nn.Module):
         self.register_buffer("recent", torch.zeros(2), persistent=centre)
 
     @torch.no_grad()
-    def forward(self, rewards: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
-        """Scaled rewards `[T, N]` and the value of a termination, 0-d. The statistics learn from this rollout first.
+    def forward(self, rewards: Tensor, terminated: Tensor, truncated: Tensor) -> Tensor:
+        """Scaled rewards `[T, N]`; the statistics learn from this rollout first.
 
         Args:
             rewards: `[T, N]`.
-            done: `[T, N]` bool, terminated or truncated.
+            terminated: `[T, N]` bool.
+            truncated: `[T, N]` bool.
         """
-        mean = torch.zeros_like(rewards[0, 0])
         if self.centre:
-            self.recent.mul_(0.9).add_(torch.stack((rewards.mean(), torch.ones_like(mean))))
+            self.recent.mul_(0.9).add_(torch.stack((rewards.mean(), torch.ones_like(self.recent[1]))))
             mean = self.recent[0] / self.recent[1]
-            rewards = rewards - mean
+            rewards = rewards - mean - terminated * (self.gamma * mean / (1 - self.gamma))
         # In NumPy: a loop of small operations over time costs ten times less than in torch.
-        paid, goes_on = rewards.cpu().numpy(), ~done.cpu().numpy()
+        paid, goes_on = rewards.cpu().numpy(), ~(terminated | truncated).cpu().numpy()
         running, current = np.empty_like(paid), self.returns.cpu().numpy()
         for t in range(len(paid)):
             running[t] = current = self.gamma * current + paid[t]
             current = current * goes_on[t]
         self.returns.copy_(torch.from_numpy(current))
         self.statistics.update(torch.from_numpy(running).to(rewards.device).unsqueeze(-1))
-        scale = self.statistics.var.sqrt().clamp_min(1e-4).float().squeeze()
-        terminal_value = -mean / (1 - self.gamma) if self.centre else mean
-        return rewards / scale, terminal_value / scale
+        return rewards / self.statistics.var.sqrt().clamp_min(1e-4).float()

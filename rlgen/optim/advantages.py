@@ -12,13 +12,7 @@ from rlgen.types import PolicyBatch, Rollout
 
 @torch.no_grad()
 def policy_batch(
-    policy: Policy,
-    critic: Critic,
-    rollout: Rollout,
-    rewards: Tensor,
-    gamma: float,
-    gae_lambda: float,
-    terminal_value: Tensor | float = 0.0,
+    policy: Policy, critic: Critic, rollout: Rollout, rewards: Tensor, gamma: float, gae_lambda: float
 ) -> PolicyBatch:
     """Values, log-probabilities and advantages of a rollout `[T, N]`, flattened to `[T * N]`.
 
@@ -30,7 +24,6 @@ def policy_batch(
         rewards: `[T, N]`, from the reward model.
         gamma: discount.
         gae_lambda: see `rlgen.functional.returns.gae`.
-        terminal_value: likewise.
     """
     steps = rollout.transitions
     values = critic(steps.obs)
@@ -39,7 +32,7 @@ def policy_batch(
     apart = steps.terminated | steps.truncated
     apart[-1] = True
     next_values[apart] = critic(steps.next_obs[apart])
-    advantages = gae(rewards, values, next_values, steps.terminated, steps.truncated, gamma, gae_lambda, terminal_value)
+    advantages = gae(rewards, values, next_values, steps.terminated, steps.truncated, gamma, gae_lambda)
     log_probs = policy(steps.obs).log_prob(rollout.sampled_actions)
     batch = PolicyBatch(steps.obs, rollout.sampled_actions, log_probs, values, advantages, advantages + values)
     return batch.apply(lambda x: x.flatten(0, 1))

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from rlgen.ranges import Positive, Share, ShareBelowOne, check
 from rlgen.types import Transitions
 
 
@@ -29,12 +30,18 @@ class TerminationReward(nn.Module):
         expert_rate: h_E, the terminations per step of the expert's whole episodes.
         decay: weight of all earlier rollouts beside the next.
         eps: terminations per step that count as none.
+
+    Raises:
+        UsageError: a number outside its range.
     """
 
     counts: Tensor
 
     def __init__(self, expert_rate: float, decay: float = 0.9, eps: float = 1e-4) -> None:
         super().__init__()
+        check("expert_rate", expert_rate, Share)
+        check("decay", decay, ShareBelowOne)
+        check("eps", eps, Positive)
         self.expert_rate, self.decay, self.eps = expert_rate, decay, eps
         self.register_buffer("counts", torch.zeros(2, dtype=torch.float64))
 

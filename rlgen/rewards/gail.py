@@ -84,10 +84,12 @@ class GAIL(nn.Module):
     def forward(self, transitions: Transitions) -> Tensor:
         """Rewards `[*B]` by the discriminator as it is."""
         self.eval()
-        inputs = self.discriminator.inputs(transitions)
-        # Kept for `update`: by then the policy, whose likelihoods AIRL's inputs hold, is no longer the one that acted.
-        self._scored = transitions, inputs.flatten(0, -2), self.discriminator.inputs(self.expert)
-        rewards = self.reward(self.discriminator.score(inputs)) - self.config.reward_offset
+        # Kept until `update`: by then the policy whose likelihoods AIRL's inputs hold is no longer the one that acted.
+        if self._scored is None or self._scored[0] is not transitions:
+            inputs = self.discriminator.inputs(transitions)
+            self._scored = transitions, inputs.flatten(0, -2), self.discriminator.inputs(self.expert)
+        scores = self.discriminator.score(self._scored[1]).view_as(transitions.rewards)
+        rewards = self.reward(scores) - self.config.reward_offset
         return rewards if self.endings is None else rewards + self.endings(transitions).to(rewards.dtype)
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from rlgen.errors import CheckpointError
 from rlgen.nn.normalizer import RunningNormalizer
 from rlgen.types import Metrics, Transitions
 
@@ -19,24 +20,17 @@ class RecoveredReward(nn.Module):
     Args:
         of_obs: standardises the observations.
         g: network from standardised observations to the reward.
+        observation_space: of the task that it was recovered in, as `rlgen.spaces.describe_space` tells it.
     """
 
-    def __init__(self, of_obs: RunningNormalizer, g: nn.Module) -> None:
+    def __init__(self, of_obs: RunningNormalizer, g: nn.Module, observation_space: Any = None) -> None:
         super().__init__()
-        self.of_obs, self.g = of_obs, g
+        self.of_obs, self.g, self.observation_space = of_obs, g, observation_space
         self.requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
-        """g(s), `[*B]`.
-
-        Raises:
-            CheckpointError: the observations are of another size than the run's.
-        """
-        if transitions.obs.shape[-1] != len(self.of_obs.mean):
-            raise CheckpointError(
-                f"the reward is of {len(self.of_obs.mean)} observations, not {transitions.obs.shape[-1]}"
-            )
+        """g(s), `[*B]`."""
         return self.g(self.of_obs(transitions.obs)).squeeze(-1)
 
     def update(self, transitions: Transitions) -> Metrics:

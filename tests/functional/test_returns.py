@@ -57,11 +57,3 @@ def test_equal_to_sb3s_buffer():
     buffer.compute_returns_and_advantage(next_values[-1], done[-1].numpy())
     ours = gae(rewards, values, next_values, terminated, truncated, GAMMA, LAMBDA)
     np.testing.assert_allclose(buffer.advantages, ours.numpy(), rtol=1e-5, atol=1e-5)
-
-
-def test_a_terminal_value_is_what_a_terminated_step_bootstraps_from():
-    rewards, values, next_values, terminated, truncated = data()
-    with_value = gae(rewards, values, next_values, terminated, truncated, GAMMA, LAMBDA, torch.tensor(-7.0))
-    # The same as one more reward at the end of the episode.
-    paid = rewards - 7.0 * GAMMA * terminated
-    torch.testing.assert_close(with_value, gae(paid, values, next_values, terminated, truncated, GAMMA, LAMBDA))

@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
+from rlgen.errors import UsageError
 from rlgen.nn.normalizer import RewardScaler, RunningNormalizer
 
 
@@ -54,29 +56,37 @@ def test_rewards_are_divided_by_the_deviation_of_their_discounted_return():
             running = gamma * running + reward
             seen.append(running)
             running = running * ~end
-        scaled, terminal_value = scaler(torch.from_numpy(rewards).float(), torch.from_numpy(done))
+        terminated = torch.from_numpy(done & (rng.uniform(size=done.shape) < 0.5))
+        scaled = scaler(torch.from_numpy(rewards).float(), terminated, torch.from_numpy(done) & ~terminated)
         np.testing.assert_allclose(scaled, rewards / np.std(seen), rtol=1e-4)
-        assert terminal_value == 0
 
 
 def test_centring_changes_the_return_of_every_episode_by_the_same():
-    """Whether it terminates, and when: its discounted return and the value of its end."""
-    gamma, lengths = 0.9, (1, 3, 20)
+    """Discounted returns of episodes that terminate after 1, 3 and 20 steps, over three rollouts of other means."""
+    gamma, lengths = 0.9, torch.tensor([1, 3, 20])
     rewards = torch.from_numpy(np.random.default_rng(0).normal(-3, 1, (20, 3))).float()
-    done = torch.zeros(20, 3, dtype=torch.bool)
+    terminated = torch.arange(20)[:, None] == lengths - 1
+    lived = torch.arange(20)[:, None] < lengths
+    discounts = gamma ** torch.arange(20.0)
     scaler = RewardScaler(3, gamma, centre=True)
-    discounts = gamma ** torch.arange(21.0)
     for n_rollouts in range(1, 4):
-        scaled, terminal_value = scaler(rewards, done)
-        scale = (rewards[0, 0] - rewards[1, 0]) / (scaled[0, 0] - scaled[1, 0])
-        shift = [
-            discounts[:t] @ scaled[:t, i] + discounts[t] * terminal_value - discounts[:t] @ rewards[:t, i] / scale
-            for i, t in enumerate(lengths)
-        ]
+        scaled = scaler(rewards, terminated, torch.zeros_like(terminated))
+        scale = scaler.statistics.var.sqrt().float()
+        shift = discounts @ (scaled * scale - rewards).where(lived, 0)
         weights = 0.9 ** torch.arange(n_rollouts)
-        past = rewards.mean() + torch.arange(n_rollouts)
-        if n_rollouts == 1:
-            torch.testing.assert_close(scaled.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
-        expected = -(weights @ past) / weights.sum() / (1 - gamma) / scale
-        torch.testing.assert_close(torch.stack(shift), expected.expand(3), atol=1e-3, rtol=1e-3)
+        mean = weights @ (rewards.mean() + torch.arange(n_rollouts)) / weights.sum()
+        torch.testing.assert_close(shift, (-mean / (1 - gamma)).expand(3), atol=1e-4, rtol=1e-4)
         rewards = rewards - 1
+
+
+def test_a_termination_is_part_of_the_scale_of_centred_rewards():
+    """Where all rewards are alike, it is all that there is to learn."""
+    terminated = torch.rand(200, 8) < 0.05
+    scaled = RewardScaler(8, 0.99, centre=True)(torch.ones(200, 8), terminated, torch.zeros_like(terminated))
+    assert (scaled[~terminated] == 0).all()
+    assert -10 < scaled[terminated].mean() < -1
+
+
+def test_centring_without_a_discount_is_refused():
+    with pytest.raises(UsageError, match="centred rewards need gamma below 1; got 1"):
+        RewardScaler(2, 1.0, centre=True)

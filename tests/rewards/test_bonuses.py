@@ -108,7 +108,7 @@ def test_a_score_is_a_function_of_transitions_and_state(make):
 def test_a_copy_is_parted_from_its_optimizer_and_told_so(make):
     bonus = make()
     bonus.update(rollout())
-    with pytest.raises(RuntimeError, match="put it on its final device first"):
+    with pytest.raises(RuntimeError, match="load a copy's state_dict into a new one"):
         copy.deepcopy(bonus).update(rollout())
 
 

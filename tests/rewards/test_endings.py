@@ -2,8 +2,10 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
+from rlgen.errors import UsageError
 from rlgen.rewards.endings import TerminationReward
 from rlgen.types import Transitions
 
@@ -25,7 +27,7 @@ def test_it_is_the_best_discriminator_s_with_absorbing_states():
         mass = [np.append(visited, rate / (1 - gamma)) for visited, rate in zip(pairs, rates, strict=True)]
         expert, policy = (x / x.sum() for x in mass)
         logits = np.log(expert / policy)
-        model = TerminationReward(rates[0], eps=0.0)
+        model = TerminationReward(rates[0], eps=1e-300)
         model.counts.copy_(torch.tensor([rates[1], 1.0]) * 1e12)
         found = np.log(pairs[0] / pairs[1]) + model(rollout(0)).item()
         np.testing.assert_allclose(found, logits[:-1] - logits[-1], rtol=1e-6)
@@ -48,3 +50,9 @@ def test_where_nothing_terminates_nothing_is_paid():
     assert TerminationReward(0.0)(rollout(0)) == 0
     truncated = replace(rollout(0), truncated=torch.ones(10, 10, dtype=torch.bool))
     assert TerminationReward(0.0)(truncated) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"expert_rate": -1.0}, {"expert_rate": math.nan}, {"decay": 2.0}, {"eps": 0.0}])
+def test_numbers_out_of_range_are_refused(wrong):
+    with pytest.raises(UsageError, match=f"{next(iter(wrong))} must be"):
+        TerminationReward(**{"expert_rate": 0.1} | wrong)

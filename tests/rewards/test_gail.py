@@ -10,6 +10,7 @@ from rlgen import imitation
 from rlgen.functional.adversarial import reward_logit
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.policy import Policy
+from rlgen.rewards.combine import WeightedSum
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
 from rlgen.types import Transitions
 
@@ -228,7 +229,7 @@ def test_airl_pays_for_f_and_not_for_noise():
     before = model(batch)
     with torch.no_grad():
         policy.log_std += 1
-    assert torch.equal(model(batch), before)
+    assert torch.equal(model(copy.copy(batch)), before)
 
 
 @pytest.mark.parametrize("log_std", [-4.0, 0.0])
@@ -270,6 +271,22 @@ def test_airl_learns_with_the_likelihoods_of_the_policy_that_acted():
         model.update(batch)
     for left, right in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(left, right)
+
+
+def test_airl_in_a_sum_learns_as_alone():
+    """The sum asks for its rewards again once the policy has changed."""
+    losses = []
+    for wrap in (lambda model: model, lambda model: WeightedSum({"airl": (model, 1.0)})):
+        torch.manual_seed(0)
+        policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
+        model = wrap(GAIL(ShapedDiscriminator(policy), transitions(50), GAILConfig(batch_size=None), reward_logit))
+        batch = transitions(10, 20)
+        model(batch)
+        with torch.no_grad():
+            policy.log_std += 0.5
+        losses.append({name.removeprefix("airl_"): x for name, x in model.update(batch).items()})
+    alone, summed = losses
+    assert summed["discriminator_loss"] == alone["discriminator_loss"]
 
 
 def test_airl_never_takes_its_inputs_anew():
