@@ -36,7 +36,7 @@ class Learner(Checked):
         centre_rewards: subtract the rewards' mean; see `rlgen.nn.normalizer.RewardScaler`.
 
     Raises:
-        UsageError: a number outside its range, a batch of too few rows, or centred rewards without a discount.
+        UsageError: a number outside its range, or a batch of too few rows.
     """
 
     optimizer: TRPOConfig | PPOConfig
