@@ -23,7 +23,7 @@ class TerminationReward(nn.Module):
 
         lambda = log((h + eps) / (h_E + eps)).
 
-    A policy that terminates more often than the expert is paid for living on, one that does so less often for ending.
+    A policy that terminates more often than the expert is rewarded for living on, one that does so less often for ending.
     Time limits terminate nothing. https://arxiv.org/abs/1809.02925
 
     Args:
