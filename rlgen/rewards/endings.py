@@ -23,8 +23,8 @@ class TerminationReward(nn.Module):
 
         lambda = log((h + eps) / (h_E + eps)).
 
-    A policy that terminates more often than the expert is rewarded for living on, one that does so less often for ending.
-    Time limits terminate nothing. https://arxiv.org/abs/1809.02925
+    A policy that terminates more often than the expert is rewarded for living on, one that does so less often for
+    ending. Time limits terminate nothing. https://arxiv.org/abs/1809.02925
 
     Args:
         expert_rate: h_E, the terminations per step of the expert's whole episodes.
