@@ -7,6 +7,7 @@ python scripts/plot.py runs/* --table
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,8 +42,10 @@ class Arguments:
     """Points of a curve; what was logged between two of them is averaged."""
 
 
-def main(arguments: Arguments) -> None:
-    """Read, draw or tell."""
+def main(arguments: Arguments | Sequence[str]) -> None:
+    """Read, draw or tell; the arguments parsed or as words."""
+    if not isinstance(arguments, Arguments):
+        arguments = tyro.cli(Arguments, args=arguments)
     if not arguments.runs:
         raise UsageError("give the folders of runs, such as runs/*")
     folders = [path for path in arguments.runs if (path / "config.json").is_file()]
