@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 CUDA = torch.device("cuda", 0)
 MOVES = {torch.Tensor.copy_, torch.Tensor.data.__set__, torch._has_compatible_shallow_copy_type}
+JOINS = {torch.cat, torch.stack}
 READS = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
 
 
@@ -73,7 +74,10 @@ class PretendCUDA(TorchFunctionMode):
             wrong |= any(self.holds(x) != self.holds(args[0]) for x in values)
         else:
             on_cuda = [self.holds(x) for x in tensors]
-            wrong = any(on_cuda) and not all(here or not x.ndim for here, x in zip(on_cuda, tensors, strict=True))
+            scalars_may = func not in JOINS
+            wrong = any(on_cuda) and not all(
+                here or (scalars_may and not x.ndim) for here, x in zip(on_cuda, tensors, strict=True)
+            )
             if func.__name__.startswith("__i") or re.fullmatch(r"[a-z]\w*_", func.__name__):  # in place
                 wrong |= any(on_cuda) and bool(args) and not self.holds(args[0])
         if wrong:

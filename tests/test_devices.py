@@ -244,6 +244,7 @@ def test_the_pretence_refuses_what_cuda_refuses():
         for mix in (
             lambda: here + there,
             lambda: torch.cat((here, there)),
+            lambda: torch.stack((here.sum(), there.sum())),
             lambda: here[there.long()],
             lambda: torch.zeros(()).add_(there.sum()),
             lambda: torch.mm(here.view(1, 3), here.view(3, 1), out=there.view(3, 1)[:1]),

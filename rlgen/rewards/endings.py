@@ -46,8 +46,8 @@ class TerminationReward(nn.Module):
         self.register_buffer("counts", torch.zeros(2, dtype=torch.float64))
 
     def _counts(self, transitions: Transitions) -> Tensor:
-        now = torch.stack((transitions.terminated.sum(), torch.tensor(transitions.terminated.numel())))
-        return self.decay * self.counts + now
+        ends = transitions.terminated
+        return self.decay * self.counts + torch.stack((ends.sum(), torch.ones_like(ends).sum()))
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:

@@ -45,7 +45,7 @@ class PoolBonus(nn.Module, abc.ABC):
     """A reward model that scores transitions by a network, which learns from a pool of all that came before.
 
     Args:
-        network: its prediction, with `coder.n_inputs` inputs and `coder.n_targets` outputs; on its final device.
+        network: its prediction, with `coder.n_inputs` inputs and `coder.n_targets` outputs.
         coder: what the network is given and asked.
         pool: what it learns from.
         config: how.
