@@ -146,6 +146,32 @@ def test_wrong_arrays_of_a_thinned_dataset_are_named(tmp_path, arrays, message):
         load_demonstrations(tmp_path, "Toy-v0", subsample=10)
 
 
+@pytest.mark.parametrize("keep_every", [1, 5])
+def test_terminations_are_counted_over_the_whole_episodes_that_were_drawn(tmp_path, keep_every):
+    episodes = [episode(40, seed=0, terminated=True), episode(60, seed=1), episode(20, seed=2, terminated=True)]
+    save(tmp_path, episodes, keep_every=keep_every)
+    for n in (1, 2, 3):
+        found = load_demonstrations(tmp_path, "Toy-v0", n, 10, seed=3)
+        drawn = [episodes[i] for i in found.episode_indices]
+        expected = sum(e.terminated for e in drawn) / sum(len(e.actions) for e in drawn)
+        assert found.termination_rate == expected
+
+
+def test_every_how_many_pairs_is_told_in_words(tmp_path):
+    save(tmp_path, [episode(60, seed=i) for i in range(12)])
+    told = {
+        1: "every pair;",
+        2: "every 2nd pair;",
+        3: "every 3rd pair;",
+        11: "every 11th pair;",
+        21: "every 21st pair;",
+    }
+    for subsample, words in told.items():
+        assert words in str(load_demonstrations(tmp_path, "Toy-v0", 4, subsample))
+    # Not a line of numbers where there are many.
+    assert "returns 60 to 60" in str(load_demonstrations(tmp_path, "Toy-v0", 12, 1))
+
+
 def test_failed_episodes_are_kept_and_not_drawn(tmp_path):
     save(tmp_path, [episode(60, i, reward=0.2 if i == 2 else 1.0) for i in range(5)])
     assert load_demonstrations(tmp_path, "Toy-v0").episode_indices == [0, 1, 3, 4]

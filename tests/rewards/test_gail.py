@@ -273,6 +273,24 @@ def test_airl_learns_with_the_likelihoods_of_the_policy_that_acted():
         assert torch.equal(left, right)
 
 
+def test_airl_alone_rewards_living_on_where_the_policy_ends_more_often_than_the_expert():
+    policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
+    settings = imitation.settings("default", "trpo", "Toy-v0", "airl")
+    assert settings.learner.centre_rewards
+    assert not imitation.settings("default", "trpo", "Toy-v0").learner.centre_rewards
+    batch = transitions(10, 20)
+    ending = dataclasses.replace(batch, terminated=torch.arange(200).view(10, 20) % 10 == 0)
+    torch.manual_seed(0)
+    model = imitation.airl(settings, policy, imitation.Expert(transitions(50), 0.02))
+    goes_on = ~ending.terminated  # f itself has no h after a termination
+    rewards = [model(rows)[goes_on] for rows in (batch, ending)]
+    expected = np.log((0.1 + 1e-4) / (0.0 + 1e-4))
+    torch.testing.assert_close(rewards[1] - rewards[0], torch.full_like(rewards[0], expected), atol=1e-4, rtol=0)
+    model.update(ending)
+    assert model.endings.counts.tolist() == [20, 200]
+    assert imitation.gail(settings, policy, imitation.Expert(transitions(50), 0.02)).endings is None
+
+
 def test_airl_in_a_sum_learns_as_alone():
     """The sum asks for its rewards again once the policy has changed."""
     losses = []
