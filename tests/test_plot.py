@@ -83,6 +83,17 @@ def test_the_table_has_a_row_a_run(runs):
     assert "Hopper-v4__gail-trpo__1__b" in done.stdout
 
 
+def test_runs_without_a_value_are_counted_apart(runs):
+    (runs / "runs" / "Ant" / "metrics.csv").write_text("iteration,env_steps,return_mean\n1,100,nan\n")
+    done = plot(*(runs / "runs").iterdir(), "--output", "a.png", cwd=runs)
+    assert (done.returncode, done.stdout) == (0, "a.png: 2 runs; 1 have no return_mean yet\n"), done.stderr
+
+
+def test_no_folder_is_a_wrong_use(tmp_path):
+    done = plot(cwd=tmp_path)
+    assert (done.returncode, "give the folders of runs" in done.stderr) == (2, True)
+
+
 def test_a_folder_that_is_no_run_is_told(tmp_path):
     done = plot(str(tmp_path), cwd=tmp_path)
     assert done.returncode == 4
