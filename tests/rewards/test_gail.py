@@ -288,6 +288,7 @@ def test_airl_alone_rewards_living_on_where_the_policy_ends_more_often_than_the_
     torch.testing.assert_close(rewards[1] - rewards[0], torch.full_like(rewards[0], expected), atol=1e-4, rtol=0)
     model.update(ending)
     assert model.endings.counts.tolist() == [20, 200]
+    assert model.endings.expert_rate == 0.02
     assert imitation.gail(settings, policy, imitation.Expert(transitions(50), 0.02)).endings is None
 
 
