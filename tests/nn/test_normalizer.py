@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from rlgen.envs import make_vec
 from rlgen.errors import UsageError
 from rlgen.nn.normalizer import RewardScaler, RunningNormalizer
+from rlgen.presets import TRPO_LEARNER
+from rlgen.rewards.environment import EnvironmentReward
 
 
 def test_statistics_are_those_of_all_rows():
@@ -90,3 +95,11 @@ def test_a_termination_is_part_of_the_scale_of_centred_rewards():
 def test_centring_without_a_discount_is_refused():
     with pytest.raises(UsageError, match="centred rewards need gamma below 1; got 1"):
         RewardScaler(2, 1.0, centre=True)
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_a_learner_centres_where_it_is_told_to(centre):
+    learner = replace(TRPO_LEARNER, n_envs=2, n_steps=16, total_timesteps=32, centre_rewards=centre)
+    training = learner.training(make_vec("InvertedPendulum-v4", 2, 0), lambda envs, policy: EnvironmentReward())
+    next(iter(training))
+    assert training.scaler.recent.tolist() == [float(centre), float(centre)]  # each step's reward is 1
