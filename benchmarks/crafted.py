@@ -235,7 +235,7 @@ def changed_safetensors(tensors: dict[str, Any], metadata: dict[str, str], rng: 
     else:
         array = changed_array(tensors[name], rng)
         tensors[name if rng.random() < 0.8 else "\x1b[2J"] = (
-            array if array.dtype.kind in "biuf" else array.view(np.uint8)
+            array if array.dtype.kind in "biuf" else np.atleast_1d(array).view(np.uint8)
         )
     if rng.random() < 0.1:
         tensors[name] = np.zeros(1 << 20, np.float32)
@@ -294,9 +294,7 @@ def resume(path: Path, rng: np.random.Generator, share: float) -> None:
         from rlgen.command import call
         from rlgen.commands import vime
 
-        code = call(vime, ["--resume", str(path)])
-        if code not in (0, 2, 3, 4, 5):
-            raise AssertionError(f"code {code}")
+        check(call(vime, ["--resume", str(path)]), (2, 3, 4, 5))
 
 
 def run_folder(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
@@ -323,14 +321,22 @@ def run_folder(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
 
     def load(path: Path, rng: np.random.Generator) -> None:
         def table() -> None:
-            code = call(plot, [str(path), "--table"])
-            if code not in (0, 2, 3, 4):
-                raise AssertionError(f"code {code}")
+            check(call(plot, [str(path), "--table"]), (2, 3, 4))
 
         steps = [lambda: read_config(path), lambda: read_summary(path), lambda: read_metrics(path), table]
         attempt([*steps, lambda: resume(path, rng, 0.2)])
 
     return change, load
+
+
+def check(code: int, refusals: tuple[int, ...]) -> None:
+    """A command's exit code as `attempt` counts it."""
+    from rlgen.errors import UsageError
+
+    if code in refusals:
+        raise UsageError(f"exit code {code}")
+    if code:
+        raise AssertionError(f"code {code}")
 
 
 def attempt(steps: list[Callable[[], object]]) -> None:
@@ -342,10 +348,6 @@ def attempt(steps: list[Callable[[], object]]) -> None:
         try:
             step()
         except (CheckpointError, DemonstrationError, UsageError, OSError):
-            refused += 1
-        except SystemExit as error:
-            if error.code not in (2, 3, 4, 5):
-                raise
             refused += 1
     if refused:
         raise UsageError(f"{refused} of {len(steps)} refused it")

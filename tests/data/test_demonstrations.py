@@ -373,6 +373,9 @@ def test_a_bomb_is_refused_before_it_unpacks(tmp_path, monkeypatch):
         ({"env_id": "../Toy-v0"}, "field env_id"),
         ({"deterministic": 1}, "field deterministic: must be null"),
         ({"source": "text"}, "field source: must be an object"),
+        ({"return_mean": "=1+1"}, "field return_mean: must be a number"),
+        ({"return_std": {}}, "field return_std: must be a number"),
+        ({"failed_episodes": 1e308}, "field failed_episodes: must be a list"),
     ],
 )
 def test_a_manifest_of_wrong_types_is_named(tmp_path, changes, message):
