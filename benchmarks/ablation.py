@@ -50,7 +50,7 @@ def settings_of(cell: Cell) -> Imitation:
     """The preset with a variant's changes."""
     from rlgen import imitation
 
-    settings = imitation.settings("default", "trpo", cell["env_id"])
+    settings = imitation.settings()
     changes = {name: value for name, value in VARIANTS[cell["variant"]].items() if name != "reward"}
     of_network = {name: changes.pop(name) for name in ("spectral_norm", "dropout") if name in changes}
     learner = replace(settings.learner, total_timesteps=cell["total_timesteps"])

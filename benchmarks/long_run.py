@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
-    preset = imitation.settings("default", options.algo, options.env)
+    preset = imitation.settings("default", options.algo)
     # More than the time allows: the clock ends it, as Ctrl-C would.
     settings = replace(preset, learner=replace(preset.learner, total_timesteps=10**10))
     demonstrations = load_demonstrations(ROOT / "expert_data", options.env, 4)

@@ -266,7 +266,7 @@ def training(repeats: int, seconds: float) -> pd.DataFrame:
     from rlgen.rewards.gail import GAILConfig
 
     env_id = "HalfCheetah-v4"
-    paper = imitation.settings("paper", "trpo", env_id)
+    paper = imitation.settings("paper")
     sb3_ppo = PPOConfig(learning_rate=3e-4, least_share=1.0, n_epochs=10, batch_size=64)
     contrib_trpo = TRPOConfig(cg_max_steps=15, n_critic_updates=10, batch_size=128)
     # The peer's: SB3's optimizers, and 16 discriminator steps of 1,024 + 1,024 rows without penalty.
@@ -281,8 +281,8 @@ def training(repeats: int, seconds: float) -> pd.DataFrame:
         "rlgen GAIL-TRPO, paper preset (2x100, batch 50,048)": ours(paper),
         "rlgen GAIL-TRPO, imitation's settings (2x100, batch 50,048)": as_peer(contrib_trpo),
         "rlgen GAIL-PPO, imitation's settings (2x100, batch 50,048)": as_peer(sb3_ppo),
-        "rlgen GAIL-TRPO, default": ours(imitation.settings("default", "trpo", env_id)),
-        "rlgen GAIL-PPO, default": ours(imitation.settings("default", "ppo", env_id)),
+        "rlgen GAIL-TRPO, default": ours(imitation.settings()),
+        "rlgen GAIL-PPO, default": ours(imitation.settings("default", "ppo")),
         "rlgen TRPO": ours(presets.LEARNERS["trpo"]),
         "rlgen PPO": ours(presets.LEARNERS["ppo"]),
         "rlgen PPO, SB3's settings (8 x 2048, 64, 10)": ours(
@@ -307,7 +307,7 @@ def scaling(repeats: int, seconds: float) -> pd.DataFrame:
 
     raw = f"raw mj_step, {CORES} threads"
     rows: dict[str, Measure] = {raw: raw_limit("HalfCheetah-v4", CORES, seconds)}
-    paper = imitation.settings("paper", "trpo", "HalfCheetah-v4")
+    paper = imitation.settings("paper")
     for threads in dict.fromkeys((1, CORES)):
         for n in (4, 16, 64, 256, 1024):
             envs = make_vec("HalfCheetah-v4", n, n_threads=threads)
@@ -345,7 +345,7 @@ def devices(repeats: int, seconds: float, width: int, names: Sequence[str] = (),
 
     raw = f"raw mj_step, {CORES} threads"
     rows: dict[str, Measure] = {raw: raw_limit("HalfCheetah-v4", CORES, seconds)}
-    gail = imitation.settings("default", "trpo", "HalfCheetah-v4")
+    gail = imitation.settings()
     net_arch = (width, width)
     for device in names or ("cpu", *["cuda"] * torch.cuda.is_available()):
         for name, learner in presets.LEARNERS.items():
@@ -443,7 +443,7 @@ def memory(repeats: int, seconds: float) -> pd.DataFrame:
     """Peak resident memory of GAIL-TRPO with 64 environments and a batch of 50,048, in a fresh process."""
     code = (
         "import throughput as t; from rlgen import imitation;"
-        "t.ours(imitation.settings('paper', 'trpo', 'HalfCheetah-v4'))(); print(t.peak_memory())"
+        "t.ours(imitation.settings('paper'))(); print(t.peak_memory())"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)

@@ -162,6 +162,8 @@ _LEARNER = Learner(
     total_timesteps=400_000,
     gae_lambda=0.97,
     net_arch=(32,),
+    # A sparse reward is 0 nearly everywhere, which is where the critic starts.
+    centre_rewards=False,
 )
 _OPTIMIZERS = {"trpo": _LEARNER.optimizer, "ppo": PPOConfig(batch_size=500, n_epochs=10)}
 

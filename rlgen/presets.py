@@ -47,7 +47,7 @@ class Learner(Checked):
     gae_lambda: Share = 0.95
     net_arch: tuple[Count, ...] = (64, 64)
     log_std_init: float = 0.0
-    centre_rewards: bool = False
+    centre_rewards: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, Vec
 from rlgen.data.episodes import sb3_normalizers
 from rlgen.envs.batched import require_same_step
 from rlgen.errors import UsageError
+from rlgen.nn.normalizer import RewardScaler
 from rlgen.spaces import FlatBox
 from rlgen.types import RewardModel, Transitions, rewards_of
 
@@ -175,12 +176,14 @@ class RewardModelCallback(BaseCallback):
     (clipped) actions and true successors, flat where observations are a Dict or of more dimensions. Episode returns
     that SB3 logs stay the environment's.
 
-    Under `VecNormalize` the reward model sees raw observations and raw rewards, and its own rewards enter the buffer as
-    they are: `norm_reward` doesn't apply to them.
+    Under `VecNormalize` the reward model sees raw observations and raw rewards, and `norm_reward` doesn't apply to its
+    own rewards.
 
     Args:
         reward_model: on `device`.
         device: where transitions are put.
+        centre_rewards: centre and scale the rewards as `rlgen.train.Training` does, see
+            `rlgen.nn.normalizer.RewardScaler`. Imitation needs it where episodes terminate.
 
     Raises:
         FloatingPointError: in training, a reward isn't finite.
@@ -190,10 +193,14 @@ class RewardModelCallback(BaseCallback):
 
     model: OnPolicyAlgorithm
 
-    def __init__(self, reward_model: RewardModel, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, reward_model: RewardModel, device: torch.device | str = "cpu", centre_rewards: bool = False
+    ) -> None:
         super().__init__()
         self.reward_model = reward_model
         self.device = device
+        self.centre_rewards = centre_rewards
+        self._scaler: RewardScaler | None = None
         self._steps: list[tuple[npt.NDArray[Any], ...]] = []
         self._normalize: Any = None
         self._finals: dict[int, Any] = {}
@@ -206,6 +213,8 @@ class RewardModelCallback(BaseCallback):
                 f"a reward model needs a learner with SB3's on-policy rollouts, as PPO, A2C, TRPO; not {name}"
             )
         env = self.training_env
+        if self.centre_rewards and self._scaler is None:
+            self._scaler = RewardScaler(env.num_envs, self.model.gamma, centre=True).to(self.device)
         self._space = FlatBox(env.unwrapped.observation_space)
         self._normalize = next(iter(sb3_normalizers(env)), None)
         if self._normalize is not None:
@@ -257,7 +266,11 @@ class RewardModelCallback(BaseCallback):
         *steps, seen = (np.stack(x) for x in zip(*self._steps, strict=True))
         transitions = Transitions(*(torch.from_numpy(x).to(self.device) for x in steps))
         buffer = self.model.rollout_buffer
-        rewards = rewards_of(self.reward_model, transitions).cpu().double().numpy()
+        rewards = rewards_of(self.reward_model, transitions)
+        self.logger.record("reward_model/reward", float(rewards.mean()))
+        if self._scaler is not None:
+            rewards = self._scaler(rewards, transitions.terminated, transitions.truncated)
+        rewards = rewards.cpu().double().numpy()
         if not np.isfinite(rewards).all():
             raise FloatingPointError(f"after {self.num_timesteps} steps: a reward of the reward model is not finite")
         # In float64 the difference is exact, and so is its sum with a reward that is the environment's own.
@@ -265,4 +278,3 @@ class RewardModelCallback(BaseCallback):
         buffer.compute_returns_and_advantage(self.locals["values"], self.locals["dones"])
         for name, value in self.reward_model.update(transitions).items():
             self.logger.record(f"reward_model/{name}", float(value))
-        self.logger.record("reward_model/reward", float(rewards.mean()))

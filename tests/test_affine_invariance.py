@@ -97,12 +97,12 @@ def vime_reward(folder):
 
 def imitator_reward(name):
     def of_folder(folder):
-        chosen = imitation.settings("default", "trpo", "Follow-v0")
+        chosen = imitation.settings()
 
         def make(units):
             demonstrations = record(folder / "Follow-v0", units)
             return lambda envs, policy: imitation.IMITATORS[name](
-                chosen, policy, chosen.expert(envs, policy, demonstrations), None
+                chosen, policy, chosen.expert(envs, policy, demonstrations)
             )
 
         return make

@@ -13,8 +13,6 @@ import torch
 
 from rlgen import imitation, presets
 from rlgen.nn.policy import Policy
-from rlgen.optim.ppo import PPOConfig
-from rlgen.optim.trpo import TRPOConfig
 from rlgen.run_log import read_summary
 from rlgen.types import Transitions
 
@@ -94,7 +92,7 @@ def test_a_module_in_the_current_folder_is_found(folder):
     assert done.returncode == 0, done.stderr
     summary = read_summary(folder / "b")
     assert summary["subsample"] == 1
-    assert summary["reward"] == "softplus"
+    assert summary["reward"] == "logit"
 
 
 def test_a_run_is_evaluated_with_its_module_told_again(folder):
@@ -145,27 +143,22 @@ def test_what_is_not_there_is_told_with_what_would_be_right(folder):
 
 
 def test_short_trainings_take_more_and_smaller_steps(folder):
-    for algo, kind, batch_size in (("trpo", TRPOConfig, 128), ("ppo", PPOConfig, 64)):
-        learner = imitation.settings("default", algo, "Push-v0").learner
-        assert isinstance(learner.optimizer, kind)
+    for algo, batch_size in (("trpo", 128), ("ppo", 64)):
+        learner = presets.shortened(presets.EXPERT[algo])
         assert (learner.n_envs, learner.n_steps, learner.optimizer.batch_size) == (16, 128, batch_size)
-        assert learner.total_timesteps == presets.SHORT
-        assert imitation.settings("default", algo, "Hopper-v4").learner.n_envs == 64
     expert = json.loads((folder / "a" / "config.json").read_text())["settings"]
     assert expert["optimizer"]["batch_size"] == 128
 
 
-def test_only_a_task_without_known_bounds_keeps_telling_far_from_farther():
-    assert imitation.settings("default", "trpo", "Push-v0").symlog
-    for preset, env_id in (("default", "Hopper-v4"), ("default", "CartPole-v1"), ("paper", "Push-v0")):
-        assert not imitation.settings(preset, "trpo", env_id).symlog
+def test_a_discriminator_keeps_telling_far_from_farther():
     space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
     policy = Policy(space, gym.spaces.Box(-1, 1, (1,), np.float32))
     expert, near, far = (_at(10.0**power) for power in (0, 4, 5))
+    assert imitation.settings().symlog
     for make in (imitation.gail, imitation.airl):
         for symlog in (True, False):
-            settings = replace(imitation.settings("default", "trpo", "Push-v0"), symlog=symlog)
-            discriminator = make(settings, policy, imitation.Expert(expert), None).discriminator
+            settings = replace(imitation.settings(), symlog=symlog)
+            discriminator = make(settings, policy, imitation.Expert(expert)).discriminator
             alike = torch.equal(discriminator.inputs(near)[:, :2], discriminator.inputs(far)[:, :2])
             assert alike != symlog
 

@@ -53,7 +53,7 @@ def test_a_random_environment_goes_through_everything(tmp_path_factory, argument
         np.testing.assert_array_equal(episode.obs, seen)
         np.testing.assert_array_equal(episode.actions, one.unwrapped.actions[number])
 
-    learner = imitation.settings("default", algo, "Random-v0").learner.override(3, 6, 18)
+    learner = imitation.settings("default", algo).learner.override(3, 6, 18)
     policy = learner.build(envs)[0]
     save_demonstrations(
         folder / "Random-v0",
@@ -74,12 +74,10 @@ def test_a_random_environment_goes_through_everything(tmp_path_factory, argument
             assert getattr(a, name).dtype == getattr(b, name).dtype
     demonstrations = load_demonstrations(folder, "Random-v0", subsample=1, include_failed=True)
 
-    chosen = dataclasses.replace(imitation.settings("default", algo, "Random-v0"), learner=learner)
+    chosen = dataclasses.replace(imitation.settings("default", algo), learner=learner)
     training = learner.training(
         envs,
-        lambda envs, policy: imitation.IMITATORS[imitator](
-            chosen, policy, chosen.expert(envs, policy, demonstrations), None
-        ),
+        lambda envs, policy: imitation.IMITATORS[imitator](chosen, policy, chosen.expert(envs, policy, demonstrations)),
     )
     assert next(iter(training)).env_steps == 18
     bonus = exploration.BonusConfig(n_updates=1, batch_size=8, pool_size=100)

@@ -78,12 +78,12 @@ def training_of(kind, algo, seed=0, device="cpu"):
 
     elif kind in imitation.IMITATORS:
         env_id = "Hopper-v4"
-        settings = imitation.settings("default", algo, env_id)
+        settings = imitation.settings("default", algo)
         learner = settings.learner
         demonstrations = load_demonstrations(ROOT / "expert_data", env_id, 2, 20)
 
         def make(envs, policy):
-            return imitation.IMITATORS[kind](settings, policy, settings.expert(envs, policy, demonstrations), None)
+            return imitation.IMITATORS[kind](settings, policy, settings.expert(envs, policy, demonstrations))
     else:
         env_id = "rlgen/SparseHalfCheetah-v0"
         learner, bonus = exploration.settings(algo, env_id, kind)

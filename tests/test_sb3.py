@@ -23,8 +23,10 @@ from rlgen.data.episodes import RandomActor, run_episodes
 from rlgen.envs import make_vec
 from rlgen.errors import UsageError
 from rlgen.evaluation import evaluate
+from rlgen.functional.adversarial import reward_softplus
 from rlgen.functional.returns import gae
 from rlgen.nn.discriminator import Discriminator
+from rlgen.nn.normalizer import RewardScaler
 from rlgen.nn.policy import Actor, Policy
 from rlgen.rewards.environment import EnvironmentReward
 from rlgen.rewards.gail import GAIL
@@ -230,9 +232,9 @@ def test_a_replaced_reward_gives_the_advantages_of_independent_gae(env_id):
 
 def test_gail_and_vime_pay_sb3_and_contrib():
     demonstrations = load_demonstrations(ROOT / "expert_data", "HalfCheetah-v4", 2)
-    ppo = learner(PPO)
+    ppo = learner(PPO, max_episode_steps=None)  # at a time limit SB3 adds a value, whose sign is either
     discriminator = Discriminator(ppo.observation_space.shape[0], ppo.action_space)
-    gail = GAIL(discriminator, demonstrations.transitions)
+    gail = GAIL(discriminator, demonstrations.transitions, reward=reward_softplus)
     before = {name: value.clone() for name, value in discriminator.state_dict().items()}
     ppo.learn(256, callback=RewardModelCallback(gail))
     assert any(not torch.equal(value, before[name]) for name, value in discriminator.state_dict().items())
@@ -243,6 +245,24 @@ def test_gail_and_vime_pay_sb3_and_contrib():
     vime = exploration.reward_model(trpo.env.envs, "cpu", exploration.vime, config)
     trpo.learn(512, callback=RewardModelCallback(vime))
     assert (trpo.rollout_buffer.rewards != 1).any()
+
+
+def test_centred_rewards_are_those_of_our_own_training():
+    """The callback's scaler sees the same rewards, ends and discount."""
+
+    class Spy(RewardModelCallback):
+        def _on_rollout_end(self):
+            steps = [np.stack(x) for x in zip(*self._steps, strict=True)]
+            rewards, terminated, truncated = (torch.from_numpy(steps[i]) for i in (3, 4, 5))
+            super()._on_rollout_end()
+            scaler = RewardScaler(2, 0.99, centre=True)
+            exact = scaler(rewards, terminated, truncated)
+            self.ends = int(terminated.sum())
+            np.testing.assert_allclose(self.model.rollout_buffer.rewards, exact.numpy(), rtol=1e-5)
+
+    spy = Spy(EnvironmentReward(), centre_rewards=True)
+    learner(PPO, "CartPole-v1").learn(128, callback=spy)
+    assert spy.ends > 0
 
 
 def test_a_learner_that_keeps_no_rollouts_is_refused():

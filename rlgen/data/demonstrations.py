@@ -260,17 +260,6 @@ def save_demonstrations(
     write_folder(Path(folder), files)
 
 
-# One pair in how many the paper's experiments kept (section 6); its locomotion tasks have episodes of 1,000 steps.
-_PAPER_SUBSAMPLE = {"CartPole": 10, "Acrobot": 5, "MountainCar": 5, "Reacher": 1} | dict.fromkeys(
-    ("HalfCheetah", "Hopper", "Walker2d", "Ant", "Humanoid"), 20
-)
-
-
-def paper_subsample(env_id: str) -> int:
-    """One pair in how many Ho & Ermon (2016) kept of a task; 1 for tasks that aren't theirs, whose episodes vary."""
-    return _PAPER_SUBSAMPLE.get(env_id.split("-")[0], 1)
-
-
 def load_demonstrations(
     path: str | Path,
     env_id: str,
@@ -290,8 +279,8 @@ def load_demonstrations(
         path: the folder that holds the datasets, or one dataset's folder.
         env_id: the environment, with its version.
         n_trajectories: how many episodes to draw without replacement (default: all that may be drawn).
-        subsample: keep one pair in this many; 1 keeps all. Where the dataset stores one in k, a multiple of k. None is
-            `paper_subsample`.
+        subsample: keep one pair in this many; where the dataset stores one in k, a multiple of k (default: all that it
+            stores).
         seed: of the draw.
         include_failed: draw from failed episodes too.
 
@@ -306,7 +295,7 @@ def load_demonstrations(
             stacklevel=2,
         )
     keep_every = manifest.get("keep_every", 1)
-    subsample = paper_subsample(env_id) if subsample is None else subsample
+    subsample = keep_every if subsample is None else subsample
     if subsample < 1:
         raise DemonstrationError(f"subsample must be at least 1; got {subsample}")
     if subsample % keep_every:
@@ -385,7 +374,7 @@ def _thin(arrays: Mapping[str, Array], keep_every: int, rng: np.random.Generator
 def load_all(path: str | Path, env_id: str | None = None) -> Demonstrations:
     """Every pair that a dataset stores, of failed episodes too; arguments and errors as for `load_episodes`."""
     folder, manifest = open_dataset(Path(path), env_id)
-    return load_demonstrations(folder, manifest["env_id"], subsample=manifest.get("keep_every", 1), include_failed=True)
+    return load_demonstrations(folder, manifest["env_id"], include_failed=True)
 
 
 def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str, Any], list[Episode]]:

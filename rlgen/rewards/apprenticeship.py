@@ -11,29 +11,30 @@ from torch import Tensor, nn
 
 from rlgen.nn.actions import ActionCoder
 from rlgen.nn.normalizer import RunningNormalizer
+from rlgen.rewards.endings import TerminationReward
 from rlgen.types import Metrics, Transitions
 
 
 class LinearReward(nn.Module, abc.ABC):
-    """Pays w . phi(s, a) - b, where w is the reward of its class that best tells the expert from the last rollout.
+    """Pays w . phi(s, a), where w is the reward of its class that best tells the expert from the last rollout.
 
     Features: phi = [s, a, s^2, a^2], or one block [s, s^2, 1] an action where actions are Discrete, standardised by
-    the expert's statistics, so that the expert's own mean is 0. b is the lowest reward met in a rollout so far, so that
-    hardly a step costs and an early end doesn't pay; where episodes end with success it is the highest.
+    the expert's statistics, so that the expert's own mean is 0.
 
     Args:
         expert: pairs `[P]`.
         action_space: Box (clipped to its bounds) or Discrete.
-        ends_with_success: an early end is what the expert aims at, so that each step costs.
+        endings: reward of an episode's end (default: none).
     """
 
     weights: Tensor
-    bound: Tensor
 
-    def __init__(self, expert: Transitions, action_space: spaces.Space[Any], ends_with_success: bool = False) -> None:
+    def __init__(
+        self, expert: Transitions, action_space: spaces.Space[Any], endings: TerminationReward | None = None
+    ) -> None:
         super().__init__()
         self.actions = ActionCoder(action_space)
-        self.ends_with_success = ends_with_success
+        self.endings = endings
         device = expert.obs.device
         self.actions.to(device)
         raw = self._raw_features(expert)
@@ -41,7 +42,6 @@ class LinearReward(nn.Module, abc.ABC):
         self.normalizer = RunningNormalizer(raw.shape[-1], floor=1e-2).to(device)
         self.normalizer.update(raw)
         self.register_buffer("weights", torch.zeros(raw.shape[-1], device=device))
-        self.register_buffer("bound", torch.zeros((), device=device))
 
     @abc.abstractmethod
     def best_response(self, gap: Tensor) -> Tensor:
@@ -50,18 +50,17 @@ class LinearReward(nn.Module, abc.ABC):
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
         """Rewards `[*B]` by the weights as they are."""
-        return self.normalizer(self._raw_features(transitions)) @ self.weights - self.bound
+        rewards = self.normalizer(self._raw_features(transitions)) @ self.weights
+        return rewards if self.endings is None else rewards + self.endings(transitions).to(rewards.dtype)
 
     @torch.no_grad()
     def update(self, transitions: Transitions) -> Metrics:
         """Answer a rollout `[T, N]` with the weights that tell it best from the expert."""
-        features = self.normalizer(self._raw_features(transitions.flatten()))
-        gap = -features.mean(0)
+        if self.endings is not None:
+            self.endings.update(transitions)
+        gap = -self.normalizer(self._raw_features(transitions.flatten())).mean(0)
         self.weights.copy_(self.best_response(gap))
-        rewards = features @ self.weights
-        worst = rewards.max() if self.ends_with_success else rewards.min()
-        self.bound.copy_(torch.maximum(self.bound, worst) if self.ends_with_success else self.bound.minimum(worst))
-        return {"feature_gap": gap.norm(), "reward_bound": self.bound.clone()}
+        return {"feature_gap": gap.norm()}
 
     def _raw_features(self, transitions: Transitions) -> Tensor:
         obs, actions = transitions.obs, self.actions(transitions.actions)

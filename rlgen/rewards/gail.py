@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from rlgen.functional.adversarial import discriminator_loss, gradient_penalty, reward_softplus
+from rlgen.functional.adversarial import discriminator_loss, gradient_penalty, reward_logit, reward_softplus
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.flat import adam_state, load_adam_state
 from rlgen.ranges import Checked, Count, NotNegative, Range
@@ -31,35 +31,32 @@ class GAILConfig(Checked):
         entropy_coef: weight of the discriminator's entropy bonus.
         expert_label: below 1 smooths the expert's label.
         input_noise: standard deviation of Gaussian noise on the normalised inputs of both sides in training.
-        reward_offset: subtracted from each reward. With -log(1-D) a step then pays only where D > 1 - exp(-offset), so
-            that living on in states which are nothing like the expert's costs more than it earns.
         follow_policy: update the input statistics with each rollout beside the expert's pairs, as the paper's code
             does; otherwise they are the expert's alone and the reward of a pair changes only with the network.
     """
 
-    learning_rate: NotNegative = 3e-4
+    learning_rate: NotNegative = 3e-3
     n_updates: Count = 5
     batch_size: Annotated[int, Range(2)] | None = 1024  # half of the rows are penalised
-    gradient_penalty_coef: NotNegative = 1.0
+    gradient_penalty_coef: NotNegative = 0.1
     gradient_penalty_target: NotNegative = 0.0
     entropy_coef: NotNegative = 0.0
     expert_label: Annotated[float, Range(0, 1, open_low=True)] = 1.0
     input_noise: NotNegative = 0.0
-    reward_offset: float = 0.0
     follow_policy: bool = False
 
 
 class GAIL(nn.Module):
     """A reward model that pays for state-action pairs which a discriminator takes for the expert's.
 
-    With a `ShapedDiscriminator` and `reward_logit` it is AIRL, whose policy is paid f.
+    With a `ShapedDiscriminator` and `reward_logit` it is AIRL, whose reward is f.
 
     Args:
         discriminator: its inputs take the expert's statistics here.
         expert: pairs `[P]`, on the discriminator's device.
         config: how it learns.
         reward: from logits to rewards; see `rlgen.functional.adversarial` for the survival bias of each.
-        endings: added to each reward (default: nothing).
+        endings: reward of an episode's end; without it the sign of `reward` decides how long to live.
     """
 
     def __init__(
@@ -67,7 +64,7 @@ class GAIL(nn.Module):
         discriminator: Discriminator | ShapedDiscriminator,
         expert: Transitions,
         config: GAILConfig | None = None,
-        reward: Callable[[Tensor], Tensor] = reward_softplus,
+        reward: Callable[[Tensor], Tensor] = reward_logit,
         endings: TerminationReward | None = None,
     ) -> None:
         super().__init__()
@@ -89,8 +86,11 @@ class GAIL(nn.Module):
             inputs = self.discriminator.inputs(transitions)
             self._scored = transitions, inputs.flatten(0, -2), self.discriminator.inputs(self.expert)
         scores = self.discriminator.score(self._scored[1]).view_as(transitions.rewards)
-        rewards = self.reward(scores) - self.config.reward_offset
-        return rewards if self.endings is None else rewards + self.endings(transitions).to(rewards.dtype)
+        rewards = self.reward(scores)
+        if self.endings is None:
+            return rewards
+        # An undecided discriminator rewards nothing, whatever the form of its reward.
+        return rewards - self.reward(torch.zeros_like(scores)) + self.endings(transitions).to(rewards.dtype)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Adam's, beside the discriminator's."""

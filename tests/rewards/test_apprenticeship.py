@@ -41,21 +41,6 @@ def test_fem_pays_along_the_gap_and_gtal_for_its_widest_feature():
 
 
 @ALGORITHMS
-def test_no_step_of_the_rollout_costs_unless_success_ends_an_episode(algorithm):
-    rollout = transitions(20, 50, obs=torch.randn(20, 50, 3) + 1)
-    pays, costs = algorithm(transitions(500), BOX), algorithm(transitions(500), BOX, ends_with_success=True)
-    pays.update(rollout)
-    costs.update(rollout)
-    assert pays(rollout).shape == (20, 50)
-    assert pays(rollout).min() == pytest.approx(0, abs=1e-5)
-    assert costs(rollout).max() == pytest.approx(0, abs=1e-5)
-    # The bound of the worst rollout so far stays.
-    bound = float(pays.bound)
-    pays.update(transitions(20, 50))
-    assert float(pays.bound) <= bound
-
-
-@ALGORITHMS
 def test_the_call_is_pure_and_blind_to_rewards_and_ends(algorithm):
     model, batch = algorithm(transitions(100), BOX), transitions(5, 4)
     model.update(transitions(5, 4))

@@ -11,6 +11,7 @@ from rlgen.functional.adversarial import reward_logit
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.policy import Policy
 from rlgen.rewards.combine import WeightedSum
+from rlgen.rewards.endings import TerminationReward
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
 from rlgen.types import Transitions
 
@@ -24,8 +25,8 @@ def transitions(*shape, mean=0.0, std=1.0, actions=None):
     return Transitions(obs, actions, obs, zeros, zeros.bool(), zeros.bool())
 
 
-def gail(config=None, expert=None, **network):
-    return GAIL(Discriminator(3, BOX, **network), expert or transitions(200, mean=1.0), config)
+def gail(config=None, expert=None, reward=reward_logit, endings=None, **network):
+    return GAIL(Discriminator(3, BOX, **network), expert or transitions(200, mean=1.0), config, reward, endings)
 
 
 def test_the_logit_becomes_the_log_density_ratio():
@@ -70,16 +71,19 @@ def test_the_call_is_pure_and_sees_state_and_executed_action_only():
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
-def test_an_offset_moves_every_reward_and_the_sign_at_its_discriminator_value():
-    model, batch = gail(GAILConfig(reward_offset=0.2)), transitions(500, std=2.0)
-    for _ in range(100):
-        model.update(transitions(10, 50, mean=-1.0))
-    rewards = model(batch)
-    model.config = GAILConfig()
-    torch.testing.assert_close(model(batch) - 0.2, rewards)
-    d = 1 - torch.exp(-model(batch))
-    assert torch.equal(rewards > 0, d > 1 - np.exp(-0.2))
-    assert 0 < (rewards > 0).float().mean() < 1
+@pytest.mark.parametrize("reward", imitation.REWARDS.values())
+def test_an_undecided_discriminator_rewards_the_absorbing_state_s_share_alone(reward):
+    model = gail(reward=reward, endings=TerminationReward(0.25))
+    torch.nn.init.zeros_(model.discriminator.network[-1].weight)
+    batch = transitions(10, 20)
+    assert model(dataclasses.replace(batch, terminated=batch.terminated | True)).mean() == pytest.approx(
+        np.log(4), abs=1e-3
+    )
+    for rate, sign in ((0.25, 0), (0.05, -1), (0.8, 1)):
+        ends = (torch.arange(200).view(10, 20) % 20) < 20 * rate
+        lam = model(dataclasses.replace(batch, terminated=ends))
+        assert lam.std() == pytest.approx(0, abs=1e-6)
+        assert lam.mean().round(decimals=2).sign() == sign
 
 
 @pytest.mark.parametrize(
@@ -101,9 +105,8 @@ def test_every_option_learns_to_tell_apart(config, network):
     for _ in range(30):
         model.update(transitions(10, 50, mean=-1.0))
     # Bayes' rule is right on Phi(sqrt 3) = 0.958 of each side; penalties and smoothing keep the logits closer to zero.
-    undecided = float(np.log(2))
-    assert (model(transitions(2000, mean=1.0)) > undecided).float().mean() > 0.85
-    assert (model(transitions(2000, mean=-1.0)) < undecided).float().mean() > 0.85
+    assert (model(transitions(2000, mean=1.0)) > 0).float().mean() > 0.85
+    assert (model(transitions(2000, mean=-1.0)) < 0).float().mean() > 0.85
 
 
 def test_the_penalty_bounds_the_slope():
@@ -222,9 +225,7 @@ def test_airl_recovers_the_expert_s_log_likelihood_once_the_policy_is_the_expert
 def test_airl_pays_for_f_and_not_for_noise():
     """By default its reward doesn't change with the policy; the logit's -log pi would pay for a larger deviation."""
     policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
-    model = imitation.airl(
-        imitation.settings("default", "trpo", "Toy-v0", "airl"), policy, imitation.Expert(transitions(50))
-    )
+    model = imitation.airl(imitation.settings(), policy, imitation.Expert(transitions(50)))
     batch = transitions(20)
     before = model(batch)
     with torch.no_grad():
@@ -243,15 +244,6 @@ def test_a_likelihood_alone_never_settles_what_is_the_expert_s(log_std):
     assert (discriminator.log_likelihood(batch).min() < -1000) == (log_std == -4.0)
     with torch.no_grad():
         assert discriminator(discriminator.inputs(batch)).max() <= np.log(2) + 1e-6
-
-
-def test_the_offset_is_that_of_minus_log_1_minus_d_alone():
-    settings = imitation.settings("default", "trpo", "HalfCheetah-v4")
-    policy = Policy(spaces.Box(-np.inf, np.inf, (3,), np.float32), BOX)
-    for make in (imitation.gail, imitation.airl):
-        for name, reward in imitation.REWARDS.items():
-            offset = make(settings, policy, imitation.Expert(transitions(50)), reward).config.reward_offset
-            assert offset == (settings.gail.reward_offset if name == "softplus" else 0)
 
 
 def test_airl_learns_with_the_likelihoods_of_the_policy_that_acted():
@@ -273,15 +265,14 @@ def test_airl_learns_with_the_likelihoods_of_the_policy_that_acted():
         assert torch.equal(left, right)
 
 
-def test_airl_alone_rewards_living_on_where_the_policy_ends_more_often_than_the_expert():
+@pytest.mark.parametrize("name", ["gail", "airl", "fem", "gtal"])
+def test_living_on_is_rewarded_where_the_policy_ends_more_often_than_the_expert(name):
     policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
-    settings = imitation.settings("default", "trpo", "Toy-v0", "airl")
-    assert settings.learner.centre_rewards
-    assert not imitation.settings("default", "trpo", "Toy-v0").learner.centre_rewards
+    settings = imitation.settings()
     batch = transitions(10, 20)
     ending = dataclasses.replace(batch, terminated=torch.arange(200).view(10, 20) % 10 == 0)
     torch.manual_seed(0)
-    model = imitation.airl(settings, policy, imitation.Expert(transitions(50), 0.02))
+    model = imitation.IMITATORS[name](settings, policy, imitation.Expert(transitions(50), 0.02))
     goes_on = ~ending.terminated  # f itself has no h after a termination
     rewards = [model(rows)[goes_on] for rows in (batch, ending)]
     expected = np.log((0.1 + 1e-4) / (0.0 + 1e-4))
@@ -289,7 +280,8 @@ def test_airl_alone_rewards_living_on_where_the_policy_ends_more_often_than_the_
     model.update(ending)
     assert model.endings.counts.tolist() == [20, 200]
     assert model.endings.expert_rate == 0.02
-    assert imitation.gail(settings, policy, imitation.Expert(transitions(50), 0.02)).endings is None
+    paper = imitation.settings("paper")
+    assert imitation.IMITATORS[name](paper, policy, imitation.Expert(transitions(50), 0.02)).endings is None
 
 
 def test_airl_in_a_sum_learns_as_alone():
@@ -310,7 +302,7 @@ def test_airl_in_a_sum_learns_as_alone():
 
 def test_airl_never_takes_its_inputs_anew():
     """The paper's preset has GAIL do so."""
-    settings = imitation.settings("paper", "trpo", "HalfCheetah-v4")
+    settings = imitation.settings("paper")
     policy = Policy(spaces.Box(-np.inf, np.inf, (3,), np.float32), BOX)
     assert imitation.gail(settings, policy, imitation.Expert(transitions(50))).config.follow_policy
     model, batch = imitation.airl(settings, policy, imitation.Expert(transitions(50))), transitions(5, 4)
