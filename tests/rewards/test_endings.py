@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rlgen.errors import UsageError
+from rlgen.functional.adversarial import reward_logit, reward_softplus
 from rlgen.rewards.endings import TerminationReward
 from rlgen.types import Transitions
 
@@ -56,3 +57,80 @@ def test_where_nothing_terminates_nothing_is_paid():
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(UsageError, match=f"{next(iter(wrong))} must be"):
         TerminationReward(**{"expert_rate": 0.1} | wrong)
+
+
+LENGTH = 5
+
+
+def chain(expert_right, left_ends, right_ends):
+    """Five places in a row, starts in any, and the expert's chances of a step to the right in each.
+
+    Where an end of the row doesn't end the episode, a step beyond it stays.
+    """
+    following = np.zeros((LENGTH, 2, LENGTH))
+    for place in range(LENGTH):
+        for action, step in enumerate((-1, 1)):
+            there = place + step
+            ended = (there < 0 and left_ends) or (there == LENGTH and right_ends)
+            if not ended:
+                following[place, action, np.clip(there, 0, LENGTH - 1)] = 1
+    expert = np.stack((1 - np.array(expert_right), expert_right), 1)
+    return following, expert
+
+
+def visits(policy, following):
+    """Each pair's share of the steps of a policy, episodes without end starting anew, and terminations a step."""
+    ended = 1 - following.sum(-1)
+    moves = np.einsum("sa,sat->st", policy, following) + np.einsum("sa,sa->s", policy, ended)[:, None] / LENGTH
+    values, vectors = np.linalg.eig(moves.T)
+    places = np.abs(vectors[:, np.argmax(values.real)].real)
+    pairs = places[:, None] / places.sum() * policy
+    return pairs, (pairs * ended).sum()
+
+
+KINDS = {
+    "the end is the goal": ([0.9, 0.9, 0.9, 0.9, 0.9], False, True),
+    "the ends are to stay away from": ([0.9, 0.8, 0.5, 0.2, 0.1], True, True),
+    "the expert falls on purpose": ([0.1, 0.1, 0.1, 0.1, 0.1], True, False),
+    "one end is the goal, the other is not": ([0.98, 0.9, 0.9, 0.9, 0.9], True, True),
+    "nothing ends": ([0.9, 0.5, 0.5, 0.5, 0.1], False, False),
+}
+
+
+def imitate(kind, start, reward, gamma=0.99, absorbing_states=True):
+    """GAIL by enumeration: the best discriminator's logit, exact values, small steps of the policy.
+
+    Returns: policy and expert `[LENGTH, 2]`, and the terminations a step of both.
+    """
+    following, expert = chain(*KINDS[kind])
+    expert_pairs, expert_rate = visits(expert, following)
+    endings = TerminationReward(expert_rate)
+    preferences = np.tile(np.log([1 - start, start]), (LENGTH, 1))
+    for _ in range(1500):
+        policy = np.exp(preferences) / np.exp(preferences).sum(1, keepdims=True)
+        pairs, rate = visits(policy, following)
+        rewards = reward(torch.from_numpy(np.log(expert_pairs / pairs))).numpy()
+        if absorbing_states:
+            endings.counts.copy_(torch.tensor([rate, 1.0]) * 1e12)
+            rewards = rewards - reward(torch.zeros(())).item() + endings(rollout(0)).item()
+        moves = np.einsum("sa,sat->st", policy, following)
+        values = np.linalg.solve(np.eye(LENGTH) - gamma * moves, (policy * rewards).sum(1))
+        preferences = preferences + 0.01 * (rewards + gamma * following @ values - values[:, None])
+        preferences -= preferences.max(1, keepdims=True)
+    return policy, expert, rate, expert_rate
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("start", [0.02, 0.98])
+@pytest.mark.parametrize("reward", [reward_logit, reward_softplus])
+def test_the_best_discriminator_and_the_best_policy_meet_at_the_expert(kind, start, reward):
+    policy, expert, rate, expert_rate = imitate(kind, start, reward)
+    np.testing.assert_allclose(policy, expert, atol=2e-3)
+    assert rate == pytest.approx(expert_rate, rel=1e-2)
+
+
+def test_without_absorbing_states_minus_log_1_minus_d_lives_for_ever():
+    """So what the test above finds is no matter of course."""
+    policy, expert, rate, expert_rate = imitate("the end is the goal", 0.5, reward_softplus, absorbing_states=False)
+    assert np.abs(policy - expert).max() > 0.8
+    assert rate < 1e-3 < expert_rate
