@@ -84,6 +84,8 @@ class Demonstrations:
         episode_indices: which episodes of the dataset were drawn.
         episode_returns: the returns of those.
         termination_rate: terminations per step of those, before they were subsampled.
+        terminations: the last pairs of the episodes that terminated, `[K]`, whether or not they were kept; without
+            those whose final observation isn't stored.
         dataset_return_mean: mean return of all the dataset's episodes, failed ones too; the expert's score.
         dataset_return_std: its standard deviation.
         subsample: one pair in this many was kept.
@@ -99,6 +101,7 @@ class Demonstrations:
     episode_indices: list[int]
     episode_returns: list[float]
     termination_rate: float
+    terminations: Transitions
     dataset_return_mean: float
     dataset_return_std: float
     subsample: int
@@ -125,10 +128,13 @@ class Demonstrations:
                 f"{self.path}/manifest.json: field action_space: recorded in {self.action_space}, the environment has "
                 f"{envs.single_action_space}"
             )
-        steps = dataclasses.replace(
-            self.transitions, obs=self.transitions.obs[:, order], next_obs=self.transitions.next_obs[:, order]
+        steps, terminations = (
+            dataclasses.replace(x, obs=x.obs[:, order], next_obs=x.next_obs[:, order])
+            for x in (self.transitions, self.terminations)
         )
-        return dataclasses.replace(self, transitions=steps, observation_space=here.original)
+        return dataclasses.replace(
+            self, transitions=steps, terminations=terminations, observation_space=here.original
+        )
 
     def __str__(self) -> str:
         returns = ", ".join(f"{value:.0f}" for value in self.episode_returns)
@@ -319,26 +325,32 @@ def load_demonstrations(
     steps = arrays["steps"] if keep_every > 1 else np.arange(starts[-1])
     first = np.searchsorted(steps, starts)
     kept = _every(subsample // keep_every, [(first[i], first[i + 1]) for i in drawn], rng)
-    episode = np.searchsorted(starts, steps[kept], side="right") - 1
-    is_last = steps[kept] == starts[episode + 1] - 1
+    episode = np.searchsorted(starts, steps, side="right") - 1
+    is_last = steps == starts[episode + 1] - 1
+    terminating = np.flatnonzero(is_last & arrays["terminated"][episode] & np.isin(episode, drawn))
     if not manifest.get("final_obs", True):  # a last pair's successor isn't known
-        kept, episode, is_last = kept[~is_last], episode[~is_last], is_last[~is_last]
+        kept, terminating = kept[~is_last[kept]], terminating[:0]
         if not len(kept):
             raise DemonstrationError(f"{folder}: no pair of those drawn has a successor; draw more trajectories")
-    transitions = Transitions(
-        obs=torch.from_numpy(arrays["obs"][kept]),
-        actions=torch.from_numpy(arrays["actions"][kept]),
-        next_obs=torch.from_numpy((arrays["next_obs"] if keep_every > 1 else _successors(arrays))[kept]),
-        rewards=torch.from_numpy(arrays["rewards"][steps[kept]]),
-        terminated=torch.from_numpy(is_last & arrays["terminated"][episode]),
-        truncated=torch.from_numpy(is_last & arrays["truncated"][episode]),
-    )
+    next_obs = arrays["next_obs"] if keep_every > 1 else _successors(arrays)
+
+    def pairs(rows: Array) -> Transitions:
+        return Transitions(
+            obs=torch.from_numpy(arrays["obs"][rows]),
+            actions=torch.from_numpy(arrays["actions"][rows]),
+            next_obs=torch.from_numpy(next_obs[rows]),
+            rewards=torch.from_numpy(arrays["rewards"][steps[rows]]),
+            terminated=torch.from_numpy(is_last[rows] & arrays["terminated"][episode[rows]]),
+            truncated=torch.from_numpy(is_last[rows] & arrays["truncated"][episode[rows]]),
+        )
+
     return Demonstrations(
-        transitions,
+        pairs(kept),
         env_id,
         drawn,
         [returns[i] for i in drawn],
         float(arrays["terminated"][drawn].sum() / arrays["lengths"][drawn].sum()),
+        pairs(terminating),
         float(np.mean(returns)),
         float(np.std(returns)),
         subsample,

@@ -42,7 +42,7 @@ class _Inputs(nn.Module):
 
 
 class Discriminator(_Inputs):
-    """Logits of a tanh MLP on (observation, executed action), high for the expert.
+    """Logits of a tanh MLP on parts of transitions, by default (observation, executed action), high for the expert.
 
     Both sides pass through the same clipping, one-hot coding and normalisation here, so that neither carries a cue of
     how it was stored. It sees no time, no flags and no rewards.
@@ -56,6 +56,10 @@ class Discriminator(_Inputs):
         symlog: of the inputs, see `rlgen.nn.normalizer.RunningNormalizer`; otherwise they are clipped.
         spread: statistics of the policy's observations, whose deviations `FLOOR` is a share of (default: the
             observations' own units).
+        parts: what it sees, of `obs`, `actions` and `next_obs`.
+
+    Raises:
+        UsageError: a dropout outside [0, 1).
     """
 
     def __init__(
@@ -67,11 +71,14 @@ class Discriminator(_Inputs):
         dropout: float = 0.0,
         symlog: bool = False,
         spread: RunningNormalizer | None = None,
+        parts: Sequence[str] = ("obs", "actions"),
     ) -> None:
         super().__init__(observation_size, action_space, symlog, spread)
+        self.parts = parts
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout must be in [0, 1); got {dropout}")
-        n_inputs = self.n_features = observation_size + self.actions.size
+        sizes = {"obs": observation_size, "actions": self.actions.size, "next_obs": observation_size}
+        n_inputs = self.n_features = sum(sizes[part] for part in parts)
         self.network = mlp(n_inputs, net_arch, 1, output_gain=0.01)
         if spectral_norm:
             for layer in self.network:
@@ -80,9 +87,13 @@ class Discriminator(_Inputs):
         self.dropout = dropout
 
     def inputs(self, transitions: Transitions) -> Tensor:
-        """Normalised (observation, executed action), `[*B, D + A]`."""
-        actions = self.of_actions(self.actions(transitions.actions))
-        return torch.cat((self.of_obs(transitions.obs), actions), -1)
+        """The parts, normalised, `[*B, n_features]`; next observations by the statistics of observations."""
+        return torch.cat([self._normalised(transitions, part) for part in self.parts], -1)
+
+    def _normalised(self, transitions: Transitions, part: str) -> Tensor:
+        if part == "actions":
+            return self.of_actions(self.actions(transitions.actions))
+        return self.of_obs(getattr(transitions, part))
 
     def score(self, inputs: Tensor) -> Tensor:
         """What a policy is rewarded for, before `rlgen.functional.adversarial`: the logits."""
