@@ -382,11 +382,12 @@ def test_a_hangup_ends_training_as_other_signals_do_but_not_under_nohup(tmp_path
     def hang_up(iteration):
         signal.raise_signal(signal.SIGHUP)
 
-    result = small_run(tmp_path / "a", on_iteration=hang_up)
-    assert result.interrupted == signal.SIGHUP
-    assert result.summary["env_steps"] == 32
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which the tests themselves may have ignored, by nohup
     try:
+        result = small_run(tmp_path / "a", on_iteration=hang_up)
+        assert result.interrupted == signal.SIGHUP
+        assert result.summary["env_steps"] == 32
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         assert small_run(tmp_path / "b", on_iteration=hang_up).summary["status"] == "done"
     finally:
         signal.signal(signal.SIGHUP, before)
