@@ -1,26 +1,16 @@
 """`scripts/evaluate.py`: returns of a run's policy, and its film."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from processes import SCRIPTS, anew, forked
 
 from rlgen.data.episodes import RandomActor
 from rlgen.envs import make_vec
 from rlgen.evaluation import Evaluation, evaluate
 from rlgen.nn.policy import Actor, Policy
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-
-
-def run(script, *arguments, **variables):
-    command = [sys.executable, SCRIPTS / script, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +18,13 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "a"
     small = ["--n-envs", "4", "--n-steps", "32", "--total-timesteps", "256", "--eval-episodes", "2", "--threads", "1"]
     expert = ["--expert", SCRIPTS.parent / "expert_data"]
-    done = run("gail.py", "--env", "Hopper-v4", *expert, *small, "--run-dir", folder)
+    done = forked("gail.py", "--env", "Hopper-v4", *expert, *small, "--run-dir", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def test_returns_have_intervals_and_a_score(folder):
-    done = run("evaluate.py", folder, "--episodes", "4")
+    done = anew("evaluate.py", folder, "--episodes", "4")
     assert done.returncode == 0, done.stderr
     report = json.loads((folder / "evaluation.json").read_text())
     assert len(report["stochastic"]["returns"]) == 4
@@ -43,7 +33,7 @@ def test_returns_have_intervals_and_a_score(folder):
     assert report["stochastic"]["mean"] == pytest.approx(np.mean(report["stochastic"]["returns"]))
     assert "deterministic: " in done.stdout
     assert ", score 0." in done.stdout or ", score -0." in done.stdout
-    again = run("evaluate.py", folder, "--episodes", "4")
+    again = forked("evaluate.py", folder, "--episodes", "4")
     assert again.stdout == done.stdout
 
 
@@ -55,7 +45,7 @@ def test_the_interval_is_a_bootstraps():
 def test_one_episode_has_no_interval(folder):
     assert Evaluation([3.0], [1]).interval() is None
     assert Evaluation([3.0], [1]).std is None
-    done = run("evaluate.py", folder, "--episodes", "1")
+    done = forked("evaluate.py", folder, "--episodes", "1")
     assert done.returncode == 0, done.stderr
     report = json.loads((folder / "evaluation.json").read_text())
     assert report["deterministic"]["interval"] is None
@@ -88,7 +78,7 @@ def test_random_actions_leave_the_callers_space_alone():
 
 def test_a_film_shows_the_episode(folder):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra `video` is not installed")
-    done = run("evaluate.py", folder, "--episodes", "2", "--video")
+    done = anew("evaluate.py", folder, "--episodes", "2", "--video")
     if "needs a screen or EGL" in done.stderr:
         pytest.skip("no EGL here")
     assert done.returncode == 0, done.stderr
@@ -103,16 +93,16 @@ def test_a_film_shows_the_episode(folder):
 
 
 def test_mistakes_are_one_clear_line(folder, tmp_path):
-    none = run("evaluate.py", tmp_path)
+    none = forked("evaluate.py", tmp_path)
     assert (none.returncode, none.stderr.count("\n")) == (4, 1)
     assert "there is no checkpoint" in none.stderr
-    few = run("evaluate.py", folder, "--episodes", "0")
+    few = forked("evaluate.py", folder, "--episodes", "0")
     assert (few.returncode, few.stderr) == (2, "error: --episodes must be at least 1; got 0\n")
 
 
 def test_the_policy_is_exported(folder, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    done = run("evaluate.py", folder, "--episodes", "2", "--onnx", tmp_path / "policy.onnx")
+    done = forked("evaluate.py", folder, "--episodes", "2", "--onnx", tmp_path / "policy.onnx")
     assert done.returncode == 0, done.stderr
     assert "policy.onnx: obs [N, 11] to action" in done.stdout
     (actions,) = onnxruntime.InferenceSession(tmp_path / "policy.onnx").run(None, {"obs": np.zeros((3, 11))})

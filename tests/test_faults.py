@@ -13,12 +13,12 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from processes import SCRIPTS, anew, command, forked
 
 from rlgen import experiment, run_log, train
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
@@ -29,7 +29,6 @@ from rlgen.files import write_folder
 from rlgen.presets import LEARNERS
 from rlgen.rewards.environment import EnvironmentReward
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 fork = multiprocessing.get_context("fork")
 
 
@@ -140,21 +139,21 @@ def test_an_observation_that_is_none_stops_training_before_the_policy_learns_it(
     assert torch.isfinite(training.policy.normalizer.mean).all()
 
 
-def gail(*arguments, **options):
-    small = ["--env", "Hopper-v4", "--expert", SCRIPTS.parent / "expert_data", "--n-envs", "4", "--n-steps", "32"]
-    command = [sys.executable, SCRIPTS / "gail.py", *small, "--total-timesteps", "256", "--eval-episodes", "2"]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, **options)
+GAIL = [
+    "gail.py", "--env", "Hopper-v4", "--expert", SCRIPTS.parent / "expert_data", "--n-envs", "4", "--n-steps", "32",
+    "--total-timesteps", "256", "--eval-episodes", "2",
+]  # fmt: skip
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_of_files(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    done = gail("--run-dir", tmp_path / "file" / "run")
+    done = forked(*GAIL, "--run-dir", tmp_path / "file" / "run")
     assert done.returncode == 4
     assert done.stderr.startswith("error: [Errno 20] Not a directory")
     if os.getuid() == 0:
         pytest.skip("root writes where others may not")
     (tmp_path / "closed").mkdir(mode=0o500)
-    done = gail("--run-dir", tmp_path / "closed" / "run")
+    done = forked(*GAIL, "--run-dir", tmp_path / "closed" / "run")
     assert done.returncode == 4
     assert "Permission denied" in done.stderr
 
@@ -166,7 +165,7 @@ def test_a_disk_that_fills_up_in_a_run_is_an_error_of_files(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    done = gail("--run-dir", tmp_path / "run", "--checkpoint-seconds", "0", preexec_fn=limit)
+    done = anew(*GAIL, "--run-dir", tmp_path / "run", "--checkpoint-seconds", "0", preexec_fn=limit)
     assert done.returncode == 4, done.stderr
     assert "File too large" in done.stderr
     assert "Traceback" not in done.stderr
@@ -306,11 +305,10 @@ def test_a_task_that_ends_the_process_is_no_success(tmp_path, end, code):
         "gym.register('Own-v0', Own, max_episode_steps=20)\n"
     )
     told = ["--env", "own:Own-v0", "--n-envs", "2", "--n-steps", "16", "--run-dir", "a"]
-    done = subprocess.run([sys.executable, SCRIPTS / "vime.py", *told], capture_output=True, text=True, cwd=tmp_path)
+    done = forked("vime.py", *told, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert ("Traceback" in done.stderr) == (code == 1)
-    table = [sys.executable, SCRIPTS / "plot.py", "a", "--table"]
-    assert "failed" in subprocess.run(table, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert "failed" in forked("plot.py", "a", "--table", cwd=tmp_path).stdout
 
 
 class NaNReward(gym.Wrapper):
@@ -349,17 +347,12 @@ def test_a_number_that_is_none_in_an_episode_is_an_error_of_numbers(tmp_path, wh
         "        return obs, reward, *rest\n\n\n"
         "gym.register('Own-v0', Own, max_episode_steps=40)\n"
     )
-
-    def command(name, *arguments):
-        told = [sys.executable, SCRIPTS / f"{name}.py", *arguments]
-        return subprocess.run(told, capture_output=True, text=True, cwd=tmp_path)
-
     small = ["--n-envs", "2", "--n-steps", "16", "--total-timesteps", "64", "--eval-episodes", "2", "--threads", "1"]
     message = f"episode 0, step 40: {'observation' if what == 'obs' else 'reward'} is {value.replace('np.', '')}"
     for done in (
-        command("expert", "--env", "own:Own-v0", "--run-dir", "a", *small),
-        command("evaluate", "a", "--env", "own:Own-v0", "--episodes", "2"),
-        command("expert", "--env", "own:Own-v0", "--policy", "a"),
+        forked("expert.py", "--env", "own:Own-v0", "--run-dir", "a", *small, cwd=tmp_path),
+        forked("evaluate.py", "a", "--env", "own:Own-v0", "--episodes", "2", cwd=tmp_path),
+        forked("expert.py", "--env", "own:Own-v0", "--policy", "a", cwd=tmp_path),
     ):
         assert (done.returncode, done.stderr) == (5, f"error: {message}\n")
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
@@ -403,10 +396,10 @@ def test_no_c_library_is_asked_where_it_is_not_glibc(monkeypatch, platform):
     train.keep_freed_memory()
 
 
-def without_a_reader(*command, cwd):
+def without_a_reader(*words, cwd):
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=cwd)
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=cwd)
     os.close(writing)
     return done
 
@@ -414,7 +407,7 @@ def without_a_reader(*command, cwd):
 def test_a_closed_output_ends_nothing(tmp_path):
     small = ["--env", "CartPole-v1", "--n-envs", "2", "--n-steps", "16", "--total-timesteps", "64"]
     more = ["--eval-episodes", "2", "--threads", "1", "--run-dir", "a"]
-    done = without_a_reader(sys.executable, SCRIPTS / "vime.py", *small, *more, cwd=tmp_path)
+    done = without_a_reader(*command("vime.py", *small, *more), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads((tmp_path / "a" / "summary.json").read_text())["status"] == "done"
     for help_of in (["--help"], ["vime", "--help"]):

@@ -4,19 +4,18 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from processes import forked
 
 from rlgen import imitation, presets
 from rlgen.nn.policy import Policy
 from rlgen.run_log import read_summary
 from rlgen.types import Transitions
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 SMALL = ["--n-envs", "4", "--n-steps", "16", "--total-timesteps", "128", "--eval-episodes", "2", "--threads", "1"]
 OWN = """
 import gymnasium as gym
@@ -71,7 +70,7 @@ gym.register("Sized-v0", Sized)
 
 
 def run(cwd, script, *arguments):
-    return subprocess.run([sys.executable, SCRIPTS / script, *arguments], capture_output=True, text=True, cwd=cwd)
+    return forked(script, *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")

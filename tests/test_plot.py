@@ -2,24 +2,20 @@
 
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from processes import anew, forked
 
 from rlgen.command import RunArguments
 from rlgen.commands import gail
 from rlgen.commands.plot import _binned, _setting
 from rlgen.run_log import plain
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "plot.py"
 
-
-def plot(*arguments, cwd):
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, cwd=cwd)
+def plot(*arguments, cwd, start=forked):
+    return start("plot.py", *arguments, cwd=cwd)
 
 
 @pytest.fixture
@@ -49,7 +45,7 @@ def runs(tmp_path):
 
 def test_curves_are_drawn(runs):
     folders = sorted(str(path) for path in (runs / "runs").iterdir())
-    done = plot(*folders, "--output", "a.png", cwd=runs)
+    done = plot(*folders, "--output", "a.png", cwd=runs, start=anew)
     assert done.returncode == 0, done.stderr
     assert (runs / "a.png").read_bytes().startswith(b"\x89PNG")
     wrong = plot(*folders, "--metric", "reward", cwd=runs)

@@ -1,13 +1,13 @@
 """Going on exactly: environments, whole trainings through a checkpoint file, and a killed command."""
 
 import csv
+import functools
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CUDA
+from processes import anew, command, forked
 
 from rlgen import exploration, imitation, presets
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
@@ -141,34 +142,35 @@ def metrics(folder):
     return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
 
 
-def script(name, *arguments):
-    return [sys.executable, ROOT / "scripts" / f"{name}.py", *arguments]
-
-
 RUNS = {
     "gail": ["--env", "Hopper-v4", "--expert", str(ROOT / "expert_data"), "--n-envs", "8", "--n-steps", "32"],
     "vime": ["--sparse", "--algo", "ppo", "--n-envs", "8", "--n-steps", "32", "--n-updates", "2"],
 }
 
 
+COMMON = ["--total-timesteps", "7680", "--eval-episodes", "2", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def whole_of(tmp_path_factory):
+    """The folder of a run that nothing stopped, by name."""
+
+    @functools.cache
+    def run(name):
+        folder = tmp_path_factory.mktemp("whole") / name
+        done = forked(f"{name}.py", *COMMON, *RUNS[name], "--run-dir", folder)
+        assert done.returncode == 0, done.stderr
+        return folder
+
+    return run
+
+
 @pytest.mark.parametrize("name", RUNS)
-def test_a_killed_run_resumes_to_the_same_result(tmp_path, name):
+def test_a_killed_run_resumes_to_the_same_result(tmp_path, whole_of, name):
     """The checkpoint is renewed after every iteration here, so that a kill falls between any two."""
-    common = [
-        *RUNS[name],
-        "--total-timesteps",
-        "7680",
-        "--eval-episodes",
-        "2",
-        "--threads",
-        "1",
-        "--checkpoint-seconds",
-        "0",
-    ]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(script(name, *common, "--run-dir", whole), check=True, capture_output=True)
+    whole, killed = whole_of(name), tmp_path / "killed"
     process = subprocess.Popen(
-        script(name, *common, "--run-dir", killed),
+        command(f"{name}.py", *COMMON, *RUNS[name], "--checkpoint-seconds", "0", "--run-dir", killed),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -178,7 +180,7 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path, name):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert len(metrics(killed)) < 30
-    done = subprocess.run(script(name, "--resume", killed), capture_output=True, text=True)
+    done = anew(f"{name}.py", "--resume", killed)
     assert done.returncode == 0, done.stderr
     assert "goes on after" in done.stdout
     assert metrics(killed) == metrics(whole)
@@ -192,19 +194,18 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path, name):
     assert not [path for path in killed.rglob(".*") if path.is_file()]
 
 
-def test_two_interrupts_leave_a_run_that_goes_on_exactly(tmp_path):
-    common = [*RUNS["gail"], "--total-timesteps", "30720", "--eval-episodes", "2", "--threads", "1"]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    subprocess.run(script("gail", *common, "--run-dir", whole), check=True, capture_output=True)
-    process = subprocess.Popen(script("gail", *common, "--run-dir", stopped), stdout=subprocess.DEVNULL)
+def test_two_interrupts_leave_a_run_that_goes_on_exactly(tmp_path, whole_of):
+    whole, stopped = whole_of("gail"), tmp_path / "stopped"
+    told = [*COMMON, *RUNS["gail"], "--run-dir", stopped]
+    process = subprocess.Popen(command("gail.py", *told), stdout=subprocess.DEVNULL)
     while not ((stopped / "metrics.csv").exists() and len(metrics(stopped)) > 2):
         time.sleep(0.005)
     for _ in range(2):
         os.kill(process.pid, signal.SIGINT)
         time.sleep(0.002)
     assert process.wait(60) == 130
-    assert len(metrics(stopped)) < 120
-    done = subprocess.run(script("gail", "--resume", stopped), capture_output=True, text=True)
+    assert len(metrics(stopped)) < 30
+    done = forked("gail.py", "--resume", stopped)
     assert done.returncode == 0, done.stderr
     assert metrics(stopped) == metrics(whole)
     assert_same(load_checkpoint(whole)[1], load_checkpoint(stopped)[1])
@@ -216,23 +217,23 @@ def test_a_module_that_a_file_names_is_not_imported(tmp_path):
     (tmp_path / "run").mkdir()
     arguments = plain(vime.Arguments(env="trap:X-v0", bonus="rnd"))
     (tmp_path / "run" / "config.json").write_text(json.dumps({"command": command, "arguments": arguments}))
-    options = {"capture_output": True, "text": True, "cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(tmp_path)}}
-    done = subprocess.run(script("vime", "--resume", "run"), **options)
+    options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(tmp_path)}}
+    done = anew("vime.py", "--resume", "run", **options)
     assert done.returncode == 2
     assert "add --env trap:X-v0: a module that a file names is imported only when told again" in done.stderr
     assert not (tmp_path / "sprung").exists()
-    done = subprocess.run(script("vime", "--resume", "run", "--env", "trap:X-v0"), **options)
+    done = anew("vime.py", "--resume", "run", "--env", "trap:X-v0", **options)
     assert (tmp_path / "sprung").exists()
     assert done.returncode != 0  # there is no such task
 
 
 def test_what_cannot_go_on_says_why(tmp_path, monkeypatch):
     def resume(name, *arguments):
-        return subprocess.run(script(name, *arguments), capture_output=True, text=True)
+        return forked(f"{name}.py", *arguments)
 
     folder = tmp_path / "a"
     started = [*RUNS["gail"], "--total-timesteps", "256", "--eval-episodes", "2", "--threads", "1", "--run-dir", folder]
-    subprocess.run(script("gail", *started), check=True, capture_output=True)
+    assert forked("gail.py", *started).returncode == 0
     more = resume("gail", "--resume", folder, "--seed", "1")
     assert (more.returncode, more.stderr) == (
         2,
@@ -263,7 +264,8 @@ def small(tmp_path_factory):
     """A run of vime that is done, four iterations; to be copied."""
     folder = tmp_path_factory.mktemp("small") / "run"
     told = ["--n-envs", "4", "--n-steps", "16", "--total-timesteps", "256", "--eval-episodes", "1", "--threads", "1"]
-    subprocess.run(script("vime", *told, "--n-updates", "1", "--run-dir", folder), check=True, capture_output=True)
+    done = forked("vime.py", *told, "--n-updates", "1", "--run-dir", folder)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -273,7 +275,7 @@ def run(small, tmp_path):
 
 
 def resumed(run, *arguments, name="vime"):
-    return subprocess.run(script(name, "--resume", run, *arguments), capture_output=True, text=True, cwd=run.parent)
+    return forked(f"{name}.py", "--resume", run, *arguments, cwd=run.parent)
 
 
 def edit(run, change):

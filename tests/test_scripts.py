@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import RLGEN, anew, command, forked
 
 from rlgen.checkpoint import load_checkpoint, load_policy
 from rlgen.evaluation import evaluate
@@ -27,16 +28,8 @@ SUMMARY = {
 SMALL = ["--threads", "1", "--n-envs", "8", "--n-steps", "32", "--eval-episodes", "3"]
 
 
-def command(script, *arguments):
-    return [sys.executable, str(ROOT / "scripts" / script), *arguments]
-
-
-def run(script, *arguments, cwd):
-    return subprocess.run(command(script, *arguments), cwd=cwd, capture_output=True, text=True, timeout=120)
-
-
-def gail(cwd, *arguments):
-    return run("gail.py", "--expert", str(ROOT / "expert_data"), *SMALL, *arguments, cwd=cwd)
+def gail(cwd, *arguments, start=forked):
+    return start("gail.py", "--expert", str(ROOT / "expert_data"), *SMALL, *arguments, cwd=cwd)
 
 
 def metrics(folder):
@@ -47,8 +40,8 @@ def metrics(folder):
 
 @pytest.mark.parametrize("algo", ["trpo", "ppo"])
 def test_gail_leaves_a_complete_folder_and_a_seed_repeats(tmp_path, algo):
-    for name in ("a", "b"):
-        done = gail(tmp_path, "--algo", algo, "--total-timesteps", "1024", "--run-dir", name)
+    for name, start in (("a", anew), ("b", forked)):
+        done = gail(tmp_path, "--algo", algo, "--total-timesteps", "1024", "--run-dir", name, start=start)
         assert done.returncode == 0, done.stderr
         assert not set(done.stdout) & {"\r", "\x1b", "\b"}  # a file's log, unlike a terminal's
     folder = tmp_path / "a"
@@ -169,7 +162,7 @@ def test_mistakes_are_one_clear_line(tmp_path, arguments, code, message):
 
 
 def test_expert_records_what_gail_reads(tmp_path):
-    done = run(
+    done = anew(
         "expert.py", "--env", "CartPole-v1", "--algo", "ppo", "--n-envs", "4", "--n-steps", "64",
         "--total-timesteps", "512", "--n-episodes", "5", "--threads", "1", cwd=tmp_path,
     )  # fmt: skip
@@ -177,30 +170,30 @@ def test_expert_records_what_gail_reads(tmp_path):
     manifest = json.loads((tmp_path / "expert_data" / "CartPole-v1" / "manifest.json").read_text())
     assert manifest["n_episodes"] == 5
     assert "expert.py --env CartPole-v1" in manifest["command"]
-    again = run("expert.py", "--env", "CartPole-v1", cwd=tmp_path)
+    again = forked("expert.py", "--env", "CartPole-v1", cwd=tmp_path)
     assert again.returncode == 4
     assert "CartPole-v1 holds a dataset; choose another --output, or --overwrite it" in again.stderr
     # The weights record again, out of a dataset or a run; what trained them stays known.
     (folder,) = (tmp_path / "runs").iterdir()
     for number, source in enumerate(("expert_data", str(folder))):
         more = ["--policy", source, "--n-episodes", "3", "--keep-every", "2", "--output", f"more{number}"]
-        done = run("expert.py", "--env", "CartPole-v1", *more, cwd=tmp_path)
+        done = forked("expert.py", "--env", "CartPole-v1", *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         recorded = json.loads((tmp_path / f"more{number}" / "CartPole-v1" / "manifest.json").read_text())
         assert recorded["training_command"] == manifest["command"]
         assert recorded["algorithm"] == "ppo"
         assert recorded["sha256"]["policy.safetensors"] == manifest["sha256"]["policy.safetensors"]
-    wrong = run("expert.py", "--env", "Acrobot-v1", "--policy", str(folder), cwd=tmp_path)
+    wrong = forked("expert.py", "--env", "Acrobot-v1", "--policy", str(folder), cwd=tmp_path)
     assert wrong.returncode == 4
     assert "was trained in CartPole-v1, not Acrobot-v1" in wrong.stderr
     arguments = ["--env", "CartPole-v1", "--n-trajectories", "1", "--subsample", "2", "--total-timesteps", "256"]
-    done = run("gail.py", *arguments, *SMALL, cwd=tmp_path)
+    done = forked("gail.py", *arguments, *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
 def test_vime_leaves_a_complete_folder(tmp_path):
-    done = run("vime.py", *SMALL, "--sparse", "--eta", "0.01", "--target-kl", "0.02", "--total-timesteps", "512",
-               "--run-dir", "a", cwd=tmp_path)  # fmt: skip
+    done = anew("vime.py", *SMALL, "--sparse", "--eta", "0.01", "--target-kl", "0.02", "--total-timesteps", "512",
+                "--run-dir", "a", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "no positive reward was met in training" in done.stdout
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
@@ -215,8 +208,8 @@ def test_vime_leaves_a_complete_folder(tmp_path):
 
 
 def test_vime_takes_a_task_of_another_package(tmp_path):
-    done = run("vime.py", *SMALL, "--env", "gymnasium_robotics:PointMaze_UMaze-v3", "--bonus", "rnd",
-               "--total-timesteps", "512", "--run-dir", "a", cwd=tmp_path)  # fmt: skip
+    done = forked("vime.py", *SMALL, "--env", "gymnasium_robotics:PointMaze_UMaze-v3", "--bonus", "rnd",
+                  "--total-timesteps", "512", "--run-dir", "a", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "a" / "summary.json").read_text())["env_id"] == "PointMaze_UMaze-v3"
     assert load_policy(tmp_path / "a").normalizer.mean.shape == (8,)  # position and speed, and both goals
@@ -237,7 +230,7 @@ def test_vime_takes_a_task_of_another_package(tmp_path):
     ],
 )
 def test_vimes_mistakes_are_one_clear_line(tmp_path, arguments, message):
-    done = run("vime.py", *arguments, cwd=tmp_path)
+    done = forked("vime.py", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -246,37 +239,37 @@ def test_vimes_mistakes_are_one_clear_line(tmp_path, arguments, message):
 
 @pytest.mark.parametrize("script", ["gail.py", "expert.py", "vime.py", "evaluate.py", "plot.py", "data.py"])
 def test_help_explains_every_flag_without_torch(tmp_path, script):
-    done = run(script, "--help", cwd=tmp_path)
-    assert done.returncode == 0
-    flags = {"evaluate.py": "--video", "plot.py": "--table", "data.py": "convert"}
-    assert flags.get(script, "--total-timesteps") in done.stdout
     code = f"""
 import runpy, sys
 sys.argv = ["x", "--help"]
 try:
     runpy.run_path({str(ROOT / "scripts" / script)!r}, run_name="__main__")
-except SystemExit:
-    sys.exit("torch" in sys.modules)
+except SystemExit as end:
+    sys.exit(end.code or "torch" in sys.modules)
 sys.exit("--help went on")
 """
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
+    flags = {"evaluate.py": "--video", "plot.py": "--table", "data.py": "convert"}
+    assert flags.get(script, "--total-timesteps") in done.stdout
 
 
 def rlgen(*arguments, cwd):
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("rlgen")), *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+    return forked(RLGEN, *arguments, cwd=cwd)
+
+
+def rlgen_anew(*arguments, cwd):
+    return subprocess.run([RLGEN, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
 def test_one_command_does_what_the_scripts_do(tmp_path):
     """A run of either is resumed, plotted and evaluated by either."""
     env = ["--env", "CartPole-v1", "--expert", str(ROOT / "expert_data"), "--n-trajectories", "1", "--subsample", "10"]
     steps = [*SMALL, "--total-timesteps", "512", "--run-dir", "a"]
-    done = rlgen("gail", *env, *steps, cwd=tmp_path)
+    done = rlgen_anew("gail", *env, *steps, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     assert config["command"].startswith("rlgen gail --env CartPole-v1")
-    for again in (run("gail.py", "--resume", "a", cwd=tmp_path), rlgen("gail", "--resume", "a", cwd=tmp_path)):
+    for again in (forked("gail.py", "--resume", "a", cwd=tmp_path), rlgen("gail", "--resume", "a", cwd=tmp_path)):
         assert again.returncode == 0, again.stderr
     assert rlgen("evaluate", "a", "--episodes", "2", cwd=tmp_path).returncode == 0
     table = rlgen("plot", "a", "--table", cwd=tmp_path)
@@ -288,10 +281,10 @@ def test_one_command_does_what_the_scripts_do(tmp_path):
 
 def test_one_command_tells_what_it_can_do(tmp_path):
     for arguments, code in ((["--help"], 0), ([], 2)):
-        done = rlgen(*arguments, cwd=tmp_path)
+        done = rlgen_anew(*arguments, cwd=tmp_path)
         assert done.returncode == code
-        for command in ("gail", "vime", "expert", "evaluate", "plot", "data", "doctor", "completion", "exit codes"):
-            assert command in done.stdout
+        for name in ("gail", "vime", "expert", "evaluate", "plot", "data", "doctor", "completion", "exit codes"):
+            assert name in done.stdout
     done = rlgen("gial", cwd=tmp_path)
     assert done.returncode == 2
     assert "no command gial; perhaps gail" in done.stderr
@@ -305,7 +298,7 @@ def test_one_command_tells_what_it_can_do(tmp_path):
 def test_the_doctor_looks_at_this_machine(tmp_path):
     import torch
 
-    done = rlgen("doctor", cwd=tmp_path)
+    done = rlgen_anew("doctor", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"torch        {torch.__version__}" in done.stdout
     assert f"{len(os.sched_getaffinity(0))} processors" in done.stdout
@@ -331,20 +324,20 @@ echo "${{COMPREPLY[@]}}"
 
 def test_data_is_converted_and_mistakes_are_one_clear_line(tmp_path):
     shipped = str(ROOT / "expert_data" / "CartPole-v1")
-    done = run("data.py", "inspect", shipped, cwd=tmp_path)
+    done = anew("data.py", "inspect", shipped, cwd=tmp_path)
     assert done.returncode == 0
     assert "CartPole-v1" in done.stdout
     assert "500.0 +- 0.0" in done.stdout
-    done = run("data.py", "convert", shipped, "--to", "d4rl", "--output", "cartpole.hdf5", cwd=tmp_path)
+    done = forked("data.py", "convert", shipped, "--to", "d4rl", "--output", "cartpole.hdf5", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = run("data.py", "convert", shipped, "--to", "sb3", "--output", "cartpole.npz", cwd=tmp_path)
+    done = forked("data.py", "convert", shipped, "--to", "sb3", "--output", "cartpole.npz", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     env = ["--env", "CartPole-v1"]
     humanoid = str(ROOT / "expert_data" / "Humanoid-v4")
-    assert "84 episodes" in run("data.py", "validate", humanoid, cwd=tmp_path).stdout
-    assert "84 Humanoid-v4 trajectories" in run("data.py", "inspect", humanoid, cwd=tmp_path).stdout
-    assert run("data.py", "validate", "cartpole.hdf5", *env, cwd=tmp_path).returncode == 0
-    done = run("data.py", "convert", "cartpole.hdf5", *env, "--output", "mine", cwd=tmp_path)
+    assert "84 episodes" in forked("data.py", "validate", humanoid, cwd=tmp_path).stdout
+    assert "84 Humanoid-v4 trajectories" in forked("data.py", "inspect", humanoid, cwd=tmp_path).stdout
+    assert forked("data.py", "validate", "cartpole.hdf5", *env, cwd=tmp_path).returncode == 0
+    done = forked("data.py", "convert", "cartpole.hdf5", *env, "--output", "mine", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     before = {path.name: path.read_bytes() for path in (tmp_path / "mine" / "CartPole-v1").iterdir()}
     for arguments, code, message in (
@@ -365,12 +358,12 @@ def test_data_is_converted_and_mistakes_are_one_clear_line(tmp_path):
         (["inspect", "cartpole.hdf5", "--env", "Nothing-v0"], 2, "Nothing-v0"),
         (["merge", "mine", "--output", "both", "--env", "Acrobot-v1"], 3, "mine: holds datasets of CartPole-v1"),
     ):
-        done = run("data.py", *arguments, cwd=tmp_path)
+        done = forked("data.py", *arguments, cwd=tmp_path)
         assert done.returncode == code, done
         assert message in done.stderr
         assert "Traceback" not in done.stderr
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "mine" / "CartPole-v1").iterdir()}
-    done = run("data.py", "merge", "mine/CartPole-v1", "cartpole.hdf5", *env, "--output", "both", cwd=tmp_path)
+    done = forked("data.py", "merge", "mine/CartPole-v1", "cartpole.hdf5", *env, "--output", "both", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "50 episodes" in done.stdout
 
@@ -411,7 +404,7 @@ def test_an_expert_trains_on_the_reward_that_airl_recovered(tmp_path):
     told = [*SMALL, "--total-timesteps", "256", "--n-episodes", "2", "--output", "data", "--overwrite"]
 
     def expert(*arguments):
-        return run("expert.py", *told, *arguments, cwd=tmp_path)
+        return forked("expert.py", *told, *arguments, cwd=tmp_path)
 
     done = expert("--reward", "airl", "--run-dir", "a")
     assert done.returncode == 0, done.stderr
