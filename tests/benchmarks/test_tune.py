@@ -1,11 +1,13 @@
 """A search over a command's flags, stopped and gone on with."""
 
-import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
+import tune
+from processes import RLGEN, anew, forked
 from tune import distribution
 
 ROOT = Path(__file__).parents[2]
@@ -15,40 +17,49 @@ COMMAND = [
 ]  # fmt: skip
 
 
-def tune(output, *arguments, trials=2):
-    search = ["--search", "gradient-penalty-coef=0.1:10:log", "reward=softplus,logit"]
-    script = [sys.executable, str(ROOT / "benchmarks" / "tune.py"), *search, "--trials", str(trials), "--jobs", "1"]
-    return subprocess.run(
-        [*script, "--seeds", "100", "--output", str(output), *arguments, "--", *COMMAND],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def words(output, *more, trials):
+    search = ["--search", "gradient-penalty-coef=0.1:10:log", "reward=softplus,logit", "--trials", str(trials)]
+    return [tune.__file__, *search, "--jobs", "1", "--seeds", "100", "--output", str(output), *more, "--", *COMMAND]
 
 
-def test_a_search_goes_on_where_it_stopped(tmp_path):
+@pytest.fixture
+def search(monkeypatch):
+    """Search in this process, and each trial in a fork."""
+
+    def run(command, **options):
+        assert command[1:3] == ["-m", "rlgen"]
+        return forked(RLGEN, *command[3:])
+
+    def search(*arguments, **options):
+        monkeypatch.setattr(sys, "argv", words(*arguments, **options))
+        tune.main()
+
+    monkeypatch.setattr(tune, "outcomes", lambda cells, run, jobs, ray: ((cell, run(cell)) for cell in cells))
+    monkeypatch.setattr(tune, "subprocess", SimpleNamespace(run=run))
+    return search
+
+
+def test_a_search_goes_on_where_it_stopped(tmp_path, search, capsys):
     path = tmp_path / "tune.db"
-    done = tune(path)
+    done = anew(*words(path, trials=1), timeout=300)
     assert done.returncode == 0, done.stderr
     storage = f"sqlite:///{path}"
     (summary,) = optuna.get_all_study_summaries(storage)
     study = optuna.load_study(study_name=summary.study_name, storage=storage)
     first = {trial.number: (trial.value, trial.params) for trial in study.trials}
-    assert len(first) == 2
-    assert len({params["gradient-penalty-coef"] for _, params in first.values()}) == 2
+    assert len(first) == 1
     study.ask()  # one under way when the search was stopped
-    done = tune(path, trials=3)
-    assert done.returncode == 0, done.stderr
+    search(path, trials=3)
+    assert "best so far" in capsys.readouterr().out
     study = optuna.load_study(study_name=summary.study_name, storage=storage)
     assert {n: (study.trials[n].value, study.trials[n].params) for n in first} == first
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
-    assert "best so far" in done.stdout
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert len({trial.params["gradient-penalty-coef"] for trial in study.trials if trial.params}) == 3
     # Another question is another study.
-    assert tune(path, "--metric", "return_mean", trials=1).returncode == 0
+    search(path, "--metric", "return_mean", trials=1)
     assert len(optuna.get_all_study_summaries(storage)) == 2
-    wrong = tune(path, "--metric", "loss", trials=1)
-    assert wrong.returncode == 1
-    assert "the summary has no number loss; it has env_id" in wrong.stderr
+    with pytest.raises(SystemExit, match="error: the summary has no number loss; it has env_id"):
+        search(path, "--metric", "loss", trials=1)
 
 
 def test_ranges_and_lists():
@@ -59,8 +70,9 @@ def test_ranges_and_lists():
 
 
 @pytest.mark.parametrize("text", ["a", "a=1", "=1,2", "a=5:1", "a=x:y", "a=0:1:log"])
-def test_what_is_neither_is_told(text, capsys):
-    script = [sys.executable, str(ROOT / "benchmarks" / "tune.py"), "--search", text, "--", "gail"]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert "say flag=0.1:10" in done.stderr
+def test_what_is_neither_is_told(text, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tune.py", "--search", text, "--", "gail"])
+    with pytest.raises(SystemExit) as end:
+        tune.main()
+    assert end.value.code == 2
+    assert "say flag=0.1:10" in capsys.readouterr().err
