@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlgen.checkpoint import load_checkpoint
 from rlgen.data.demonstrations import Demonstrations
+from rlgen.data.replay import ReplayPool
 from rlgen.errors import CheckpointError
 from rlgen.files import read_json
 from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
@@ -23,7 +24,7 @@ from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import LONG_PPO_LEARNER, TRPO_LEARNER, Learner, shortened
 from rlgen.ranges import Checked, Count, Positive, Share, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
-from rlgen.rewards.endings import TerminationReward
+from rlgen.rewards.endings import TerminalStates, TerminationReward
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
 from rlgen.rewards.recovered import RecoveredReward
 from rlgen.run_log import check_unchanged
@@ -37,10 +38,12 @@ class Expert(Checked):
     Attributes:
         transitions: pairs `[P]`, on the policy's device.
         termination_rate: terminations per step of the episodes that they are from.
+        terminations: the pairs `[K]` that terminated these (default: none are known).
     """
 
     transitions: Transitions
     termination_rate: Share = 0.0
+    terminations: Transitions | None = None
 
 
 REWARDS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -90,15 +93,33 @@ class Imitation(Checked):
             DemonstrationError: the pairs were recorded in other spaces than those of `envs`.
         """
         device = policy.normalizer.mean.device
-        expert = demonstrations.fitted_to(envs).transitions.apply(lambda x: x.to(device))
+        fitted = demonstrations.fitted_to(envs)
+        expert, ends = (x.apply(lambda x: x.to(device)) for x in (fitted.transitions, fitted.terminations))
         policy.normalizer.update(expert.obs, weight=self.expert_weight)
-        return Expert(expert, demonstrations.termination_rate)
+        return Expert(expert, demonstrations.termination_rate, ends)
 
-    def endings(self, expert: Expert) -> TerminationReward | None:
+    def endings(self, policy: Policy, expert: Expert) -> TerminationReward | None:
         """The reward of an episode's end, on the device of the expert's pairs; None without `absorbing_states`."""
         if not self.absorbing_states:
             return None
-        return TerminationReward(expert.termination_rate).to(expert.transitions.obs.device)
+        device, ends, terminal_states = expert.transitions.obs.device, expert.terminations, None
+        if ends is not None and len(ends.rewards):
+            discriminator = self._discriminator(policy, parts=("next_obs",)).to(device)
+            pool = ReplayPool(1024, policy.observation_space.original, policy.action_space)
+            terminal_states = TerminalStates(GAIL(discriminator, ends, self.gail), pool, len(ends.rewards))
+        return TerminationReward(expert.termination_rate, terminal_states, self.learner.gamma).to(device)
+
+    def _discriminator(self, policy: Policy, parts: Sequence[str] = ("obs", "actions")) -> Discriminator:
+        return Discriminator(
+            policy.normalizer.mean.shape[0],
+            policy.action_space,
+            self.net_arch,
+            self.spectral_norm,
+            self.dropout,
+            self.symlog,
+            policy.normalizer,
+            parts,
+        )
 
 
 MakeImitator = Callable[[Imitation, Policy, Expert], RewardModel]
@@ -107,18 +128,9 @@ MakeImitator = Callable[[Imitation, Policy, Expert], RewardModel]
 
 def gail(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel:
     """A discriminator of pairs (Ho & Ermon 2016)."""
-    pairs = expert.transitions
-    discriminator = Discriminator(
-        pairs.obs.shape[-1],
-        policy.action_space,
-        settings.net_arch,
-        settings.spectral_norm,
-        settings.dropout,
-        settings.symlog,
-        policy.normalizer,
-    )
-    reward = REWARDS[settings.reward]
-    return GAIL(discriminator.to(pairs.obs.device), pairs, settings.gail, reward, settings.endings(expert))
+    pairs, reward, endings = expert.transitions, REWARDS[settings.reward], settings.endings(policy, expert)
+    discriminator = settings._discriminator(policy).to(pairs.obs.device)
+    return GAIL(discriminator, pairs, settings.gail, reward, endings)
 
 
 def airl(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel:
@@ -129,17 +141,17 @@ def airl(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel:
     """
     discriminator = ShapedDiscriminator(policy, settings.net_arch, settings.learner.gamma, settings.symlog)
     pairs, config = expert.transitions, replace(settings.gail, follow_policy=False)
-    return GAIL(discriminator.to(pairs.obs.device), pairs, config, reward_logit, settings.endings(expert))
+    return GAIL(discriminator.to(pairs.obs.device), pairs, config, reward_logit, settings.endings(policy, expert))
 
 
 def fem(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel:
     """Feature expectation matching (Abbeel & Ng 2004)."""
-    return FEM(expert.transitions, policy.action_space, settings.endings(expert))
+    return FEM(expert.transitions, policy.action_space, settings.endings(policy, expert))
 
 
 def gtal(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel:
     """Game-theoretic apprenticeship learning (Syed & Schapire 2007)."""
-    return GTAL(expert.transitions, policy.action_space, settings.endings(expert))
+    return GTAL(expert.transitions, policy.action_space, settings.endings(policy, expert))
 
 
 def constant(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel:

@@ -270,11 +270,11 @@ class RewardModelCallback(BaseCallback):
         self.logger.record("reward_model/reward", float(rewards.mean()))
         if self._scaler is not None:
             rewards = self._scaler(rewards, transitions.terminated, transitions.truncated)
-        rewards = rewards.cpu().double().numpy()
-        if not np.isfinite(rewards).all():
+        paid = rewards.cpu().double().numpy()
+        if not np.isfinite(paid).all():
             raise FloatingPointError(f"after {self.num_timesteps} steps: a reward of the reward model is not finite")
         # In float64 the difference is exact, and so is its sum with a reward that is the environment's own.
-        buffer.rewards[:] = rewards + (buffer.rewards.astype(np.float64) - seen)
+        buffer.rewards[:] = paid + (buffer.rewards.astype(np.float64) - seen)
         buffer.compute_returns_and_advantage(self.locals["values"], self.locals["dones"])
         for name, value in self.reward_model.update(transitions).items():
             self.logger.record(f"reward_model/{name}", float(value))

@@ -132,9 +132,7 @@ class Demonstrations:
             dataclasses.replace(x, obs=x.obs[:, order], next_obs=x.next_obs[:, order])
             for x in (self.transitions, self.terminations)
         )
-        return dataclasses.replace(
-            self, transitions=steps, terminations=terminations, observation_space=here.original
-        )
+        return dataclasses.replace(self, transitions=steps, terminations=terminations, observation_space=here.original)
 
     def __str__(self) -> str:
         returns = ", ".join(f"{value:.0f}" for value in self.episode_returns)

@@ -60,7 +60,10 @@ class ReplayPool(nn.Module):
             kept[rows] = getattr(flat, field.name).to(kept.dtype)
         self.added += len(rows)
 
+    def rows(self) -> Transitions:
+        """All rows so far."""
+        return Transitions(*(getattr(self, field.name)[: len(self)] for field in dataclasses.fields(Transitions)))
+
     def sample(self, size: int) -> Transitions:
         """`size` rows drawn uniformly with replacement."""
-        rows = torch.randint(len(self), (size,), device=self.get_buffer("rewards").device)
-        return Transitions(*(getattr(self, field.name)[rows] for field in dataclasses.fields(Transitions)))
+        return self.rows()[torch.randint(len(self), (size,), device=self.get_buffer("rewards").device)]

@@ -51,16 +51,15 @@ class LinearReward(nn.Module, abc.ABC):
     def forward(self, transitions: Transitions) -> Tensor:
         """Rewards `[*B]` by the weights as they are."""
         rewards = self.normalizer(self._raw_features(transitions)) @ self.weights
-        return rewards if self.endings is None else rewards + self.endings(transitions).to(rewards.dtype)
+        return rewards if self.endings is None else rewards + self.endings(transitions)
 
     @torch.no_grad()
     def update(self, transitions: Transitions) -> Metrics:
         """Answer a rollout `[T, N]` with the weights that tell it best from the expert."""
-        if self.endings is not None:
-            self.endings.update(transitions)
+        of_endings = {} if self.endings is None else self.endings.update(transitions)
         gap = -self.normalizer(self._raw_features(transitions.flatten())).mean(0)
         self.weights.copy_(self.best_response(gap))
-        return {"feature_gap": gap.norm()}
+        return {"feature_gap": gap.norm(), **of_endings}
 
     def _raw_features(self, transitions: Transitions) -> Tensor:
         obs, actions = transitions.obs, self.actions(transitions.actions)

@@ -7,12 +7,46 @@ import math
 import torch
 from torch import Tensor, nn
 
+from rlgen.data.replay import ReplayPool
 from rlgen.ranges import Positive, Share, ShareBelowOne, check
-from rlgen.types import Transitions
+from rlgen.types import Metrics, RewardModel, Transitions
+
+
+class TerminalStates(nn.Module):
+    """How much likelier a terminal observation is with the expert than with the policy: f = log(q_E / q).
+
+    Few terminations of the expert say little of where it never ends. So m more are supposed, which are where the policy
+    ends, beside the expert's n; if the discriminator's logit is l, then
+
+        f = log((n e^l + m) / (n + m)).
+
+    Args:
+        model: gives l of next observations and learns it from terminations, such as `rlgen.rewards.gail.GAIL`.
+        pool: keeps the recent ones; a rollout alone may hold one or none.
+        n_expert: n.
+        prior_count: m.
+    """
+
+    def __init__(self, model: RewardModel, pool: ReplayPool, n_expert: int, prior_count: float = 10.0) -> None:
+        super().__init__()
+        self.model, self.pool, self.n_expert, self.prior_count = model, pool, n_expert, prior_count
+
+    def forward(self, terminations: Transitions) -> Tensor:
+        """f `[B]` of terminations `[B]`."""
+        n, m = self.n_expert, self.prior_count
+        return torch.logaddexp(self.model(terminations) + math.log(n), torch.tensor(math.log(m))) - math.log(n + m)
+
+    def update(self, transitions: Transitions) -> Metrics:
+        """Learn from the terminations of a rollout and the recent ones."""
+        self.pool.add(transitions[transitions.terminated])
+        if not len(self.pool):
+            return {}
+        found = self.model.update(self.pool.sample(self.pool.capacity))
+        return {f"terminal_{name}": value for name, value in found.items()}
 
 
 class TerminationReward(nn.Module):
-    """A constant for each step that makes ending as often as the expert worth what it is to the expert.
+    """What makes ending as often as the expert, and where the expert ends, worth what it is to the expert.
 
     Discriminator-Actor-Critic (Kostrikov et al. 2019) lets an episode that terminates go on in an absorbing state for
     ever and has the discriminator learn that state's reward. There is nothing to learn: weighed by its discounted
@@ -26,8 +60,16 @@ class TerminationReward(nn.Module):
     A policy that terminates more often than the expert is rewarded for living on, one that does so less often for
     ending. Time limits terminate nothing. https://arxiv.org/abs/1809.02925
 
+    Where a task ends in more than one way, an absorbing state has the name of the observation x that it was entered
+    with. Its logit is then log(p_E / p) + f(x), f being the logit of the best discriminator of terminal observations,
+    and a termination's reward grows by what f is worth from the next step on for ever:
+
+        gamma / (1 - gamma) f(x).
+
     Args:
         expert_rate: h_E, the terminations per step of the expert's whole episodes.
+        terminal_states: f (default: 0, which is the best where a task ends in one way).
+        gamma: the learner's discount.
         decay: weight of all earlier rollouts beside the next.
         eps: terminations per step that count as none.
 
@@ -37,12 +79,22 @@ class TerminationReward(nn.Module):
 
     counts: Tensor
 
-    def __init__(self, expert_rate: float, decay: float = 0.9, eps: float = 1e-4) -> None:
+    def __init__(
+        self,
+        expert_rate: float,
+        terminal_states: TerminalStates | None = None,
+        gamma: float = 0.99,
+        decay: float = 0.9,
+        eps: float = 1e-4,
+    ) -> None:
         super().__init__()
+        check("gamma", gamma, ShareBelowOne)
         check("expert_rate", expert_rate, Share)
         check("decay", decay, ShareBelowOne)
         check("eps", eps, Positive)
         self.expert_rate, self.decay, self.eps = expert_rate, decay, eps
+        self.terminal_states = terminal_states
+        self.worth = gamma / (1 - gamma)
         self.register_buffer("counts", torch.zeros(2, dtype=torch.float64))
 
     def _counts(self, transitions: Transitions) -> Tensor:
@@ -51,10 +103,16 @@ class TerminationReward(nn.Module):
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
-        """lambda, 0-d, by the rollouts so far and this one."""
+        """Rewards `[*B]` by the rollouts so far and this one."""
         n_terminations, n_steps = self._counts(transitions)
-        return (n_terminations / n_steps + self.eps).log() - math.log(self.expert_rate + self.eps)
+        rate = (n_terminations / n_steps + self.eps).log() - math.log(self.expert_rate + self.eps)
+        rewards = rate.to(transitions.rewards.dtype).expand_as(transitions.rewards).clone()
+        if self.terminal_states is not None and transitions.terminated.any():
+            f = self.terminal_states(transitions[transitions.terminated])
+            rewards[transitions.terminated] += self.worth * f
+        return rewards
 
-    def update(self, transitions: Transitions) -> None:
-        """Count a rollout."""
+    def update(self, transitions: Transitions) -> Metrics:
+        """Count a rollout, and learn from the recent terminations."""
         self.counts.copy_(self._counts(transitions))
+        return {} if self.terminal_states is None else self.terminal_states.update(transitions)

@@ -90,7 +90,7 @@ class GAIL(nn.Module):
         if self.endings is None:
             return rewards
         # An undecided discriminator rewards nothing, whatever the form of its reward.
-        return rewards - self.reward(torch.zeros_like(scores)) + self.endings(transitions).to(rewards.dtype)
+        return rewards - self.reward(torch.zeros_like(scores)) + self.endings(transitions)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Adam's, beside the discriminator's."""
@@ -103,8 +103,7 @@ class GAIL(nn.Module):
     def update(self, transitions: Transitions) -> Metrics:
         """Adam steps on rows of a rollout `[T, N]` against rows of the expert."""
         self.train()
-        if self.endings is not None:
-            self.endings.update(transitions)
+        of_endings = {} if self.endings is None else self.endings.update(transitions)
         config, discriminator = self.config, self.discriminator
         rows = transitions.flatten()
         if config.follow_policy:
@@ -143,6 +142,7 @@ class GAIL(nn.Module):
             "discriminator_loss": loss.detach(),
             "discriminator_accuracy_policy": (policy_logits < 0).float().mean(),
             "discriminator_accuracy_expert": (expert_logits > 0).float().mean(),
+            **of_endings,
         }
 
     def _noisy(self, inputs: Tensor) -> Tensor:

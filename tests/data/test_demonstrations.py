@@ -433,7 +433,24 @@ def test_a_path_may_be_text(tmp_path):
     assert (tmp_path / "Toy-v0" / "manifest.json").is_file()
 
 
-def test_one_pair_in_how_many_is_the_paper_s_unless_told(tmp_path):
-    for env_id, every in (("Reacher-v4", 1), ("Acrobot-v1", 5), ("CartPole-v1", 10), ("Hopper-v4", 20), ("Toy-v0", 1)):
-        save(tmp_path / env_id, [episode() for _ in range(4)], env_id=env_id)
-        assert load_demonstrations(tmp_path / env_id, env_id).subsample == every
+def test_every_stored_pair_is_kept_unless_told(tmp_path):
+    save(tmp_path, [episode() for _ in range(4)])
+    assert load_demonstrations(tmp_path, "Toy-v0").subsample == 1
+    save(tmp_path / "thin", [episode() for _ in range(4)], keep_every=5)
+    assert load_demonstrations(tmp_path / "thin", "Toy-v0").subsample == 5
+
+
+@pytest.mark.parametrize("keep_every", [1, 3])
+def test_terminations_are_the_last_pairs_of_drawn_episodes_that_terminated_kept_or_not(tmp_path, keep_every):
+    episodes = [episode(29, seed=i, terminated=i % 2 == 0) for i in range(6)]
+    save(tmp_path, episodes, keep_every=keep_every)
+    found = 0
+    for seed in range(8):
+        drawn = load_demonstrations(tmp_path, "Toy-v0", 4, keep_every * 2, seed=seed)
+        ends = [episodes[i] for i in drawn.episode_indices if episodes[i].terminated]
+        assert drawn.terminations.terminated.all()
+        last = {tuple(e.obs[-1].tolist()) for e in ends}
+        assert {tuple(x) for x in drawn.terminations.next_obs.tolist()} <= last
+        assert keep_every > 1 or len(drawn.terminations.rewards) == len(ends)
+        found += len(drawn.terminations.rewards)
+    assert found > 0

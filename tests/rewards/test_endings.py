@@ -4,10 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
+from rlgen.data.replay import ReplayPool
 from rlgen.errors import UsageError
 from rlgen.functional.adversarial import reward_logit, reward_softplus
-from rlgen.rewards.endings import TerminationReward
+from rlgen.rewards.endings import TerminalStates, TerminationReward
 from rlgen.types import Transitions
 
 
@@ -30,36 +32,95 @@ def test_it_is_the_best_discriminator_s_with_absorbing_states():
         logits = np.log(expert / policy)
         model = TerminationReward(rates[0], eps=1e-300)
         model.counts.copy_(torch.tensor([rates[1], 1.0]) * 1e12)
-        found = np.log(pairs[0] / pairs[1]) + model(rollout(0)).item()
+        found = np.log(pairs[0] / pairs[1]) + model(rollout(0))[0, 0].item()
         np.testing.assert_allclose(found, logits[:-1] - logits[-1], rtol=1e-6)
 
 
 def test_it_counts_terminations_and_no_time_limits():
     model = TerminationReward(0.05)
     expected = math.log((0.1 + 1e-4) / (0.05 + 1e-4))
-    assert math.isclose(model(rollout(10, n_truncated=30)).item(), expected, rel_tol=1e-6)
+    found = model(rollout(10, n_truncated=30))
+    assert found.shape == (10, 10)
+    torch.testing.assert_close(found, torch.full((10, 10), expected))
     # The same again: a reward is no part of learning.
-    assert math.isclose(model(rollout(10)).item(), expected, rel_tol=1e-6)
+    torch.testing.assert_close(model(rollout(10)), found)
     model.update(rollout(10))
-    assert math.isclose(model(rollout(0)).item(), math.log((9 / 190 + 1e-4) / (0.05 + 1e-4)), rel_tol=1e-6)
+    assert model(rollout(0))[0, 0].item() == pytest.approx(math.log((9 / 190 + 1e-4) / (0.05 + 1e-4)))
     other = TerminationReward(0.05)
     other.load_state_dict(model.state_dict())
-    assert other(rollout(3)) == model(rollout(3))
+    assert torch.equal(other(rollout(3)), model(rollout(3)))
 
 
 def test_where_nothing_terminates_nothing_is_paid():
-    assert TerminationReward(0.0)(rollout(0)) == 0
+    assert (TerminationReward(0.0)(rollout(0)) == 0).all()
     truncated = replace(rollout(0), truncated=torch.ones(10, 10, dtype=torch.bool))
-    assert TerminationReward(0.0)(truncated) == 0
+    assert (TerminationReward(0.0)(truncated) == 0).all()
 
 
-@pytest.mark.parametrize("wrong", [{"expert_rate": -1.0}, {"expert_rate": math.nan}, {"decay": 2.0}, {"eps": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"expert_rate": -1.0}, {"expert_rate": math.nan}, {"decay": 2.0}, {"eps": 0.0}, {"gamma": 1.0}]
+)
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(UsageError, match=f"{next(iter(wrong))} must be"):
         TerminationReward(**{"expert_rate": 0.1} | wrong)
 
 
 LENGTH = 5
+
+
+class Known:
+    """f is the terminal observation's first number."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, transitions):
+        return transitions.next_obs[..., 0]
+
+    def update(self, transitions):
+        self.seen.append(transitions)
+        return {"n": torch.tensor(len(transitions.rewards))}
+
+
+def test_a_termination_is_worth_what_its_observation_is_for_ever():
+    space = spaces.Box(-1, 1, (1,), np.float32)
+    states = TerminalStates(Known(), ReplayPool(8, space, space))
+    model, plain = TerminationReward(0.05, states, gamma=0.9), TerminationReward(0.05)
+    batch = rollout(3, n_truncated=3)
+    batch = replace(batch, next_obs=torch.arange(100.0).view(10, 10, 1))
+    assert torch.equal(model(batch), plain(batch))  # no termination was seen before
+    metrics = model.update(batch)
+    plain.update(batch)
+    # In comparison with the recent ones, 0, 1 and 2.
+    extra = model(batch) - plain(batch)
+    torch.testing.assert_close(extra, torch.where(batch.terminated, 9 * (batch.next_obs[..., 0] - 1), 0.0))
+    assert metrics["terminal_n"] == 8
+    assert set(states.model.seen[0].next_obs.flatten().tolist()) <= {0, 1, 2}
+    # A rollout without terminations learns from the earlier ones.
+    assert model.update(rollout(0))["terminal_n"] == 8
+    assert TerminalStates(Known(), ReplayPool(8, space, space)).update(rollout(0)) == {}
+
+
+def test_the_absorbing_states_of_two_endings_by_enumeration():
+    """DAC's pairs with a goal and a pit; the logit of all absorbing states without their names is taken from all."""
+    rng = np.random.default_rng(0)
+    pairs = [rng.dirichlet(np.ones(6)) for _ in range(2)]
+    rates, gamma = rng.uniform(0.01, 0.2, 2), 0.97
+    kinds = [rng.dirichlet(np.ones(2)) for _ in range(2)]  # how often each ends in the goal, in the pit
+    mass = [np.append(p, rate * kind / (1 - gamma)) for p, rate, kind in zip(pairs, rates, kinds, strict=True)]
+    expert, policy = (x / x.sum() for x in mass)
+    logits = np.log(expert / policy)
+    share = [x[6:].sum() for x in (expert, policy)]
+    reference = np.log(share[0] / share[1])
+    model = TerminationReward(rates[0], eps=1e-300)
+    model.counts.copy_(torch.tensor([rates[1], 1.0]) * 1e12)
+    np.testing.assert_allclose(
+        np.log(pairs[0] / pairs[1]) + model(rollout(0))[0, 0].item(), logits[:6] - reference, rtol=1e-5
+    )
+    # An absorbing state pays its logit from the step after the termination on.
+    states = TerminationReward(0.1, gamma=gamma)
+    forever = sum(gamma**t for t in range(1, 3000)) * (logits[6:] - reference)
+    np.testing.assert_allclose(states.worth * np.log(kinds[0] / kinds[1]), forever, rtol=1e-6)
 
 
 def chain(expert_right, left_ends, right_ends):
@@ -112,7 +173,7 @@ def imitate(kind, start, reward, gamma=0.99, absorbing_states=True):
         rewards = reward(torch.from_numpy(np.log(expert_pairs / pairs))).numpy()
         if absorbing_states:
             endings.counts.copy_(torch.tensor([rate, 1.0]) * 1e12)
-            rewards = rewards - reward(torch.zeros(())).item() + endings(rollout(0)).item()
+            rewards = rewards - reward(torch.zeros(())).item() + endings(rollout(0))[0, 0].item()
         moves = np.einsum("sa,sat->st", policy, following)
         values = np.linalg.solve(np.eye(LENGTH) - gamma * moves, (policy * rewards).sum(1))
         preferences = preferences + 0.01 * (rewards + gamma * following @ values - values[:, None])
