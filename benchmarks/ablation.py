@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from cells import Cell, Row, run_cells
-from imitation import PARTS, ROOT, TASKS, as_told, imitate
+from imitation import PARTS, ROOT, TASKS, imitate
 from statistics_of_seeds import FEWEST, interquartile_mean, interval, interval_of_difference
 
 if TYPE_CHECKING:
     from rlgen.imitation import Imitation
 
 RESULTS = Path(__file__).parent / "results" / "ablation.csv"
-# Environment steps of a run: a task where an episode can't end early, and a larger one where it can.
-STEPS = {"HalfCheetah-v4": 1_500_000, "Ant-v4": 1_000_000}
+ENVS = ("HalfCheetah-v4", "Ant-v4")  # one where an episode can't end early, and a larger one where it can
 NONE: dict[str, Any] = {"gradient_penalty_coef": 0.0}
-NO_OFFSET: dict[str, Any] = {"reward_offset": 0.0}
 # By name: what replaces the preset's values, which have the gradient penalty.
-REGULARISERS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "gradient penalty": {},
     "none": NONE,
     "spectral norm": NONE | {"spectral_norm": True},
@@ -36,14 +34,11 @@ REGULARISERS: dict[str, dict[str, Any]] = {
     "entropy bonus": NONE | {"entropy_coef": 0.1},
     "input noise": NONE | {"input_noise": 0.5},
     "dropout": NONE | {"dropout": 0.3},
+    "reward log D": {"reward": "log-d"},
+    "reward -log(1-D)": {"reward": "softplus"},
+    "no absorbing states": {"absorbing_states": False},
+    "-log(1-D), no absorbing states": {"reward": "softplus", "absorbing_states": False},
 }
-# The preset's offset makes each step cost once a discriminator is sure; where an episode can end early that hides the
-# regulariser's own worth.
-VARIANTS = (
-    REGULARISERS
-    | {f"{name}, no offset": changes | NO_OFFSET for name, changes in REGULARISERS.items()}
-    | {"reward log D": NO_OFFSET | {"reward": "log_d"}, "reward logit": NO_OFFSET | {"reward": "logit"}}
-)
 
 
 def settings_of(cell: Cell) -> Imitation:
@@ -51,10 +46,11 @@ def settings_of(cell: Cell) -> Imitation:
     from rlgen import imitation
 
     settings = imitation.settings()
-    changes = {name: value for name, value in VARIANTS[cell["variant"]].items() if name != "reward"}
-    of_network = {name: changes.pop(name) for name in ("spectral_norm", "dropout") if name in changes}
+    changes = VARIANTS[cell["variant"]]
+    of_gail = {name: value for name, value in changes.items() if hasattr(settings.gail, name)}
+    others = {name: value for name, value in changes.items() if name not in of_gail}
     learner = replace(settings.learner, total_timesteps=cell["total_timesteps"])
-    return replace(settings, learner=learner, gail=replace(settings.gail, **changes), **of_network)
+    return replace(settings, learner=learner, gail=replace(settings.gail, **of_gail), **others)
 
 
 def run(cell: Cell) -> Row:
@@ -62,12 +58,10 @@ def run(cell: Cell) -> Row:
     import torch
 
     from rlgen.data.demonstrations import load_demonstrations
-    from rlgen.functional.adversarial import reward_log_d, reward_logit
 
     torch.set_num_threads(1)
     demonstrations = load_demonstrations(ROOT / "expert_data", cell["env_id"], 4, cell["subsample"], seed=cell["seed"])
-    reward = {None: None, "log_d": reward_log_d, "logit": reward_logit}[VARIANTS[cell["variant"]].get("reward")]
-    return imitate(cell, demonstrations, settings_of(cell), reward)
+    return imitate(cell, demonstrations, settings_of(cell))
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
@@ -80,11 +74,10 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
             "variant": variant,
             "seed": seed,
             "subsample": TASKS[env_id].subsample,
-            "total_timesteps": int(options.total_timesteps or STEPS[env_id]),
+            "total_timesteps": int(options.total_timesteps or TASKS[env_id].steps),
             "threads": 1,
         }
-        reward = VARIANTS[variant].get("reward", "softplus")
-        cells.append(cell | {"settings": str({"imitation": as_told(settings_of(cell)), "reward": reward})})
+        cells.append(cell | {"settings": str(asdict(settings_of(cell)))})
     return cells
 
 
@@ -112,10 +105,10 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Run what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--envs", nargs="+", default=list(STEPS), choices=TASKS)
+    parser.add_argument("--envs", nargs="+", default=list(ENVS), choices=TASKS)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--total-timesteps", type=float, help="the task's unless told")
+    parser.add_argument("--total-timesteps", type=float, help="default: the task's")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--ray", metavar="ADDRESS", help="hand the runs to this Ray cluster; local starts one here")
     parser.add_argument("--output", type=Path, default=RESULTS)

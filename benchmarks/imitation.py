@@ -17,7 +17,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cells import Cell, Row, run_cells
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
     from rlgen.data.demonstrations import Demonstrations
-    from rlgen.imitation import Imitation, Reward
+    from rlgen.imitation import Imitation
     from rlgen.nn.policy import Policy
     from rlgen.types import RewardModel
 
@@ -37,22 +37,26 @@ CURVE_EPISODES = 8
 
 @dataclass(frozen=True)
 class Task:
-    """The paper's protocol for an environment: numbers of trajectories, and one pair in how many is kept."""
+    """The paper's protocol for an environment: numbers of trajectories, and one pair in how many is kept.
+
+    And the environment steps that we take.
+    """
 
     trajectories: tuple[int, ...]
     subsample: int
+    steps: int
 
 
 TASKS = {
-    "CartPole-v1": Task((1, 4, 10), 10),
-    "Acrobot-v1": Task((1, 4, 10), 5),
-    "MountainCar-v0": Task((1, 4, 10), 5),
-    "Reacher-v4": Task((4, 11, 18), 1),
-    "HalfCheetah-v4": Task((4, 11, 25), 20),
-    "Hopper-v4": Task((4, 11, 25), 20),
-    "Walker2d-v4": Task((4, 11, 25), 20),
-    "Ant-v4": Task((4, 11, 25), 20),
-    "Humanoid-v4": Task((80,), 20),
+    "CartPole-v1": Task((1, 4, 10), 10, 200_000),
+    "Acrobot-v1": Task((1, 4, 10), 5, 200_000),
+    "MountainCar-v0": Task((1, 4, 10), 5, 300_000),
+    "Reacher-v4": Task((4, 11, 18), 1, 300_000),
+    "HalfCheetah-v4": Task((4, 11, 25), 20, 600_000),
+    "Hopper-v4": Task((4, 11, 25), 20, 600_000),
+    "Walker2d-v4": Task((4, 11, 25), 20, 600_000),
+    "Ant-v4": Task((4, 11, 25), 20, 600_000),
+    "Humanoid-v4": Task((80,), 20, 3_000_000),
 }
 # By the name in the table: what imitates, of `rlgen.imitation.IMITATORS`.
 ADVERSARIAL = {"GAIL": "gail", "FEM": "fem", "GTAL": "gtal", "AIRL": "airl", "constant": "constant"}
@@ -79,8 +83,8 @@ def run(cell: Cell) -> Row:
     }
 
 
-def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation, reward: Reward | None = None) -> Row:
-    """TRPO or PPO on the reward of an imitator; `reward` of the logits where it is not the settings'."""
+def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation) -> Row:
+    """TRPO or PPO on the reward of an imitator."""
     from rlgen import imitation
     from rlgen.command import RunOptions
     from rlgen.evaluation import evaluate
@@ -96,7 +100,7 @@ def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation, rew
     def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
         learning.append(policy)
         expert = settings.expert(envs, policy, demonstrations)
-        return imitation.IMITATORS[ADVERSARIAL[cell["algorithm"]]](settings, policy, expert, reward)
+        return imitation.IMITATORS[ADVERSARIAL[cell["algorithm"]]](settings, policy, expert)
 
     def test(iteration: Iteration) -> None:
         nonlocal tested, trained
@@ -178,15 +182,12 @@ def settings_of(cell: Cell) -> Imitation:
     """The settings of an adversarial cell."""
     from rlgen import imitation
 
-    imitator = ADVERSARIAL[cell["algorithm"]]
-    settings = imitation.settings("default", cell["algo"], cell["env_id"], imitator)
+    settings = imitation.settings("default", cell["algo"])
     return replace(settings, learner=replace(settings.learner, total_timesteps=cell["total_timesteps"]))
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
     """One cell a run; its settings are part of it, so that a changed preset reruns its cells alone."""
-    from rlgen import imitation
-
     cells: list[Cell] = []
     for env_id, seed, algorithm in itertools.product(options.envs, options.seeds, options.algorithms):
         for n in options.trajectories or TASKS[env_id].trajectories:
@@ -203,31 +204,22 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
             if algorithm in CLONING:
                 cell |= {"algo": "", "settings": str(CLONING[algorithm])}
             else:
-                preset = imitation.settings("default", options.algo, env_id)
-                cell["total_timesteps"] = int(options.total_timesteps or preset.learner.total_timesteps)
-                cell["settings"] = str(as_told(settings_of(cell)))
+                cell["total_timesteps"] = int(options.total_timesteps or TASKS[env_id].steps)
+                cell["settings"] = str(asdict(settings_of(cell)))
             cells.append(cell)
     return cells
-
-
-def as_told(settings: Imitation) -> dict[str, Any]:
-    """Settings as a cell has them, without what rows from before could not tell where it is as it was then."""
-    told = asdict(settings)
-    if not told["learner"]["centre_rewards"]:
-        del told["learner"]["centre_rewards"]
-    return told
 
 
 def main() -> None:
     """Run what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", default=list(TASKS), choices=TASKS)
-    parser.add_argument("--trajectories", nargs="+", type=int, help="the paper's unless told")
-    parser.add_argument("--subsample", type=int, help="keep one pair in this many; the paper's unless told")
+    parser.add_argument("--trajectories", nargs="+", type=int, help="default: the paper's")
+    parser.add_argument("--subsample", type=int, help="keep one pair in this many (default: the paper's)")
     parser.add_argument("--algorithms", nargs="+", default=["GAIL", "BC", "BC+L2", "FEM", "GTAL"], choices=ALGORITHMS)
     parser.add_argument("--algo", default="trpo", choices=["trpo", "ppo"], help="policy optimizer")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--total-timesteps", type=float, help="the preset's unless told")
+    parser.add_argument("--total-timesteps", type=float, help="default: the task's")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--ray", metavar="ADDRESS", help="hand the runs to this Ray cluster; local starts one here")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import resources
 from typing import Any
 
 import gymnasium as gym
@@ -168,14 +170,6 @@ _LEARNER = Learner(
 _OPTIMIZERS = {"trpo": _LEARNER.optimizer, "ppo": PPOConfig(batch_size=500, n_epochs=10)}
 
 
-# By task: TRPO's target_kl, hidden units of policy, critic and dynamics, and the learner's other settings. The
-# half-cheetah acts at 100 Hz and its reward is 400 steps away: a horizon of 1 / (1 - 0.99) steps never spans that, and
-# a reward that is found is not kept (benchmarks/NOTES.md).
-_TASKS: dict[str, tuple[float, int, dict[str, Any]]] = {
-    "rlgen/SparseHalfCheetah": (0.03, 64, {"gamma": 0.999, "gae_lambda": 0.98, "total_timesteps": 2_000_000}),
-    "rlgen/SwimmerGather": (0.01, 64, {"total_timesteps": 5_000_000}),
-}
-
 # By bonus: how the network learns. The reference is the authors' code; five members share a minibatch.
 _LEARNING = {
     "vime-reference": BonusConfig(learning_rate=1e-4, n_updates=500, batch_size=10),
@@ -185,15 +179,15 @@ _LEARNING = {
 
 def settings(algo: str, env_id: str, bonus: str) -> tuple[Learner, BonusConfig]:
     """The policy's side and the bonus's for an environment; `algo` is `trpo` or `ppo`, `bonus` one of `BONUSES`."""
-    learner = replace(_LEARNER, optimizer=_OPTIMIZERS[algo])
+    tasks = tomllib.loads((resources.files("rlgen.envs") / "settings.toml").read_text("utf-8"))
+    told = tasks.get(env_id, {})
+    learner = replace(_LEARNER, optimizer=replace(_OPTIMIZERS[algo], **told.get(algo, {})))
     config = _LEARNING.get(bonus, BonusConfig())
-    task = _TASKS.get(env_id.rsplit("-", 1)[0])
-    if task is None:
-        return learner, config
-    target_kl, width, others = task
-    if isinstance(learner.optimizer, TRPOConfig):
-        others = others | {"optimizer": replace(learner.optimizer, target_kl=target_kl)}
-    return replace(learner, net_arch=(width,), **others), replace(config, net_arch=(width,))
+    return replace(learner, **_fields(told, "learner")), replace(config, **_fields(told, "bonus"))
+
+
+def _fields(told: Mapping[str, Any], part: str) -> dict[str, Any]:
+    return {name: tuple(x) if isinstance(x, list) else x for name, x in told.get(part, {}).items()}
 
 
 def _pool(envs: gym.vector.VectorEnv, config: BonusConfig) -> ReplayPool:

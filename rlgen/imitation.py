@@ -21,7 +21,7 @@ from rlgen.nn.normalizer import RunningNormalizer
 from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
-from rlgen.presets import LONG_PPO_LEARNER, TRPO_LEARNER, Learner, shortened
+from rlgen.presets import Learner
 from rlgen.ranges import Checked, Count, Positive, Share, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
 from rlgen.rewards.endings import TerminalStates, TerminationReward
@@ -162,17 +162,15 @@ def constant(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel
 IMITATORS: Mapping[str, MakeImitator] = {"gail": gail, "airl": airl, "fem": fem, "gtal": gtal, "constant": constant}
 
 # Noise starts near the expert's: from a deviation of 1 a discriminator tells pairs by the size of their actions. Small
-# rollouts, since each is a step of the policy. Centred, so that no sign of the reward decides how long to live.
-_LEARNERS = {
-    "trpo": replace(
-        shortened(TRPO_LEARNER),
-        optimizer=TRPOConfig(target_kl=0.02, sub_sampling_factor=4, n_critic_updates=5, batch_size=128),
-        n_steps=64,
-        total_timesteps=1_000_000,
-        log_std_init=-1.0,
-    ),
-    "ppo": replace(shortened(LONG_PPO_LEARNER), total_timesteps=1_000_000, log_std_init=-1.0),
-}
+# rollouts and long steps, which shrink: the first make learning fast, the last keep what was learned.
+_LEARNER = Learner(
+    TRPOConfig(target_kl=0.03, final_share=0.1, batch_size=128),
+    n_steps=64,
+    n_envs=16,
+    total_timesteps=600_000,
+    log_std_init=-1.0,
+)
+_OPTIMIZERS = {"trpo": _LEARNER.optimizer, "ppo": PPOConfig(n_epochs=10, batch_size=256)}
 
 # Ho & Ermon's settings, as their published code has them: 2 x 100 tanh networks, 50,000 pairs an iteration, one
 # full-batch discriminator step of 0.01, no penalty. What stays ours in all presets: the critic is a regression without
@@ -203,7 +201,7 @@ _PAPER_GAIL = GAILConfig(
 )
 
 _SETTINGS = {
-    "default": {algo: Imitation(learner, GAILConfig()) for algo, learner in _LEARNERS.items()},
+    "default": {algo: Imitation(replace(_LEARNER, optimizer=x), GAILConfig()) for algo, x in _OPTIMIZERS.items()},
     "paper": {
         algo: Imitation(
             replace(_PAPER_LEARNER, optimizer=optimizer),
