@@ -143,7 +143,11 @@ def test_interrupting_keeps_checkpoint_and_summary(tmp_path, times):
         (["--subsample", "0"], 2, "--subsample must be at least 1; got 0"),
         (["--gradient-penalty-coef", "nan"], 2, "--gradient-penalty-coef must be a finite number; got nan"),
         (["--gradient-penalty-coef", "-1"], 2, "gradient_penalty_coef must be at least 0; got -1"),
-        (["--n-envs", "2", "--n-steps", "2"], 2, "at least 8 rows with sub_sampling_factor 4; got 4"),
+        (
+            ["--preset", "paper", "--n-envs", "2", "--n-steps", "2"],
+            2,
+            "at least 20 rows with sub_sampling_factor 10; got 4",
+        ),
         (["--env-kwargs", "[1]"], 2, "must be a JSON object"),
         (["--env-kwargs", '{"xml": 1}'], 2, "HalfCheetah-v4 has no argument xml"),
         (["--vectorization", "async"], 2, "HalfCheetah-v4 is stepped as one batch"),

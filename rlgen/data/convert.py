@@ -81,7 +81,7 @@ def save_dataset(
         )
     env_id = env_ids.pop()
     if env_id is None:
-        raise UsageError(f"{sources[0].path} doesn't tell its environment; tell it: --env HalfCheetah-v4")
+        raise UsageError(f"{sources[0].path} doesn't tell its environment; tell it: --env ID")
     with_spaces = make_vec(env_id, 1)
     observation_space, action_space = with_spaces.single_observation_space, with_spaces.single_action_space
     with_spaces.close()
