@@ -67,6 +67,7 @@ class Imitation(Checked):
         symlog: likewise.
         expert_weight: how many observations the expert's pairs count as in the policy's statistics, before any of its
             own; it makes the first normalisation the expert's.
+        state_only: GAIL's discriminator sees a state and its successor in place of state and action.
         reward: computed from the discriminator's logits, one of `REWARDS`; AIRL's is f.
         absorbing_states: reward the end of an episode by `rlgen.rewards.endings.TerminationReward`.
     """
@@ -78,6 +79,7 @@ class Imitation(Checked):
     dropout: ShareBelowOne = 0.0
     symlog: bool = True
     expert_weight: Positive = 2000.0
+    state_only: bool = False
     reward: str = "logit"
     absorbing_states: bool = True
 
@@ -104,12 +106,13 @@ class Imitation(Checked):
             return None
         device, ends, terminal_states = expert.transitions.obs.device, expert.terminations, None
         if ends is not None and len(ends.rewards):
-            discriminator = self._discriminator(policy, parts=("next_obs",)).to(device)
+            discriminator = self.discriminator(policy, ("next_obs",)).to(device)
             pool = ReplayPool(1024, policy.observation_space.original, policy.action_space)
             terminal_states = TerminalStates(GAIL(discriminator, ends, self.gail), pool, len(ends.rewards))
         return TerminationReward(expert.termination_rate, terminal_states, self.learner.gamma).to(device)
 
-    def _discriminator(self, policy: Policy, parts: Sequence[str] = ("obs", "actions")) -> Discriminator:
+    def discriminator(self, policy: Policy, parts: Sequence[str] | None = None) -> Discriminator:
+        """A fresh discriminator of transitions in the policy's spaces, or of their `parts` alone."""
         return Discriminator(
             policy.normalizer.mean.shape[0],
             policy.action_space,
@@ -118,7 +121,7 @@ class Imitation(Checked):
             self.dropout,
             self.symlog,
             policy.normalizer,
-            parts,
+            parts or (("obs", "next_obs") if self.state_only else ("obs", "actions")),
         )
 
 
@@ -127,9 +130,9 @@ MakeImitator = Callable[[Imitation, Policy, Expert], RewardModel]
 
 
 def gail(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel:
-    """A discriminator of pairs (Ho & Ermon 2016)."""
+    """A discriminator of pairs (Ho & Ermon 2016), or of states alone (Torabi et al. 2018)."""
     pairs, reward, endings = expert.transitions, REWARDS[settings.reward], settings.endings(policy, expert)
-    discriminator = settings._discriminator(policy).to(pairs.obs.device)
+    discriminator = settings.discriminator(policy).to(pairs.obs.device)
     return GAIL(discriminator, pairs, settings.gail, reward, endings)
 
 

@@ -84,7 +84,7 @@ def test_other_settings_run(tmp_path, arguments):
 def test_the_discriminators_flags_reach_it(tmp_path):
     flags = {
         "gradient_penalty_coef": 0.5, "entropy_coef": 0.01, "expert_label": 0.9, "input_noise": 0.2, "dropout": 0.1,
-        "spectral_norm": True, "symlog": False, "absorbing_states": False,
+        "spectral_norm": True, "symlog": False, "absorbing_states": False, "state_only": True,
     }  # fmt: skip
     told = [x for name, value in flags.items() for x in ("--" + name.replace("_", "-"), str(value))]
     done = gail(tmp_path, *told, "--total-timesteps", "256", "--run-dir", "a")

@@ -36,6 +36,8 @@ class Arguments:
     reward_model: Literal["gail", "airl", "fem", "gtal", "constant"] = "gail"
     """Reward model to imitate with: `gail`, `airl`, the linear ones `fem` and `gtal`, or `constant`, a control that
     rewards every step alike."""
+    state_only: Annotated[bool | None, PRESET] = None
+    """Show the discriminator states and their successors, not actions."""
     reward: Annotated[Literal["softplus", "log-d", "logit"] | None, PRESET] = None
     """Reward computed from the discriminator's output D: `logit` = log D - log(1-D), `softplus` = -log(1-D), or
     `log-d` = log D. Without --absorbing-states `softplus` favours long episodes and `log-d` short ones. AIRL's reward
@@ -61,10 +63,10 @@ class Arguments:
 
 
 GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise")
-OTHER_FLAGS = ("reward", "dropout", "spectral_norm", "symlog", "absorbing_states")
+OTHER_FLAGS = ("state_only", "reward", "dropout", "spectral_norm", "symlog", "absorbing_states")
 # By reward model, the flags that don't reach it.
 USELESS = {
-    "airl": ("reward", "dropout", "spectral_norm"),
+    "airl": ("state_only", "reward", "dropout", "spectral_norm"),
     "fem": (*GAIL_FLAGS, *OTHER_FLAGS[:-1]),
     "gtal": (*GAIL_FLAGS, *OTHER_FLAGS[:-1]),
     "constant": (*GAIL_FLAGS, *OTHER_FLAGS),

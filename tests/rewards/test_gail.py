@@ -265,6 +265,19 @@ def test_airl_learns_with_the_likelihoods_of_the_policy_that_acted():
         assert torch.equal(left, right)
 
 
+def test_state_only_sees_successors_and_no_actions():
+    policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
+    expert, batch = imitation.Expert(transitions(50)), transitions(10, 20)
+    for state_only in (False, True):
+        settings = dataclasses.replace(imitation.settings(), state_only=state_only)
+        model = imitation.gail(settings, policy, expert)
+        torch.nn.init.normal_(model.discriminator.network[-1].weight)
+        other_actions = dataclasses.replace(batch, actions=-batch.actions)
+        other_successors = dataclasses.replace(batch, next_obs=batch.next_obs + 1)
+        assert torch.equal(model(other_actions), model(batch)) == state_only
+        assert torch.equal(model(other_successors), model(batch)) == (not state_only)
+
+
 @pytest.mark.parametrize("name", ["gail", "airl", "fem", "gtal"])
 def test_living_on_is_rewarded_where_the_policy_ends_more_often_than_the_expert(name):
     policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
