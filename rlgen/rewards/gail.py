@@ -100,6 +100,7 @@ class GAIL(nn.Module):
         """Go on from a state."""
         load_adam_state(self.optimizer, state["adam"])
 
+    @torch.enable_grad()
     def update(self, transitions: Transitions) -> Metrics:
         """Adam steps on rows of a rollout `[T, N]` against rows of the expert."""
         self.train()

@@ -265,6 +265,28 @@ def test_airl_learns_with_the_likelihoods_of_the_policy_that_acted():
         assert torch.equal(left, right)
 
 
+@pytest.mark.parametrize("name", ["gail", "airl", "fem", "gtal"])
+def test_every_imitator_learns_where_the_expert_ends(name):
+    """The expert ends where the first observation is 1, the policy where it is -1; many terminations of each."""
+    torch.manual_seed(0)
+    space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    policy, settings = Policy(space, BOX), imitation.settings()
+
+    def ends_at(x, *shape):
+        found = transitions(*shape)
+        next_obs = found.next_obs * 0.1 + torch.tensor([x, 0.0, 0.0])
+        return dataclasses.replace(found, next_obs=next_obs, terminated=torch.ones(shape, dtype=torch.bool))
+
+    policy.normalizer.update(transitions(500).obs)
+    expert = imitation.Expert(transitions(200), 1.0, ends_at(1.0, 200))
+    model = imitation.IMITATORS[name](settings, policy, expert)
+    for _ in range(40):
+        found = model.update(ends_at(-1.0, 10, 10))
+    assert float(found["terminal_discriminator_accuracy_expert"]) > 0.9
+    endings = model.endings(ends_at(1.0, 10, 10)).mean() - model.endings(ends_at(-1.0, 10, 10)).mean()
+    assert endings > 99  # at least a nat for ever
+
+
 def test_state_only_sees_successors_and_no_actions():
     policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
     expert, batch = imitation.Expert(transitions(50)), transitions(10, 20)
