@@ -84,21 +84,19 @@ class Known:
 
 def test_a_termination_is_worth_what_its_observation_is_for_ever():
     space = spaces.Box(-1, 1, (1,), np.float32)
-    states = TerminalStates(Known(), ReplayPool(8, space, space))
+    states = TerminalStates(Known(), ReplayPool(8, space, space), n_expert=20, prior_count=10.0)
     model, plain = TerminationReward(0.05, states, gamma=0.9), TerminationReward(0.05)
     batch = rollout(3, n_truncated=3)
-    batch = replace(batch, next_obs=torch.arange(100.0).view(10, 10, 1))
-    assert torch.equal(model(batch), plain(batch))  # no termination was seen before
+    batch = replace(batch, next_obs=torch.linspace(-3, 3, 100).view(10, 10, 1))
+    # The expert's 20 terminations and ten that are as the policy's.
+    f = ((20 * batch.next_obs[..., 0].exp() + 10) / 30).log()
+    torch.testing.assert_close(model(batch) - plain(batch), torch.where(batch.terminated, 9 * f, 0.0))
     metrics = model.update(batch)
-    plain.update(batch)
-    # In comparison with the recent ones, 0, 1 and 2.
-    extra = model(batch) - plain(batch)
-    torch.testing.assert_close(extra, torch.where(batch.terminated, 9 * (batch.next_obs[..., 0] - 1), 0.0))
     assert metrics["terminal_n"] == 8
-    assert set(states.model.seen[0].next_obs.flatten().tolist()) <= {0, 1, 2}
+    assert set(states.model.seen[0].next_obs.flatten().tolist()) <= set(batch.next_obs[batch.terminated][:, 0].tolist())
     # A rollout without terminations learns from the earlier ones.
     assert model.update(rollout(0))["terminal_n"] == 8
-    assert TerminalStates(Known(), ReplayPool(8, space, space)).update(rollout(0)) == {}
+    assert TerminalStates(Known(), ReplayPool(8, space, space), n_expert=20).update(rollout(0)) == {}
 
 
 def test_the_absorbing_states_of_two_endings_by_enumeration():
