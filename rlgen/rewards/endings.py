@@ -36,13 +36,11 @@ class TerminalStates(nn.Module):
         n, m = self.n_expert, self.prior_count
         return torch.logaddexp(self.model(terminations) + math.log(n), torch.tensor(math.log(m))) - math.log(n + m)
 
-    def update(self, transitions: Transitions) -> Metrics:
+    def update(self, transitions: Transitions) -> None:
         """Learn from the terminations of a rollout and the recent ones."""
         self.pool.add(transitions[transitions.terminated])
-        if not len(self.pool):
-            return {}
-        found = self.model.update(self.pool.sample(self.pool.capacity))
-        return {f"terminal_{name}": value for name, value in found.items()}
+        if len(self.pool):
+            self.model.update(self.pool.sample(self.pool.capacity))
 
 
 class TerminationReward(nn.Module):
@@ -115,4 +113,6 @@ class TerminationReward(nn.Module):
     def update(self, transitions: Transitions) -> Metrics:
         """Count a rollout, and learn from the recent terminations."""
         self.counts.copy_(self._counts(transitions))
-        return {} if self.terminal_states is None else self.terminal_states.update(transitions)
+        if self.terminal_states is not None:
+            self.terminal_states.update(transitions)
+        return {"termination_rate": self.counts[0] / self.counts[1]}

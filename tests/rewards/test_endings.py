@@ -79,7 +79,7 @@ class Known:
 
     def update(self, transitions):
         self.seen.append(transitions)
-        return {"n": torch.tensor(len(transitions.rewards))}
+        return {}
 
 
 def test_a_termination_is_worth_what_its_observation_is_for_ever():
@@ -91,12 +91,22 @@ def test_a_termination_is_worth_what_its_observation_is_for_ever():
     # The expert's 20 terminations and ten that are as the policy's.
     f = ((20 * batch.next_obs[..., 0].exp() + 10) / 30).log()
     torch.testing.assert_close(model(batch) - plain(batch), torch.where(batch.terminated, 9 * f, 0.0))
-    metrics = model.update(batch)
-    assert metrics["terminal_n"] == 8
+    assert model.update(batch)["termination_rate"] == pytest.approx(0.03)
     assert set(states.model.seen[0].next_obs.flatten().tolist()) <= set(batch.next_obs[batch.terminated][:, 0].tolist())
     # A rollout without terminations learns from the earlier ones.
-    assert model.update(rollout(0))["terminal_n"] == 8
-    assert TerminalStates(Known(), ReplayPool(8, space, space), n_expert=20).update(rollout(0)) == {}
+    assert model.update(rollout(0))["termination_rate"] == pytest.approx(0.9 * 0.03 / 1.9)
+    assert [len(x.rewards) for x in states.model.seen] == [8, 8]
+    assert states.model.seen[1].terminated.all()
+
+
+def test_a_rollout_without_terminations_reports_what_others_do():
+    """A run's metrics have the same columns from the first iteration on."""
+    space = spaces.Box(-1, 1, (1,), np.float32)
+    states = TerminalStates(Known(), ReplayPool(8, space, space), n_expert=20)
+    model = TerminationReward(0.05, states)
+    names = [set(model.update(rollout(n))) for n in (0, 3)]
+    assert names[0] == names[1]
+    assert len(states.model.seen) == 1
 
 
 def test_the_absorbing_states_of_two_endings_by_enumeration():

@@ -281,8 +281,7 @@ def test_every_imitator_learns_where_the_expert_ends(name):
     expert = imitation.Expert(transitions(200), 1.0, ends_at(1.0, 200))
     model = imitation.IMITATORS[name](settings, policy, expert)
     for _ in range(40):
-        found = model.update(ends_at(-1.0, 10, 10))
-    assert float(found["terminal_discriminator_accuracy_expert"]) > 0.9
+        model.update(ends_at(-1.0, 10, 10))
     endings = model.endings(ends_at(1.0, 10, 10)).mean() - model.endings(ends_at(-1.0, 10, 10)).mean()
     assert endings > 99  # at least a nat for ever
 
