@@ -47,7 +47,7 @@ def main() -> None:
     preset = imitation.settings("default", options.algo)
     # More than the time allows: the clock ends it, as Ctrl-C would.
     settings = replace(preset, learner=replace(preset.learner, total_timesteps=10**10))
-    demonstrations = load_demonstrations(ROOT / "expert_data", options.env, 4)
+    demonstrations = load_demonstrations(ROOT / "expert_data", options.env, 4, 20)
     started = time.monotonic()
     seconds: list[float] = []
     memory: list[float] = []

@@ -209,7 +209,7 @@ def ours(
     env_id = "HalfCheetah-v4"
     if isinstance(settings, Learner):
         return whole_iterations(env_id, settings, lambda envs, policy: EnvironmentReward(), threads, device, steps)
-    demonstrations = load_demonstrations(ROOT / "expert_data", env_id, 4)
+    demonstrations = load_demonstrations(ROOT / "expert_data", env_id, 4, 20)
 
     def make_reward(envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
         return gail(settings, policy, settings.expert(envs, policy, demonstrations))

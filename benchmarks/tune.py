@@ -1,6 +1,6 @@
 """Search for the values of a command's flags: an Optuna study in SQLite, which the same command goes on with.
 
-python benchmarks/tune.py --search gradient-penalty-coef=0.1:10:log reward-offset=0:0.5 --trials 30 --jobs 2 \
+python benchmarks/tune.py --search gradient-penalty-coef=0.1:10:log input-noise=0:0.5 --trials 30 --jobs 2 \
     -- gail --env Hopper-v4 --expert expert_data/ --total-timesteps 500k
 python benchmarks/tune.py --search eta=1e-3:10:log bonus=vime,l2 --metric return_mean -- vime --total-timesteps 100k
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from rlgen.checkpoint import load_checkpoint
 from rlgen.data.demonstrations import Demonstrations
 from rlgen.data.replay import ReplayPool
-from rlgen.errors import CheckpointError
+from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import read_json
 from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
 from rlgen.nn.discriminator import FLOOR, Discriminator, ShapedDiscriminator
@@ -70,6 +70,9 @@ class Imitation(Checked):
         state_only: GAIL's discriminator sees a state and its successor in place of state and action.
         reward: computed from the discriminator's logits, one of `REWARDS`; AIRL's is f.
         absorbing_states: reward the end of an episode by `rlgen.rewards.endings.TerminationReward`.
+
+    Raises:
+        UsageError: a number outside its range, no such reward, or absorbing states without centred rewards.
     """
 
     learner: Learner
@@ -82,6 +85,13 @@ class Imitation(Checked):
     state_only: bool = False
     reward: str = "logit"
     absorbing_states: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reward not in REWARDS:
+            raise UsageError(f"reward must be one of {', '.join(REWARDS)}; got {self.reward}")
+        if self.absorbing_states and not self.learner.centre_rewards:
+            raise UsageError("absorbing_states needs a learner with centre_rewards")
 
     def expert(self, envs: gym.vector.VectorEnv, policy: Policy, demonstrations: Demonstrations) -> Expert:
         """The expert's pairs on the policy's device, whose statistics start with them.
@@ -96,7 +106,7 @@ class Imitation(Checked):
         """
         device = policy.normalizer.mean.device
         fitted = demonstrations.fitted_to(envs)
-        expert, ends = (x.apply(lambda x: x.to(device)) for x in (fitted.transitions, fitted.terminations))
+        expert, ends = (steps.apply(lambda x: x.to(device)) for steps in (fitted.transitions, fitted.terminations))
         policy.normalizer.update(expert.obs, weight=self.expert_weight)
         return Expert(expert, demonstrations.termination_rate, ends)
 
@@ -108,7 +118,9 @@ class Imitation(Checked):
         if ends is not None and len(ends.rewards):
             discriminator = self.discriminator(policy, ("next_obs",)).to(device)
             pool = ReplayPool(1024, policy.observation_space.original, policy.action_space)
-            terminal_states = TerminalStates(GAIL(discriminator, ends, self.gail), pool, len(ends.rewards))
+            terminal_states = TerminalStates(
+                GAIL(discriminator, ends, self.gail, reward_logit), pool, len(ends.rewards)
+            )
         return TerminationReward(expert.termination_rate, terminal_states, self.learner.gamma).to(device)
 
     def discriminator(self, policy: Policy, parts: Sequence[str] | None = None) -> Discriminator:

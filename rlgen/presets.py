@@ -51,6 +51,8 @@ class Learner(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.centre_rewards and self.gamma == 1:
+            raise UsageError("gamma must be below 1 with centre_rewards (centre_rewards=False takes 1); got 1")
         rows = self.n_envs * self.n_steps
         share = self.optimizer.sub_sampling_factor if isinstance(self.optimizer, TRPOConfig) else 1
         if rows < 2 * share:

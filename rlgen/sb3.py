@@ -213,7 +213,8 @@ class RewardModelCallback(BaseCallback):
                 f"a reward model needs a learner with SB3's on-policy rollouts, as PPO, A2C, TRPO; not {name}"
             )
         env = self.training_env
-        if self.centre_rewards and self._scaler is None:
+        same = self._scaler is not None and len(self._scaler.returns) == env.num_envs
+        if self.centre_rewards and not same:
             self._scaler = RewardScaler(env.num_envs, self.model.gamma, centre=True).to(self.device)
         self._space = FlatBox(env.unwrapped.observation_space)
         self._normalize = next(iter(sb3_normalizers(env)), None)
@@ -267,6 +268,8 @@ class RewardModelCallback(BaseCallback):
         transitions = Transitions(*(torch.from_numpy(x).to(self.device) for x in steps))
         buffer = self.model.rollout_buffer
         rewards = rewards_of(self.reward_model, transitions)
+        if self._scaler is not None or not rewards.is_floating_point():
+            rewards = rewards.to(transitions.rewards.dtype)
         self.logger.record("reward_model/reward", float(rewards.mean()))
         if self._scaler is not None:
             rewards = self._scaler(rewards, transitions.terminated, transitions.truncated)

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 CUDA = torch.device("cuda", 0)
 MOVES = {torch.Tensor.copy_, torch.Tensor.data.__set__, torch._has_compatible_shallow_copy_type}
-JOINS = {torch.cat, torch.stack}
+JOINS = {torch.cat, torch.stack, torch.logaddexp, torch.maximum, torch.minimum}
 READS = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
 
 

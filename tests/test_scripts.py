@@ -153,8 +153,8 @@ def test_interrupting_keeps_checkpoint_and_summary(tmp_path, times):
         (["--vectorization", "async"], 2, "HalfCheetah-v4 is stepped as one batch"),
         (["--dropout", "1.5"], 2, "dropout must be in [0, 1); got 1.5"),
         (["--algo", "sac"], 2, "trpo"),
-        (["--reward-model", "fem", "--reward", "logit"], 2, "--reward has no effect with --reward-model fem"),
-        (["--reward-model", "airl", "--dropout", "0.1"], 2, "--dropout has no effect with --reward-model airl"),
+        (["--reward-model", "fem", "--reward", "logit"], 2, "--reward is not available with --reward-model fem"),
+        (["--reward-model", "airl", "--dropout", "0.1"], 2, "--dropout is not available with --reward-model airl"),
     ],
 )
 def test_mistakes_are_one_clear_line(tmp_path, arguments, code, message):

@@ -32,7 +32,7 @@ class Arguments:
     algo: Literal["trpo", "ppo"] = "trpo"
     """Policy optimizer."""
     preset: Literal["default", "paper"] = "default"
-    """Settings: ours, or those of Ho & Ermon (2016), 25M steps in batches of 50,000."""
+    """Settings: ours, or those of Ho & Ermon (2016), 25M steps in batches of 50,000. Their pairs: --subsample."""
     reward_model: Literal["gail", "airl", "fem", "gtal", "constant"] = "gail"
     """Reward model to imitate with: `gail`, `airl`, the linear ones `fem` and `gtal`, or `constant`, a control that
     rewards every step alike."""
@@ -40,11 +40,11 @@ class Arguments:
     """Show the discriminator states and their successors, not actions."""
     reward: Annotated[Literal["softplus", "log-d", "logit"] | None, PRESET] = None
     """Reward computed from the discriminator's output D: `logit` = log D - log(1-D), `softplus` = -log(1-D), or
-    `log-d` = log D. Without --absorbing-states `softplus` favours long episodes and `log-d` short ones. AIRL's reward
-    is its f."""
+    `log-d` = log D. With --absorbing-states False `softplus` favours long episodes and `log-d` short ones. AIRL's
+    reward is its f."""
     absorbing_states: Annotated[bool | None, PRESET] = None
-    """Reward the end of an episode by how often expert and policy terminate, so that the sign of the reward doesn't
-    decide how long episodes last."""
+    """Reward the end of an episode by how often, and where, expert and policy terminate, so that the sign of the reward
+    doesn't decide how long episodes last."""
     gradient_penalty_coef: Annotated[float | None, PRESET] = None
     """Weight of the discriminator's gradient penalty."""
     entropy_coef: Annotated[float | None, PRESET] = None
@@ -63,13 +63,13 @@ class Arguments:
 
 
 GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise")
-OTHER_FLAGS = ("state_only", "reward", "dropout", "spectral_norm", "symlog", "absorbing_states")
-# By reward model, the flags that don't reach it.
+NETWORK_FLAGS = ("state_only", "reward", "dropout", "spectral_norm", "symlog")
+# By reward model, the flags that aren't its own.
 USELESS = {
     "airl": ("state_only", "reward", "dropout", "spectral_norm"),
-    "fem": (*GAIL_FLAGS, *OTHER_FLAGS[:-1]),
-    "gtal": (*GAIL_FLAGS, *OTHER_FLAGS[:-1]),
-    "constant": (*GAIL_FLAGS, *OTHER_FLAGS),
+    "fem": (*GAIL_FLAGS, *NETWORK_FLAGS),
+    "gtal": (*GAIL_FLAGS, *NETWORK_FLAGS),
+    "constant": (*GAIL_FLAGS, *NETWORK_FLAGS, "absorbing_states"),
 }
 
 
@@ -94,12 +94,14 @@ def main(arguments: Arguments) -> int:
     told = {name: value for name, value in vars(arguments).items() if value is not None}
     useless = USELESS.get(arguments.reward_model, ())
     if wrong := [flag for flag in useless if flag in told]:
-        raise UsageError(f"--{wrong[0].replace('_', '-')} has no effect with --reward-model {arguments.reward_model}")
+        raise UsageError(
+            f"--{wrong[0].replace('_', '-')} is not available with --reward-model {arguments.reward_model}"
+        )
     settings = replace(
         preset,
         learner=arguments.run.override(preset.learner),
         gail=replace(preset.gail, **{name: told[name] for name in GAIL_FLAGS if name in told}),
-        **{name: told[name] for name in OTHER_FLAGS if name in told},
+        **{name: told[name] for name in (*NETWORK_FLAGS, "absorbing_states") if name in told},
     )
     make = imitation.IMITATORS[arguments.reward_model]
     algorithm = f"{arguments.reward_model}-{arguments.algo}"

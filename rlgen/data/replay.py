@@ -60,10 +60,9 @@ class ReplayPool(nn.Module):
             kept[rows] = getattr(flat, field.name).to(kept.dtype)
         self.added += len(rows)
 
-    def rows(self) -> Transitions:
-        """All rows so far."""
-        return Transitions(*(getattr(self, field.name)[: len(self)] for field in dataclasses.fields(Transitions)))
-
-    def sample(self, size: int) -> Transitions:
-        """`size` rows drawn uniformly with replacement."""
-        return self.rows()[torch.randint(len(self), (size,), device=self.get_buffer("rewards").device)]
+    def sample(self, size: int, n_recent: int | None = None) -> Transitions:
+        """`size` rows drawn uniformly with replacement, of the `n_recent` last ones (default: of all)."""
+        n = len(self) if n_recent is None else min(n_recent, len(self))
+        drawn = torch.randint(n, (size,), device=self.get_buffer("rewards").device)
+        rows = (self.added - n + drawn) % self.capacity if n < len(self) else drawn
+        return Transitions(*(getattr(self, field.name)[rows] for field in dataclasses.fields(Transitions)))

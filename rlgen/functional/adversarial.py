@@ -1,6 +1,7 @@
 """Losses and rewards of adversarial imitation, on logits: high means expert, D = sigmoid(logit).
 
-The three rewards differ in what an episode's length is worth, their survival bias; each docstring states its own.
+Used alone the three rewards differ in what an episode's length is worth, their survival bias; each docstring states its
+own. `rlgen.rewards.endings` takes the bias away.
 """
 
 from __future__ import annotations

@@ -86,8 +86,16 @@ class Discriminator(_Inputs):
                     torch.nn.utils.parametrizations.spectral_norm(layer)
         self.dropout = dropout
 
+    def update_statistics(self, transitions: Transitions, weight: float | None = None) -> None:
+        """As for other discriminators, of the parts that this one sees."""
+        for part in self.parts:
+            if part == "actions":
+                self.of_actions.update(self.actions(transitions.actions), weight)
+            else:
+                self.of_obs.update(getattr(transitions, part), weight)
+
     def inputs(self, transitions: Transitions) -> Tensor:
-        """The parts, normalised, `[*B, n_features]`; next observations by the statistics of observations."""
+        """The parts, normalised, `[*B, n_features]`."""
         return torch.cat([self._normalised(transitions, part) for part in self.parts], -1)
 
     def _normalised(self, transitions: Transitions, part: str) -> Tensor:

@@ -8,39 +8,51 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.data.replay import ReplayPool
-from rlgen.ranges import Positive, Share, ShareBelowOne, check
+from rlgen.ranges import Count, Positive, Share, ShareBelowOne, check
 from rlgen.types import Metrics, RewardModel, Transitions
 
 
 class TerminalStates(nn.Module):
     """How much likelier a terminal observation is with the expert than with the policy: f = log(q_E / q).
 
-    Few terminations of the expert say little of where it never ends. So m more are supposed, which are where the policy
-    ends, beside the expert's n; if the discriminator's logit is l, then
+    Few terminations of the expert say little of where it never ends. So f is shrunk towards 0, as if m more
+    terminations of the expert had been seen beside its n, distributed as the policy's are; with the discriminator's
+    logit l,
 
         f = log((n e^l + m) / (n + m)).
 
     Args:
         model: gives l of next observations and learns it from terminations, such as `rlgen.rewards.gail.GAIL`.
-        pool: keeps the recent ones; a rollout alone may hold one or none.
+        pool: keeps the policy's recent terminations, since a rollout may hold one or none.
         n_expert: n.
         prior_count: m.
+
+    Raises:
+        UsageError: a number outside its range.
     """
+
+    # Of a policy that hardly ever terminates, so many are kept however old they are.
+    least = 50
 
     def __init__(self, model: RewardModel, pool: ReplayPool, n_expert: int, prior_count: float = 10.0) -> None:
         super().__init__()
+        check("n_expert", n_expert, Count)
+        check("prior_count", prior_count, Positive)
         self.model, self.pool, self.n_expert, self.prior_count = model, pool, n_expert, prior_count
 
     def forward(self, terminations: Transitions) -> Tensor:
         """f `[B]` of terminations `[B]`."""
         n, m = self.n_expert, self.prior_count
-        return torch.logaddexp(self.model(terminations) + math.log(n), torch.tensor(math.log(m))) - math.log(n + m)
+        logits = self.model(terminations)
+        prior = torch.full_like(logits, math.log(m))
+        return torch.logaddexp(logits + math.log(n), prior) - math.log(n + m)
 
-    def update(self, transitions: Transitions) -> None:
-        """Learn from the terminations of a rollout and the recent ones."""
+    def update(self, transitions: Transitions, n_recent: float) -> None:
+        """Learn from the terminations of a rollout and `n_recent` before it, but `least` where these are fewer."""
         self.pool.add(transitions[transitions.terminated])
         if len(self.pool):
-            self.model.update(self.pool.sample(self.pool.capacity))
+            size = self.pool.capacity
+            self.model.update(self.pool.sample(size, max(math.ceil(n_recent), self.least)))
 
 
 class TerminationReward(nn.Module):
@@ -58,9 +70,9 @@ class TerminationReward(nn.Module):
     A policy that terminates more often than the expert is rewarded for living on, one that does so less often for
     ending. Time limits terminate nothing. https://arxiv.org/abs/1809.02925
 
-    Where a task ends in more than one way, an absorbing state has the name of the observation x that it was entered
-    with. Its logit is then log(p_E / p) + f(x), f being the logit of the best discriminator of terminal observations,
-    and a termination's reward grows by what f is worth from the next step on for ever:
+    Where a task ends in more than one way, absorbing states are told apart by the observation x that they were entered
+    with. Their logit is then log(p_E / p) + f(x), f being the logit of the best discriminator of terminal observations,
+    and a termination's reward grows by f from the next step on for ever:
 
         gamma / (1 - gamma) f(x).
 
@@ -92,7 +104,7 @@ class TerminationReward(nn.Module):
         check("eps", eps, Positive)
         self.expert_rate, self.decay, self.eps = expert_rate, decay, eps
         self.terminal_states = terminal_states
-        self.worth = gamma / (1 - gamma)
+        self.discounted_future = gamma / (1 - gamma)
         self.register_buffer("counts", torch.zeros(2, dtype=torch.float64))
 
     def _counts(self, transitions: Transitions) -> Tensor:
@@ -107,12 +119,12 @@ class TerminationReward(nn.Module):
         rewards = rate.to(transitions.rewards.dtype).expand_as(transitions.rewards).clone()
         if self.terminal_states is not None and transitions.terminated.any():
             f = self.terminal_states(transitions[transitions.terminated])
-            rewards[transitions.terminated] += self.worth * f
+            rewards[transitions.terminated] += self.discounted_future * f
         return rewards
 
     def update(self, transitions: Transitions) -> Metrics:
         """Count a rollout, and learn from the recent terminations."""
         self.counts.copy_(self._counts(transitions))
         if self.terminal_states is not None:
-            self.terminal_states.update(transitions)
+            self.terminal_states.update(transitions, float(self.counts[0]))
         return {"termination_rate": self.counts[0] / self.counts[1]}

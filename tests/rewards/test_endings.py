@@ -92,11 +92,26 @@ def test_a_termination_is_worth_what_its_observation_is_for_ever():
     f = ((20 * batch.next_obs[..., 0].exp() + 10) / 30).log()
     torch.testing.assert_close(model(batch) - plain(batch), torch.where(batch.terminated, 9 * f, 0.0))
     assert model.update(batch)["termination_rate"] == pytest.approx(0.03)
-    assert set(states.model.seen[0].next_obs.flatten().tolist()) <= set(batch.next_obs[batch.terminated][:, 0].tolist())
+    ends = batch.next_obs[batch.terminated].flatten()
+    assert set(states.model.seen[0].next_obs.flatten().tolist()) <= set(ends.tolist())
     # A rollout without terminations learns from the earlier ones.
     assert model.update(rollout(0))["termination_rate"] == pytest.approx(0.9 * 0.03 / 1.9)
     assert [len(x.rewards) for x in states.model.seen] == [8, 8]
     assert states.model.seen[1].terminated.all()
+
+
+def test_the_policy_s_terminations_are_recent_ones():
+    """As lambda's are: of 1,000, half of them elsewhere before, the last ten rollouts' worth is learned from."""
+    space = spaces.Box(-1, 1, (1,), np.float32)
+    states = TerminalStates(Known(), ReplayPool(1000, space, space), n_expert=20)
+    model = TerminationReward(0.05, states)
+    for i in range(100):
+        batch = rollout(10)
+        model.update(replace(batch, next_obs=torch.full_like(batch.next_obs, float(i))))
+    seen = states.model.seen[-1].next_obs
+    assert len(seen) == 1000
+    assert 89 <= seen.min() <= 91  # 10 a rollout, weighed by 0.9, are 100 in all
+    assert seen.max() == 99
 
 
 def test_a_rollout_without_terminations_reports_what_others_do():
@@ -128,7 +143,7 @@ def test_the_absorbing_states_of_two_endings_by_enumeration():
     # An absorbing state pays its logit from the step after the termination on.
     states = TerminationReward(0.1, gamma=gamma)
     forever = sum(gamma**t for t in range(1, 3000)) * (logits[6:] - reference)
-    np.testing.assert_allclose(states.worth * np.log(kinds[0] / kinds[1]), forever, rtol=1e-6)
+    np.testing.assert_allclose(states.discounted_future * np.log(kinds[0] / kinds[1]), forever, rtol=1e-6)
 
 
 def chain(expert_right, left_ends, right_ends):
