@@ -265,6 +265,21 @@ def test_centred_rewards_are_those_of_our_own_training():
     assert spy.ends > 0
 
 
+def test_rewards_may_be_whole_numbers_and_a_callback_serves_another_number_of_environments():
+    class Counts:
+        def __call__(self, transitions):
+            return torch.ones_like(transitions.rewards, dtype=torch.int64)
+
+        def update(self, transitions):
+            return {}
+
+    for centre in (False, True):
+        callback = RewardModelCallback(Counts(), centre_rewards=centre)
+        for n_envs in (2, 4):
+            envs = SB3VecEnv(make_vec("CartPole-v1", n_envs, seed=0))
+            PPO("MlpPolicy", envs, n_steps=16, batch_size=16, device="cpu").learn(16 * n_envs, callback=callback)
+
+
 def test_a_learner_that_keeps_no_rollouts_is_refused():
     envs = SB3VecEnv(make_vec("HalfCheetah-v4", 1, seed=0))
     with pytest.raises(UsageError, match="needs a learner with SB3's on-policy rollouts, as PPO, A2C, TRPO; not SAC"):

@@ -113,6 +113,17 @@ def test_settings_inside_settings_are_checked_too():
         dataclasses.replace(preset.learner, gamma=math.nan)
 
 
+def test_settings_that_do_not_go_together_are_refused():
+    preset, paper = imitation.settings(), imitation.settings("paper")
+    with pytest.raises(UsageError, match="reward must be one of softplus, log-d, logit; got log_d"):
+        dataclasses.replace(preset, reward="log_d")
+    with pytest.raises(UsageError, match="absorbing_states needs a learner with centre_rewards"):
+        dataclasses.replace(paper, absorbing_states=True)
+    with pytest.raises(UsageError, match=r"gamma must be below 1 with centre_rewards \(centre_rewards=False takes 1\)"):
+        dataclasses.replace(preset.learner, gamma=1.0)
+    assert dataclasses.replace(paper.learner, gamma=1.0).gamma == 1
+
+
 def test_a_batch_needs_rows():
     """The standard deviation of one advantage is NaN, and a Fisher matrix of no rows never moves a policy."""
     with pytest.raises(UsageError, match=r"n_envs \* n_steps must be at least 2 rows; got 1"):
