@@ -1,6 +1,14 @@
+import dataclasses
+
 import endings
 import numpy as np
 import pytest
+
+from rlgen import presets
+from rlgen.envs import make_vec
+from rlgen.evaluation import evaluate
+from rlgen.nn.policy import Actor
+from rlgen.rewards.environment import EnvironmentReward
 
 
 @pytest.mark.parametrize("name", endings.TASKS)
@@ -38,3 +46,14 @@ def test_the_end_of_an_episode_is_what_the_arguments_say():
     np.testing.assert_allclose(obs, [1.1, -1.1], rtol=1e-6)
     assert not terminated
     assert reward == pytest.approx(1 - 0.1 * np.hypot(1.1, 1.1))
+
+
+def test_a_policy_reaches_a_goal_though_each_step_costs():
+    """Plain TRPO on -1 a step. Without centred rewards three of four seeds don't: what was not visited looks better."""
+    learner = dataclasses.replace(presets.shortened(presets.LEARNERS["trpo"]), total_timesteps=70_000)
+    task = endings.TASKS["success, continuous"]
+    envs = make_vec(task.env_id, learner.n_envs, seed=1, n_threads=1)
+    training = learner.training(envs, lambda envs, policy: EnvironmentReward(), seed=1)
+    for _ in training:
+        pass
+    assert np.mean(evaluate(Actor(training.policy), task.env_id, 20, n_threads=1).lengths) < 10
