@@ -182,7 +182,7 @@ _LEARNER = Learner(
     TRPOConfig(target_kl=0.03, final_share=0.1, batch_size=128),
     n_steps=64,
     n_envs=16,
-    total_timesteps=600_000,
+    total_timesteps=1_000_000,
     log_std_init=-1.0,
 )
 _OPTIMIZERS = {"trpo": _LEARNER.optimizer, "ppo": PPOConfig(n_epochs=10, batch_size=256)}
