@@ -15,13 +15,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from cells import Cell, Row, run_cells
+
+if TYPE_CHECKING:
+    from rlgen.imitation import Imitation
 
 RESULTS = Path(__file__).parent / "results" / "endings.csv"
 RECORDED = 40  # episodes of each expert
@@ -159,8 +162,8 @@ def run(cell: Cell) -> Row:
 
     torch.set_num_threads(1)
     task, seed = TASKS[cell["task"]], cell["seed"]
-    settings = imitation.settings()
-    learner = replace(settings.learner, total_timesteps=cell["total_timesteps"])
+    settings = settings_of(cell["total_timesteps"])
+    learner = settings.learner
     with tempfile.TemporaryDirectory() as folder:
         record(task, Path(folder))
         demonstrations = load_demonstrations(folder, task.env_id, cell["n_trajectories"], seed=seed)
@@ -183,17 +186,24 @@ def run(cell: Cell) -> Row:
     }
 
 
-def cells_of(options: argparse.Namespace) -> list[Cell]:
-    """One cell a run, its settings part of it."""
+def settings_of(total_timesteps: int) -> Imitation:
+    """The default, for so many steps."""
     from rlgen import imitation
 
+    settings = imitation.settings()
+    return replace(settings, learner=replace(settings.learner, total_timesteps=total_timesteps))
+
+
+def cells_of(options: argparse.Namespace) -> list[Cell]:
+    """One cell a run, its settings part of it."""
+    total = int(options.total_timesteps)
     return [
         {
             "task": task,
             "n_trajectories": TASKS[task].n_trajectories,
             "seed": seed,
-            "total_timesteps": int(options.total_timesteps),
-            "settings": str(asdict(imitation.settings())),
+            "total_timesteps": total,
+            "settings": str(asdict(settings_of(total))),
         }
         for task, seed in itertools.product(options.tasks, options.seeds)
     ]
