@@ -270,14 +270,13 @@ class RewardModelCallback(BaseCallback):
         rewards = rewards_of(self.reward_model, transitions)
         if self._scaler is not None or not rewards.is_floating_point():
             rewards = rewards.to(transitions.rewards.dtype)
+        if not rewards.isfinite().all():
+            raise FloatingPointError(f"after {self.num_timesteps} steps: a reward of the reward model is not finite")
         self.logger.record("reward_model/reward", float(rewards.mean()))
         if self._scaler is not None:
             rewards = self._scaler(rewards, transitions.terminated, transitions.truncated)
-        paid = rewards.cpu().double().numpy()
-        if not np.isfinite(paid).all():
-            raise FloatingPointError(f"after {self.num_timesteps} steps: a reward of the reward model is not finite")
         # In float64 the difference is exact, and so is its sum with a reward that is the environment's own.
-        buffer.rewards[:] = paid + (buffer.rewards.astype(np.float64) - seen)
+        buffer.rewards[:] = rewards.cpu().double().numpy() + (buffer.rewards.astype(np.float64) - seen)
         buffer.compute_returns_and_advantage(self.locals["values"], self.locals["dones"])
         for name, value in self.reward_model.update(transitions).items():
             self.logger.record(f"reward_model/{name}", float(value))

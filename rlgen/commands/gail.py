@@ -32,7 +32,8 @@ class Arguments:
     algo: Literal["trpo", "ppo"] = "trpo"
     """Policy optimizer."""
     preset: Literal["default", "paper"] = "default"
-    """Settings: ours, or those of Ho & Ermon (2016), 25M steps in batches of 50,000. Their pairs: --subsample."""
+    """Settings: ours, or those of Ho & Ermon (2016), 25M steps in batches of 50,000. The paper also keeps fewer pairs:
+    see --subsample."""
     reward_model: Literal["gail", "airl", "fem", "gtal", "constant"] = "gail"
     """Reward model to imitate with: `gail`, `airl`, the linear ones `fem` and `gtal`, or `constant`, a control that
     rewards every step alike."""
@@ -64,7 +65,7 @@ class Arguments:
 
 GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise")
 NETWORK_FLAGS = ("state_only", "reward", "dropout", "spectral_norm", "symlog")
-# By reward model, the flags that aren't its own.
+# By reward model, the flags that are not available with it.
 USELESS = {
     "airl": ("state_only", "reward", "dropout", "spectral_norm"),
     "fem": (*GAIL_FLAGS, *NETWORK_FLAGS),

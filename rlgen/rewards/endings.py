@@ -78,7 +78,7 @@ class TerminationReward(nn.Module):
 
     Args:
         expert_rate: h_E, the terminations per step of the expert's whole episodes.
-        terminal_states: f (default: 0, which is the best where a task ends in one way).
+        terminal_states: gives f and learns it (default: f is 0, the best where a task ends in one way).
         gamma: the learner's discount.
         decay: weight of all earlier rollouts beside the next.
         eps: terminations per step that count as none.
