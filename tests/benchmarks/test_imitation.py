@@ -124,6 +124,7 @@ def table(tmp_path):
             rows.append(row(env_id, "FEM", seed, 0.1 if env_id == "Hopper-v4" else 0.7 + 0.1 * seed))
     rows.append(row("Hopper-v4", "GAIL", 5, 0.0))  # a seed that the other cells do not have
     rows.append(row("Hopper-v4", "GAIL", 0, 0.0) | {"key": "other protocol", "subsample": 1})
+    rows.append(row("Hopper-v4", "GAIL", 0, 0.0) | {"key": "other optimizer", "algo": "ppo"})
     write_rows(tmp_path / "rows.csv", rows)
     return report.load(tmp_path / "rows.csv")
 
@@ -181,15 +182,25 @@ def test_reachers_paper_column_has_no_entropy_bonus_and_the_note_has_the_others(
 
 def test_steps_to_the_expert_are_the_median_seeds_and_never_where_half_fail(table):
     found = report.steps_to(table).set_index("environment")
-    assert found.loc["Hopper-v4", "median seed"] == 1_200_000
-    assert found.loc["Hopper-v4", "worst seed"] == 1_400_000
-    assert np.isinf(found.loc["HalfCheetah-v4", "median seed"])
+    assert found.loc["Hopper-v4", "steps, median seed"] == 1_200_000
+    assert found.loc["Hopper-v4", "steps, worst seed"] == 1_400_000
+    assert np.isinf(found.loc["HalfCheetah-v4", "steps, median seed"])
+    assert found.loc["Hopper-v4", "seconds, median seed"] == pytest.approx(60)
+
+
+def test_what_is_reached_once_is_not_what_is_kept(tmp_path):
+    curve = " ".join("0.96" if part in (4, 5, 9) or part > 17 else "0.5" for part in range(1, 21))
+    write_rows(tmp_path / "rows.csv", [row("Hopper-v4", "GAIL", seed, 0.9, curve) for seed in range(5)])
+    found = report.steps_to(report.load(tmp_path / "rows.csv")).iloc[0]
+    assert found["steps, median seed"] == 400_000
+    assert found["steps, kept, median seed"] == 1_800_000
+    assert found["seconds, kept, median seed"] == pytest.approx(90)
 
 
 def test_the_page_has_its_tables_and_pictures(table, tmp_path):
     page = report.report(table)
-    assert "| Hopper-v4 | 4 | 5 | 1,200,000 | 1,400,000 | 2,000,000 |" in page
-    assert "| HalfCheetah-v4 | 4 | 5 | never | never | 2,000,000 |" in page
+    assert "| Hopper-v4 | 4 | 5 | 1,200,000 | 1,400,000 | 1,200,000 | 60.000 | 60.000 | 2,000,000 |" in page
+    assert "| HalfCheetah-v4 | 4 | 5 | never | never | never | never | never | 2,000,000 |" in page
     assert "lowest seed is above the paper's claim of 0.70 in 2 of 2 cells" in page
     assert report.markdown(pd.DataFrame({"a": [np.nan, 0.1234], "b": [3, 1_000_000]})).splitlines()[2:] == [
         "|  | 3 |", "| 0.123 | 1,000,000 |"
