@@ -45,14 +45,14 @@ SIZE = CELL[:2]
 CLAIM = 0.70  # "at least 70% of the expert's performance" in every cell but Reacher, says the paper
 
 
-def load(path: Path, algo: str = "trpo") -> pd.DataFrame:
-    """The rows of the main protocol and its seeds by one policy optimizer, numbers as numbers, in the table's order."""
+def load(path: Path) -> pd.DataFrame:
+    """The rows of the main protocol and its seeds, numbers as numbers, in the table's order."""
     table = pd.DataFrame(read_rows(path))
     texts = {"key", "env_id", "algorithm", "algo", "settings", "curve", "hardware", "versions"}
     for name in table.columns.difference(texts):
         table[name] = pd.to_numeric(table[name])
     protocol = table.apply(lambda row: row["subsample"] == TASKS[row["env_id"]].subsample, axis=1)
-    table = table[protocol & table["algo"].isin(["", algo]) & (table["seed"] < SEEDS)]
+    table = table[protocol & (table["algo"] != "ppo") & (table["seed"] < SEEDS)]
     if (twice := table[table.duplicated([*CELL, "seed"])]).size:
         found = ", ".join(str(value) for value in twice.iloc[0][[*CELL, "seed"]])
         raise ValueError(f"{path}: two rows of {found}; take out those of older settings")
@@ -195,6 +195,11 @@ def first_at(reached: pd.DataFrame) -> pd.Series:
     return (reached.idxmax(axis=1) / PARTS).where(reached.any(axis=1), np.inf)
 
 
+def median(values: pd.Series) -> float:
+    """The middle run's, the later of two; infinite ones have no mean."""
+    return float(np.quantile(values, 0.5, method="higher"))
+
+
 def steps_to(table: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
     """Environment steps and seconds until the deterministic policy scored `share` of the expert, GAIL's median seed.
 
@@ -208,11 +213,7 @@ def steps_to(table: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
         reached = values.loc[runs.index] >= share
         kept = reached & reached.shift(-1, axis=1, fill_value=False) & reached.shift(-2, axis=1, fill_value=False)
         total, seconds = runs["total_timesteps"], runs["wall_seconds"]
-        once, for_good = first_at(reached), first_at(kept)
-
-        def median(values: pd.Series) -> float:
-            return float(np.quantile(values, 0.5, method="higher"))
-
+        once, lasting = first_at(reached), first_at(kept)
         rows.append(
             {
                 "environment": env_id,
@@ -220,9 +221,9 @@ def steps_to(table: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
                 "seeds": len(runs),
                 "steps, median seed": median(once * total),
                 "steps, worst seed": (once * total).max(),
-                "steps, kept, median seed": median(for_good * total),
+                "steps, kept, median seed": median(lasting * total),
                 "seconds, median seed": median(once * seconds),
-                "seconds, kept, median seed": median(for_good * seconds),
+                "seconds, kept, median seed": median(lasting * seconds),
                 "steps in all": total.iloc[0],
             }
         )
@@ -389,9 +390,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", type=Path, default=RESULTS)
     parser.add_argument("--output", type=Path, default=FOLDER / "README.md")
-    parser.add_argument("--algo", default="trpo", choices=["trpo", "ppo"], help="policy optimizer of the rows shown")
     options = parser.parse_args()
-    table = load(options.input, options.algo)
+    table = load(options.input)
     pictures = options.output.parent / "results"
     plot_profiles(table, pictures / "imitation_profiles.png")
     plot_curves(table, pictures / "imitation_curves.png")
