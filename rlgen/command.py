@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes.util
-import dataclasses
 import importlib
 import json
 import os
 import shlex
 import sys
 import types
-import typing
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -24,6 +21,7 @@ import tyro
 from rlgen.errors import CheckpointError, DemonstrationError, UsageError
 from rlgen.files import keep_writing, printable
 from rlgen.ranges import Count, NotNegative, Seed, Threads, check_ranges
+from rlgen.settings import SettingsFile, from_json, read_settings
 
 if TYPE_CHECKING:
     from rlgen.presets import Learner
@@ -58,6 +56,18 @@ JsonObject = Annotated[
     ),
 ]
 """Type of a flag whose value is a JSON object, or None."""
+
+SettingsFlag = Annotated[
+    Path | SettingsFile | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FILE",
+        instance_from_str=lambda words: Path(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, Path | SettingsFile),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+"""Type of a flag that names a file of settings; `call` reads it, so that the run stores its content."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,15 @@ class RunArguments(RunOptions):
     """Steps per environment in each iteration."""
     total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS"), PRESET] = None
     """Environment steps in total, such as 3000000, 3e6 or 3M."""
+    settings: Annotated[SettingsFlag, default("none")] = None
+    """TOML file of settings by environment id. They take precedence over the preset, and flags over them."""
+
+    def settings_file(self, env_id: str) -> SettingsFile:
+        """The file of --settings, an empty one without; what it says of the environment is printed."""
+        file = read_settings(self.settings) if isinstance(self.settings, Path) else self.settings or SettingsFile()
+        if self.settings is not None:
+            print(printable(file.describe(env_id)), flush=True)
+        return file
 
     def override(self, learner: Learner) -> Learner:
         """A preset with what the command line tells."""
@@ -138,6 +157,9 @@ def call(module: types.ModuleType, args: Sequence[str] | None = None) -> int:
     try:
         if getattr(getattr(arguments, "run", None), "resume", None) is not None:
             arguments = _arguments_of_run(command, arguments)
+        elif (path := getattr(getattr(arguments, "run", None), "settings", None)) is not None:
+            # Stored with the run, so that --resume asks for no file.
+            arguments = replace(arguments, run=replace(arguments.run, settings=read_settings(path)))
         check_ranges(arguments, lambda field: "--" + field.replace("_", "-"))
         return module.main(arguments) or 0
     except (OSError, FloatingPointError, UsageError, DemonstrationError, CheckpointError, gym.error.Error) as error:
@@ -173,6 +195,8 @@ def _arguments_of_run(command: str, told: Any) -> Any:
     if started != command:
         raise UsageError(f"{folder} is a run of {started}; resume it with that")
     before, default = from_json(type(told), stored, f"{folder}/config.json: field arguments"), type(told)()
+    if isinstance(before.run.settings, Path):  # a file must not name another to read
+        raise CheckpointError(f"{folder}/config.json: field arguments.run.settings: must hold path and text")
     again = {name: getattr(told, name) for name in OUTWARD if hasattr(told, name)}
     expected = replace(default, run=RunArguments(resume=folder, track=told.run.track), **again)
     pairs = ((told, expected), (told.run, expected.run))
@@ -191,44 +215,6 @@ def _arguments_of_run(command: str, told: Any) -> Any:
     if before.run.track and not told.run.track:
         warnings.warn("the run was tracked; add --track to go on with that", stacklevel=1)
     return replace(before, run=replace(before.run, resume=folder, track=told.run.track))
-
-
-def from_json(kind: Any, value: Any, name: str) -> Any:
-    """A value of a type out of JSON: a dataclass field by field, never through a parser of command lines.
-
-    Args:
-        kind: a dataclass, or one of the types that fields of arguments have.
-        value: what `json` made of it.
-        name: for errors.
-
-    Raises:
-        CheckpointError: it names the field whose value is none of the type, or can't be used.
-    """
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        fields = typing.get_type_hints(kind)
-        if not isinstance(value, dict) or value.keys() != fields.keys():
-            raise CheckpointError(f"{name}: must have exactly the fields {', '.join(fields)}")
-        found = {field: from_json(of, value[field], f"{name}.{field}") for field, of in fields.items()}
-        try:
-            return kind(**found)
-        except UsageError as error:
-            raise CheckpointError(f"{name}: {error}") from None
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        for option in inner:
-            with contextlib.suppress(CheckpointError):
-                return from_json(option, value, name)
-    elif origin is tuple and isinstance(value, list):
-        return tuple(from_json(inner[0], item, name) for item in value)
-    elif origin is dict and isinstance(value, dict):
-        return value
-    elif kind is Path and isinstance(value, str):
-        return Path(value)
-    elif kind is float and type(value) is int:
-        return float(value)
-    elif kind is Any or (origin is typing.Literal and value in inner) or type(value) is kind:
-        return value
-    raise CheckpointError(f"{name}: must be {getattr(kind, '__name__', kind)}; got {value!r}")
 
 
 def render_without_a_screen() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
@@ -29,6 +28,7 @@ from rlgen.rewards.noise import RewardNoise
 from rlgen.rewards.pool_bonus import PoolConfig
 from rlgen.rewards.prediction_error import PredictionError
 from rlgen.rewards.vime import VIME, VIMEConfig
+from rlgen.settings import SettingsFile
 from rlgen.spaces import flat_box
 from rlgen.train import Iteration
 from rlgen.types import RewardModel
@@ -177,17 +177,15 @@ _LEARNING = {
 }
 
 
+_SHIPPED = SettingsFile("settings.toml", (resources.files("rlgen.envs") / "settings.toml").read_text("utf-8"))
+
+
 def settings(algo: str, env_id: str, bonus: str) -> tuple[Learner, BonusConfig]:
     """The policy's side and the bonus's for an environment; `algo` is `trpo` or `ppo`, `bonus` one of `BONUSES`."""
-    tasks = tomllib.loads((resources.files("rlgen.envs") / "settings.toml").read_text("utf-8"))
-    told = tasks.get(env_id, {})
-    learner = replace(_LEARNER, optimizer=replace(_OPTIMIZERS[algo], **told.get(algo, {})))
-    config = _LEARNING.get(bonus, BonusConfig())
-    return replace(learner, **_fields(told, "learner")), replace(config, **_fields(told, "bonus"))
-
-
-def _fields(told: Mapping[str, Any], part: str) -> dict[str, Any]:
-    return {name: tuple(x) if isinstance(x, list) else x for name, x in told.get(part, {}).items()}
+    learner, config = replace(_LEARNER, optimizer=_OPTIMIZERS[algo]), _LEARNING.get(bonus, BonusConfig())
+    parts: dict[str, Any] = {"learner": learner, "bonus": config}
+    told = _SHIPPED.apply(parts, env_id, algo)
+    return told["learner"], told["bonus"]
 
 
 def _pool(envs: gym.vector.VectorEnv, config: BonusConfig) -> ReplayPool:

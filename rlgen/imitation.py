@@ -123,6 +123,24 @@ class Imitation(Checked):
             )
         return TerminationReward(expert.termination_rate, terminal_states, self.learner.gamma).to(device)
 
+    def derived(self, demonstrations: Demonstrations) -> str:
+        """What is derived from the expert's episodes, and the horizon beside it, in two lines to print."""
+        lengths, known = demonstrations.episode_lengths, len(demonstrations.terminations.rewards)
+        shortest, longest = f"{min(lengths):,}", f"{max(lengths):,}"
+        rate, gamma = demonstrations.termination_rate, self.learner.gamma
+        if not self.absorbing_states:
+            ends = "not rewarded"
+        elif known:
+            ends = f"rewarded by their rate (the expert's: {rate:.2g} per step) and by their observations"
+        else:
+            ends = f"rewarded by their rate (the expert's: {rate:.2g} per step)"
+        return (
+            f"episodes of {shortest if shortest == longest else f'{shortest} to {longest}'} steps, "
+            f"{demonstrations.n_terminated} of {len(lengths)} terminated, {known} terminal observations known\n"
+            f"terminations {ends}; gamma {gamma:g}, "
+            f"{'no horizon' if gamma == 1 else f'a horizon of {1 / (1 - gamma):,.0f} steps'}"
+        )
+
     def discriminator(self, policy: Policy, parts: Sequence[str] | None = None) -> Discriminator:
         """A fresh discriminator of transitions in the policy's spaces, or of their `parts` alone."""
         return Discriminator(

@@ -146,7 +146,7 @@ def test_short_trainings_take_more_and_smaller_steps(folder):
         learner = presets.shortened(presets.EXPERT[algo])
         assert (learner.n_envs, learner.n_steps, learner.optimizer.batch_size) == (16, 128, batch_size)
     expert = json.loads((folder / "a" / "config.json").read_text())["settings"]
-    assert expert["optimizer"]["batch_size"] == 128
+    assert expert["learner"]["optimizer"]["batch_size"] == 128
 
 
 def test_a_discriminator_keeps_telling_far_from_farther():

@@ -21,7 +21,7 @@ from processes import anew, command, forked
 
 from rlgen import exploration, imitation, presets
 from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
-from rlgen.command import RunArguments, RunOptions, from_json
+from rlgen.command import RunArguments, RunOptions
 from rlgen.commands import expert, gail, vime
 from rlgen.data.demonstrations import load_demonstrations
 from rlgen.envs import make_vec
@@ -30,6 +30,7 @@ from rlgen.presets import LEARNERS
 from rlgen.rewards.combine import MedianScaled, WeightedSum
 from rlgen.rewards.environment import EnvironmentReward
 from rlgen.run_log import plain
+from rlgen.settings import SettingsFile, from_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,10 +79,11 @@ def training_of(kind, algo, seed=0, device="cpu"):
             return EnvironmentReward()
 
     elif kind in imitation.IMITATORS:
-        env_id = "Hopper-v4"
+        env_id = "Walker2d-v4"  # of whose episodes some terminate, so that terminal observations are learned too
         settings = imitation.settings("default", algo)
         learner = settings.learner
-        demonstrations = load_demonstrations(ROOT / "expert_data", env_id, 2, 20)
+        demonstrations = load_demonstrations(ROOT / "expert_data", env_id, 4)
+        assert demonstrations.transitions.terminated.any()
 
         def make(envs, policy):
             return imitation.IMITATORS[kind](settings, policy, settings.expert(envs, policy, demonstrations))
@@ -304,15 +306,16 @@ def test_an_edited_configuration_is_refused(run, change):
 
 @pytest.mark.parametrize("kind", [gail.Arguments, vime.Arguments, expert.Arguments])
 def test_arguments_come_back_from_json_as_they_were(kind):
-    arguments = replace(kind(), env="X-v0", run=RunArguments(seed=3, run_dir=Path("a/b"), threads=2))
+    file = SettingsFile("my.toml", "[X-v0]\nlearner.gamma = 0.9")
+    arguments = replace(kind(), env="X-v0", run=RunArguments(seed=3, run_dir=Path("a/b"), settings=file))
     assert from_json(kind, json.loads(json.dumps(plain(arguments))), "arguments") == arguments
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_trajectories": "4"}, "arguments.n_trajectories: must be int; got '4'"),
-        ({"n_trajectories": True}, "arguments.n_trajectories: must be int; got True"),
+        ({"n_trajectories": "4"}, "arguments.n_trajectories: must be a whole number; got '4'"),
+        ({"n_trajectories": True}, "arguments.n_trajectories: must be a whole number; got True"),
         ({"algo": "sac"}, "arguments.algo: must be"),
         ({"expert": 3}, "arguments.expert: must be Path; got 3"),
         ({"dropout": [1]}, "arguments.dropout: must be"),
@@ -334,6 +337,16 @@ def test_a_file_decides_neither_where_a_dataset_goes_nor_what_it_replaces(tmp_pa
     done = resumed(tmp_path / "run", "--output", tmp_path / "elsewhere", name="expert")
     assert (done.returncode, "add --overwrite: a dataset" in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_names_no_other_to_read(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    arguments = plain(gail.Arguments(run=RunArguments(settings=tmp_path / "secret")))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"command": "rlgen gail", "arguments": arguments}))
+    done = resumed(tmp_path / "run", name="gail")
+    message = "config.json: field arguments.run.settings: must hold path and text"
+    assert (done.returncode, message in done.stderr) == (4, True), done.stderr
 
 
 @pytest.mark.parametrize("lost", [slice(3, None), slice(2, 3), slice(1, None), slice(0, None)])

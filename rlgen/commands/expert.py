@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rlgen.experiment import Result
     from rlgen.nn.policy import Policy
+    from rlgen.presets import Learner
     from rlgen.types import RewardModel
 
 
@@ -61,10 +62,15 @@ def train(arguments: Arguments, env_id: str) -> Result:
     from rlgen.rewards.environment import EnvironmentReward
     from rlgen.spaces import describe_space
 
+    file = arguments.run.settings_file(env_id)
+
+    def told(learner: Learner) -> Learner:
+        return arguments.run.override(file.apply({"learner": learner}, env_id, arguments.algo)["learner"])
+
     preset = presets.EXPERT[arguments.algo]
-    learner = arguments.run.override(preset)
+    learner = told(preset)
     if learner.total_timesteps < presets.SHORT:
-        learner = arguments.run.override(presets.shortened(preset))
+        learner = told(presets.shortened(preset))
     if arguments.log_std_init is not None:
         learner = replace(learner, log_std_init=arguments.log_std_init)
     if arguments.learning_rate is not None:
@@ -90,7 +96,7 @@ def train(arguments: Arguments, env_id: str) -> Result:
         algorithm=arguments.algo,
         reward="environment" if arguments.reward is None else "recovered",
         name=arguments.algo,
-        config={"arguments": arguments, "settings": learner},
+        config={"arguments": arguments, "settings": {"learner": learner}},
         columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
     )
     reached, random = result.summary["return_mean"], result.summary["random_return_mean"]

@@ -92,6 +92,7 @@ def main(arguments: Arguments) -> int:
     )
     print(demonstrations, flush=True)
     preset = imitation.settings(arguments.preset, arguments.algo)
+    preset = arguments.run.settings_file(env_id).apply(preset, env_id, arguments.algo)
     told = {name: value for name, value in vars(arguments).items() if value is not None}
     useless = USELESS.get(arguments.reward_model, ())
     if wrong := [flag for flag in useless if flag in told]:
@@ -104,6 +105,8 @@ def main(arguments: Arguments) -> int:
         gail=replace(preset.gail, **{name: told[name] for name in GAIL_FLAGS if name in told}),
         **{name: told[name] for name in (*NETWORK_FLAGS, "absorbing_states") if name in told},
     )
+    rewarded = settings.absorbing_states and "absorbing_states" not in useless
+    print(replace(settings, absorbing_states=rewarded).derived(demonstrations), flush=True)
     make = imitation.IMITATORS[arguments.reward_model]
     algorithm = f"{arguments.reward_model}-{arguments.algo}"
 

@@ -6,7 +6,7 @@ python scripts/vime.py --sparse
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id
 from rlgen.errors import UsageError
@@ -52,7 +52,10 @@ def main(arguments: Arguments) -> int:
     told_env = "rlgen/SparseHalfCheetah-v0" if arguments.sparse else arguments.env
     env_id = environment_id(told_env or "rlgen/SparseMountainCar-v0")
     learner, bonus = exploration.settings(arguments.algo, env_id, arguments.bonus)
-    learner = arguments.run.override(learner)
+    file = arguments.run.settings_file(env_id)
+    parts: dict[str, Any] = {"learner": learner, "bonus": bonus}
+    settings = file.apply(parts, env_id, arguments.algo)
+    learner, bonus = arguments.run.override(settings["learner"]), settings["bonus"]
     told = {name: value for name, value in vars(arguments).items() if value is not None}
     for flag, useless in (("eta", ("none",)), ("n_updates", ("none", "noise"))):
         if flag in told and arguments.bonus in useless:

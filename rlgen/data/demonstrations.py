@@ -83,7 +83,8 @@ class Demonstrations:
         env_id: the environment they were recorded in.
         episode_indices: which episodes of the dataset were drawn.
         episode_returns: the returns of those.
-        termination_rate: terminations per step of those, before they were subsampled.
+        episode_lengths: their numbers of steps, before they were subsampled.
+        n_terminated: how many of those terminated; the others reached a time limit.
         terminations: the last pairs of the episodes that terminated, `[K]`, whether or not they were kept; without
             those whose final observation isn't stored.
         dataset_return_mean: mean return of all the dataset's episodes, failed ones too; the expert's score.
@@ -100,7 +101,8 @@ class Demonstrations:
     env_id: str
     episode_indices: list[int]
     episode_returns: list[float]
-    termination_rate: float
+    episode_lengths: list[int]
+    n_terminated: int
     terminations: Transitions
     dataset_return_mean: float
     dataset_return_std: float
@@ -110,6 +112,11 @@ class Demonstrations:
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
     sha256: dict[str, str]
+
+    @property
+    def termination_rate(self) -> float:
+        """Terminations per step."""
+        return self.n_terminated / sum(self.episode_lengths)
 
     def fitted_to(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> Demonstrations:
         """The same pairs with the observations' parts in the order that `envs` has them, matched by name.
@@ -347,7 +354,8 @@ def load_demonstrations(
         env_id,
         drawn,
         [returns[i] for i in drawn],
-        float(arrays["terminated"][drawn].sum() / arrays["lengths"][drawn].sum()),
+        arrays["lengths"][drawn].tolist(),
+        int(arrays["terminated"][drawn].sum()),
         pairs(terminating),
         float(np.mean(returns)),
         float(np.std(returns)),

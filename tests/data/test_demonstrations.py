@@ -155,6 +155,7 @@ def test_terminations_are_counted_over_the_whole_episodes_that_were_drawn(tmp_pa
         drawn = [episodes[i] for i in found.episode_indices]
         expected = sum(e.terminated for e in drawn) / sum(len(e.actions) for e in drawn)
         assert found.termination_rate == expected
+        assert found.n_terminated == sum(e.terminated for e in drawn)
 
 
 def test_every_how_many_pairs_is_told_in_words(tmp_path):
