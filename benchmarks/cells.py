@@ -188,5 +188,5 @@ def _on_ray(cells: Sequence[Cell], run: Callable[[Cell], Row], jobs: int, addres
 
 
 def _measured(run: Callable[[Cell], Row], cell: Cell) -> Row:
-    """What a cell gave, and where: hardware and versions are the worker's."""
-    return run(cell) | {"hardware": hardware(), "versions": versions()}
+    """What a cell gave, and where: hardware and versions are the worker's, unless the run tells its own."""
+    return {"hardware": hardware(), "versions": versions()} | run(cell)

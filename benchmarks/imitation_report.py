@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,10 @@ from statistics_of_seeds import (
 
 from rlgen.files import write_atomically, write_bytes
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 FOLDER = Path(__file__).parent
 PAPER = FOLDER / "results" / "gail_paper.csv"
 SCORE = "normalised_score"
@@ -40,17 +45,23 @@ OURS = {
     "MountainCar-v0": "MountainCar-v0",
     **{f"{name}-v1": f"{name}-v4" for name in ("Reacher", "HalfCheetah", "Hopper", "Walker2d", "Ant", "Humanoid")},
 }
+TEXTS = {"key", "env_id", "algorithm", "algo", "settings", "curve", "hardware", "versions"}
 CELL = ["env_id", "n_trajectories", "algorithm"]
 SIZE = CELL[:2]
 CLAIM = 0.70  # "at least 70% of the expert's performance" in every cell but Reacher, says the paper
 
 
+def numbers(path: Path) -> pd.DataFrame:
+    """All rows, with numbers as numbers."""
+    table = pd.DataFrame(read_rows(path))
+    for name in table.columns.difference(TEXTS):
+        table[name] = pd.to_numeric(table[name])
+    return table
+
+
 def load(path: Path) -> pd.DataFrame:
     """The rows of the main protocol and its seeds, numbers as numbers, in the table's order."""
-    table = pd.DataFrame(read_rows(path))
-    texts = {"key", "env_id", "algorithm", "algo", "settings", "curve", "hardware", "versions"}
-    for name in table.columns.difference(texts):
-        table[name] = pd.to_numeric(table[name])
+    table = numbers(path)
     protocol = table.apply(lambda row: row["subsample"] == TASKS[row["env_id"]].subsample, axis=1)
     table = table[protocol & (table["algo"] != "ppo") & (table["seed"] < SEEDS)]
     if (twice := table[table.duplicated([*CELL, "seed"])]).size:
@@ -195,6 +206,11 @@ def first_at(reached: pd.DataFrame) -> pd.Series:
     return (reached.idxmax(axis=1) / PARTS).where(reached.any(axis=1), np.inf)
 
 
+def kept(reached: pd.DataFrame) -> pd.DataFrame:
+    """Where a look `[run, PARTS]` and the next two are true."""
+    return reached & reached.shift(-1, axis=1, fill_value=False) & reached.shift(-2, axis=1, fill_value=False)
+
+
 def median(values: pd.Series) -> float:
     """The middle run's, the later of two; infinite ones have no mean."""
     return float(np.quantile(values, 0.5, method="higher"))
@@ -211,9 +227,8 @@ def steps_to(table: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
     gail = table[(table["algorithm"] == "GAIL") & table.index.isin(values.index)]
     for (env_id, n), runs in groups(gail, SIZE):
         reached = values.loc[runs.index] >= share
-        kept = reached & reached.shift(-1, axis=1, fill_value=False) & reached.shift(-2, axis=1, fill_value=False)
         total, seconds = runs["total_timesteps"], runs["wall_seconds"]
-        once, lasting = first_at(reached), first_at(kept)
+        once, lasting = first_at(reached), first_at(kept(reached))
         rows.append(
             {
                 "environment": env_id,
@@ -246,17 +261,25 @@ def plot_profiles(table: pd.DataFrame, path: Path) -> None:
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
-def plot_curves(table: pd.DataFrame, path: Path) -> None:
-    """The deterministic policy's score along training, median and quartiles, a panel an environment."""
+def panels(environments: list[str]) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel an environment, three in a row."""
     from matplotlib.figure import Figure
 
+    columns = min(len(environments), 3)
+    rows = -(-len(environments) // columns)
+    figure = Figure(figsize=(5 * columns, 3.5 * rows), layout="constrained")
+    flat = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in flat[len(environments) :]:
+        axes.set_visible(False)
+    return figure, dict(zip(environments, flat, strict=False))
+
+
+def plot_curves(table: pd.DataFrame, path: Path) -> None:
+    """The deterministic policy's score along training, median and quartiles, a panel an environment."""
     values = curves(table)
     learning = table.loc[values.index]
-    environments = [key[0] for key, _ in groups(learning, ["env_id"])]
-    columns = min(len(environments), 3)
-    figure = Figure(figsize=(5 * columns, 3.5 * -(-len(environments) // columns)), layout="constrained")
-    panels = figure.subplots(-(-len(environments) // columns), columns, squeeze=False).flat
-    for axes, env_id in zip(panels, environments, strict=False):
+    figure, axes_of = panels([key[0] for key, _ in groups(learning, ["env_id"])])
+    for env_id, axes in axes_of.items():
         of_env = learning[(learning["env_id"] == env_id) & learning["algorithm"].isin(["GAIL", "AIRL"])]
         for (algorithm, n), runs in groups(of_env, ["algorithm", "n_trajectories"]):
             steps = np.arange(1, PARTS + 1) / PARTS * float(runs["total_timesteps"].iloc[0])

@@ -11,14 +11,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import peer
 from cells import provenance
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
-PEER_VENV = ROOT / ".venv-imitation"
 ENVS = ["HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Ant-v4", "Humanoid-v4"]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 STOP = float("inf")
@@ -235,22 +233,15 @@ def sb3(learner: type, n_envs: int, n_steps: int, **settings: object) -> Measure
 
 
 def imitation_peer(learner: str) -> Measure:
-    """HumanCompatibleAI/imitation's GAIL, in an environment of its own: its pins conflict with ours."""
-    python = PEER_VENV / "bin" / "python"
-    if not python.exists():
-        venv.create(PEER_VENV, with_pip=True)
-        packages = ["imitation==1.0.1", "sb3-contrib==2.2.1", "gymnasium[mujoco]==0.29.1", "mujoco<4", "torch==2.13.0"]
-        subprocess.run([python, "-m", "pip", "install", "-q", "torch==2.13.0"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "setuptools<80", *packages], check=True)
-    script = Path(__file__).parent / "imitation_peer.py"
+    """HumanCompatibleAI/imitation's GAIL."""
+    peer.python()
 
     def measure() -> float:
-        # -P: this folder's imitation.py must not stand in for the peer's package.
-        done = subprocess.run([python, "-P", script, learner], capture_output=True, text=True)
-        if done.returncode:
-            print(f"{script} {learner} failed, its row is empty: {done.stderr[-500:]}", file=sys.stderr)
+        try:
+            return float(peer.ask("imitation_peer.py", learner)["steps_per_second"])
+        except RuntimeError as error:
+            print(f"its row is empty: {error}", file=sys.stderr)
             return float("nan")
-        return float(json.loads(done.stdout.splitlines()[-1])["steps_per_second"])
 
     return measure
 
