@@ -13,18 +13,17 @@ import argparse
 import itertools
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import default_gail
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from cells import Cell, Row, run_cells
-
-if TYPE_CHECKING:
-    from rlgen.imitation import Imitation
+from default_gail import settings_of
 
 RESULTS = Path(__file__).parent / "results" / "endings.csv"
 RECORDED = 40  # episodes of each expert
@@ -131,67 +130,29 @@ class Scripted:
 
 def record(task: Task, folder: Path) -> None:
     """The expert's dataset."""
-    from rlgen.data.demonstrations import save_demonstrations
-    from rlgen.data.episodes import run_episodes
-    from rlgen.envs import make_vec
-
-    envs = make_vec(task.env_id, RECORDED)
-    save_demonstrations(
-        folder / task.env_id,
-        env_id=task.env_id,
-        observation_space=envs.single_observation_space,
-        action_space=envs.single_action_space,
-        episodes=run_episodes(Scripted(task.act), envs, seed=0),
-        deterministic=False,
-        algorithm="scripted",
-        command="python benchmarks/endings.py",
-        seed=0,
-    )
+    command = "python benchmarks/endings.py"
+    default_gail.record(Scripted(task.act), task.env_id, folder, RECORDED, algorithm="scripted", command=command)
 
 
 def run(cell: Cell) -> Row:
     """Imitate one expert and evaluate the last policy over 50 episodes."""
-    import torch
-
-    from rlgen import imitation
     from rlgen.data.demonstrations import load_demonstrations
-    from rlgen.data.episodes import RandomActor
-    from rlgen.envs import make_vec
     from rlgen.evaluation import evaluate, normalised_score
-    from rlgen.nn.policy import Actor
 
-    torch.set_num_threads(1)
     task, seed = TASKS[cell["task"]], cell["seed"]
-    settings = settings_of(cell["total_timesteps"])
-    learner = settings.learner
     with tempfile.TemporaryDirectory() as folder:
         record(task, Path(folder))
         demonstrations = load_demonstrations(folder, task.env_id, cell["n_trajectories"], seed=seed)
-    envs = make_vec(task.env_id, learner.n_envs, seed=seed, n_threads=1)
-    training = learner.training(
-        envs, lambda envs, policy: imitation.gail(settings, policy, settings.expert(envs, policy, demonstrations)), seed
-    )
-    for iteration in training:
-        seconds = iteration.wall_seconds
-    found = evaluate(Actor(training.policy), task.env_id, seed=seed + 10_000)
+    found = default_gail.imitate(demonstrations, settings_of(cell["total_timesteps"]), seed)
     expert = evaluate(Scripted(task.act), task.env_id, seed=seed + 10_000)
-    random = evaluate(RandomActor(envs.single_action_space, seed), task.env_id, seed=seed + 10_000)
     # Against an expert that earns less than random actions do, as one that falls on purpose, the ratio of returns.
-    score = normalised_score(found.mean, random.mean, expert.mean)
+    score = normalised_score(found.policy.mean, found.random.mean, expert.mean)
     return {
-        "score": found.mean / expert.mean if score is None else score,
-        "length": np.mean(found.lengths),
+        "score": found.policy.mean / expert.mean if score is None else score,
+        "length": np.mean(found.policy.lengths),
         "expert_length": np.mean(expert.lengths),
-        "wall_seconds": round(seconds, 2),
+        "wall_seconds": found.seconds,
     }
-
-
-def settings_of(total_timesteps: int) -> Imitation:
-    """The default, for so many steps."""
-    from rlgen import imitation
-
-    settings = imitation.settings()
-    return replace(settings, learner=replace(settings.learner, total_timesteps=total_timesteps))
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
