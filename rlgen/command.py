@@ -113,7 +113,7 @@ class RunArguments(RunOptions):
     total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS"), PRESET] = None
     """Environment steps in total, such as 3000000, 3e6 or 3M."""
     settings: Annotated[SettingsFlag, default("none")] = None
-    """TOML file of settings by environment id. They take precedence over the preset, and flags over them."""
+    """TOML file of settings by environment id. Its values replace the preset's, and a flag replaces the file's."""
 
     def settings_file(self, env_id: str) -> SettingsFile:
         """The file of --settings, an empty one without; what it says of the environment is printed."""

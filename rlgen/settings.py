@@ -57,7 +57,8 @@ class SettingsFile:
     def describe(self, env_id: str) -> str:
         """What it says of an environment, in a line to print."""
         ids = ", ".join(self._tables()) or "none"
-        return f"{self.path}: {env_id}: {self.table(env_id) or f'no settings; the ids in the file: {ids}'}"
+        nothing = f"no settings, so none are changed; the ids in the file: {ids}"
+        return f"{self.path}: {env_id}: {self.table(env_id) or nothing}"
 
     def apply(self, settings: T, env_id: str, algo: str) -> T:
         """Settings of an environment and the optimizer `algo`, `trpo` or `ppo`; errors as for `override`."""
