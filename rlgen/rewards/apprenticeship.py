@@ -50,13 +50,16 @@ class LinearReward(nn.Module, abc.ABC):
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
         """Rewards `[*B]` by the weights as they are."""
-        rewards = self.normalizer(self._raw_features(transitions)) @ self.weights
-        return rewards if self.endings is None else rewards + self.endings(transitions)
+        rewards = self._of_steps(transitions)
+        return rewards if self.endings is None else self.endings(transitions, rewards)
+
+    def _of_steps(self, transitions: Transitions) -> Tensor:
+        return self.normalizer(self._raw_features(transitions)) @ self.weights
 
     @torch.no_grad()
     def update(self, transitions: Transitions) -> Metrics:
         """Answer a rollout `[T, N]` with the weights that tell it best from the expert."""
-        of_endings = {} if self.endings is None else self.endings.update(transitions)
+        of_endings = {} if self.endings is None else self.endings.update(transitions, self._of_steps(transitions))
         gap = -self.normalizer(self._raw_features(transitions.flatten())).mean(0)
         self.weights.copy_(self.best_response(gap))
         return {"feature_gap": gap.norm(), **of_endings}

@@ -70,11 +70,22 @@ class TerminationReward(nn.Module):
     A policy that terminates more often than the expert is rewarded for living on, one that does so less often for
     ending. Time limits terminate nothing. https://arxiv.org/abs/1809.02925
 
+    That holds for the best discriminator and a known h_E. From few pairs a discriminator learns to tell the expert's
+    from all of the policy's, and the mean m of the steps' own rewards r, for the logit minus the KL divergence between
+    them, falls so far that every step costs more than an end. And an expert that falls once in thousands of steps
+    doesn't mean to. So endings count by s, the share of the horizon 1 / (1 - gamma) of returns in which the expert
+    terminates. For the rest rewards lose their mean, ending is not rewarded, and living on is by the limit c at most:
+
+        s (r + lambda) + (1 - s) (r - m + min(max(lambda, 0), c)),  s = min(1, h_E / (1 - gamma)),
+
+    m being the mean over the rollouts so far, the last ones weighing most. At the expert lambda is 0, and r is 0 on
+    average but for AIRL's.
+
     Where a task ends in more than one way, absorbing states are told apart by the observation x that they were entered
     with. Their logit is then log(p_E / p) + f(x), f being the logit of the best discriminator of terminal observations,
     and a termination's reward grows by f from the next step on for ever:
 
-        gamma / (1 - gamma) f(x).
+        s gamma / (1 - gamma) f(x).
 
     Args:
         expert_rate: h_E, the terminations per step of the expert's whole episodes.
@@ -82,6 +93,8 @@ class TerminationReward(nn.Module):
         gamma: the learner's discount.
         decay: weight of all earlier rollouts beside the next.
         eps: terminations per step that count as none.
+        limit: the most that living on is rewarded for each step where the expert never terminates, c. With more a
+            policy learns to stand still before it learns to walk.
 
     Raises:
         UsageError: a number outside its range.
@@ -96,35 +109,42 @@ class TerminationReward(nn.Module):
         gamma: float = 0.99,
         decay: float = 0.9,
         eps: float = 1e-4,
+        limit: float = 0.5,
     ) -> None:
         super().__init__()
         check("gamma", gamma, ShareBelowOne)
         check("expert_rate", expert_rate, Share)
         check("decay", decay, ShareBelowOne)
         check("eps", eps, Positive)
-        self.expert_rate, self.decay, self.eps = expert_rate, decay, eps
+        check("limit", limit, Positive)
+        self.expert_rate, self.decay, self.eps, self.limit = expert_rate, decay, eps, limit
         self.terminal_states = terminal_states
         self.discounted_future = gamma / (1 - gamma)
-        self.register_buffer("counts", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("counts", torch.zeros(3, dtype=torch.float64))
 
-    def _counts(self, transitions: Transitions) -> Tensor:
+    def _counts(self, transitions: Transitions, rewards: Tensor) -> Tensor:
+        """Terminations, steps, and the sum of the steps' rewards."""
         ends = transitions.terminated
-        return self.decay * self.counts + torch.stack((ends.sum(), torch.ones_like(ends).sum()))
+        found = (ends, torch.ones_like(ends), rewards)
+        return self.decay * self.counts + torch.stack([x.sum(dtype=self.counts.dtype) for x in found])
 
     @torch.no_grad()
-    def forward(self, transitions: Transitions) -> Tensor:
-        """Rewards `[*B]` by the rollouts so far and this one."""
-        n_terminations, n_steps = self._counts(transitions)
-        rate = (n_terminations / n_steps + self.eps).log() - math.log(self.expert_rate + self.eps)
-        rewards = rate.to(transitions.rewards.dtype).expand_as(transitions.rewards).clone()
+    def forward(self, transitions: Transitions, rewards: Tensor) -> Tensor:
+        """From rewards of a whole rollout's steps `[*B]` to rewards with endings, by it and the rollouts so far."""
+        n_terminations, n_steps, total = self._counts(transitions, rewards)
+        living = (n_terminations / n_steps + self.eps).log() - math.log(self.expert_rate + self.eps)
+        bounded = living.clamp(0, self.limit) - total / n_steps
+        share = min(1.0, self.expert_rate * (1 + self.discounted_future))
+        rewards = rewards + torch.lerp(bounded, living, share).to(rewards.dtype)
         if self.terminal_states is not None and transitions.terminated.any():
             f = self.terminal_states(transitions[transitions.terminated])
-            rewards[transitions.terminated] += self.discounted_future * f
+            rewards[transitions.terminated] += share * self.discounted_future * f
         return rewards
 
-    def update(self, transitions: Transitions) -> Metrics:
-        """Count a rollout, and learn from the recent terminations."""
-        self.counts.copy_(self._counts(transitions))
+    @torch.no_grad()
+    def update(self, transitions: Transitions, rewards: Tensor) -> Metrics:
+        """Count a rollout with its steps' rewards `[*B]`, and learn from the recent terminations."""
+        self.counts.copy_(self._counts(transitions, rewards))
         if self.terminal_states is not None:
             self.terminal_states.update(transitions, float(self.counts[0]))
         return {"termination_rate": self.counts[0] / self.counts[1]}

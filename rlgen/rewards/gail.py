@@ -80,6 +80,12 @@ class GAIL(nn.Module):
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
         """Rewards `[*B]` by the discriminator as it is."""
+        rewards = self._of_steps(transitions)
+        return rewards if self.endings is None else self.endings(transitions, rewards)
+
+    @torch.no_grad()
+    def _of_steps(self, transitions: Transitions) -> Tensor:
+        """Rewards `[*B]` before those of endings, and 0 for an undecided discriminator if there are any of endings."""
         self.eval()
         # Kept until `update`: by then the policy whose likelihoods AIRL's inputs hold is no longer the one that acted.
         if self._scored is None or self._scored[0] is not transitions:
@@ -87,10 +93,7 @@ class GAIL(nn.Module):
             self._scored = transitions, inputs.flatten(0, -2), self.discriminator.inputs(self.expert)
         scores = self.discriminator.score(self._scored[1]).view_as(transitions.rewards)
         rewards = self.reward(scores)
-        if self.endings is None:
-            return rewards
-        # An undecided discriminator rewards nothing, whatever the form of its reward.
-        return rewards - self.reward(torch.zeros_like(scores)) + self.endings(transitions)
+        return rewards if self.endings is None else rewards - self.reward(torch.zeros_like(scores))
 
     def get_extra_state(self) -> dict[str, Any]:
         """Adam's, beside the discriminator's."""
@@ -103,8 +106,8 @@ class GAIL(nn.Module):
     @torch.enable_grad()
     def update(self, transitions: Transitions) -> Metrics:
         """Adam steps on rows of a rollout `[T, N]` against rows of the expert."""
+        of_endings = {} if self.endings is None else self.endings.update(transitions, self._of_steps(transitions))
         self.train()
-        of_endings = {} if self.endings is None else self.endings.update(transitions)
         config, discriminator = self.config, self.discriminator
         rows = transitions.flatten()
         if config.follow_policy:

@@ -21,6 +21,11 @@ def rollout(n_terminated, n_steps=100, n_truncated=0):
     return Transitions(rows, rows, rows, rows[:, 0], terminated, truncated).apply(lambda x: x.unflatten(0, (-1, 10)))
 
 
+def of_endings(model, transitions):
+    """What is rewarded beside the steps' own rewards."""
+    return model(transitions, torch.zeros_like(transitions.rewards))
+
+
 def test_it_is_the_best_discriminator_s_with_absorbing_states():
     """DAC's pairs, weighed and normalised by enumeration; the absorbing state's logit is taken from all."""
     rng = np.random.default_rng(0)
@@ -31,34 +36,76 @@ def test_it_is_the_best_discriminator_s_with_absorbing_states():
         expert, policy = (x / x.sum() for x in mass)
         logits = np.log(expert / policy)
         model = TerminationReward(rates[0], eps=1e-300)
-        model.counts.copy_(torch.tensor([rates[1], 1.0]) * 1e12)
-        found = np.log(pairs[0] / pairs[1]) + model(rollout(0))[0, 0].item()
+        model.counts.copy_(torch.tensor([rates[1], 1.0, 0.0]) * 1e12)
+        found = np.log(pairs[0] / pairs[1]) + of_endings(model, rollout(0))[0, 0].item()
         np.testing.assert_allclose(found, logits[:-1] - logits[-1], rtol=1e-6)
 
 
 def test_it_counts_terminations_and_no_time_limits():
     model = TerminationReward(0.05)
     expected = math.log((0.1 + 1e-4) / (0.05 + 1e-4))
-    found = model(rollout(10, n_truncated=30))
+    found = of_endings(model, rollout(10, n_truncated=30))
     assert found.shape == (10, 10)
     torch.testing.assert_close(found, torch.full((10, 10), expected))
     # The same again: a reward is no part of learning.
-    torch.testing.assert_close(model(rollout(10)), found)
-    model.update(rollout(10))
-    assert model(rollout(0))[0, 0].item() == pytest.approx(math.log((9 / 190 + 1e-4) / (0.05 + 1e-4)))
+    torch.testing.assert_close(of_endings(model, rollout(10)), found)
+    model.update(rollout(10), torch.zeros(10, 10))
+    assert of_endings(model, rollout(0))[0, 0].item() == pytest.approx(math.log((9 / 190 + 1e-4) / (0.05 + 1e-4)))
     other = TerminationReward(0.05)
     other.load_state_dict(model.state_dict())
-    assert torch.equal(other(rollout(3)), model(rollout(3)))
+    assert torch.equal(of_endings(other, rollout(3)), of_endings(model, rollout(3)))
 
 
-def test_where_nothing_terminates_nothing_is_paid():
-    assert (TerminationReward(0.0)(rollout(0)) == 0).all()
+@pytest.mark.parametrize(("expert_rate", "share"), [(0.0, 0.0), (0.001, 0.1), (0.004, 0.4), (0.01, 1.0), (0.2, 1.0)])
+def test_an_expert_that_terminates_beyond_the_horizon_hardly_says_how_long_to_live(expert_rate, share):
+    """Of the absorbing state's form, a share; of rewards less their mean and a small one for living on, the rest."""
+    rewards = torch.randn(10, 10)
+    for n in (0, 1, 100):
+        model, batch = TerminationReward(expert_rate), rollout(n)
+        living = math.log((n / 100 + 1e-4) / (expert_rate + 1e-4))
+        bounded = rewards - rewards.mean() + min(max(living, 0.0), 0.5)
+        torch.testing.assert_close(model(batch, rewards), share * (rewards + living) + (1 - share) * bounded)
+        # How sure a discriminator is counts by the share too.
+        change = model(batch, rewards - 10) - model(batch, rewards)
+        torch.testing.assert_close(change, torch.full((10, 10), -10 * share))
+
+
+def test_the_horizon_is_the_learner_s():
+    rewards, batch = torch.randn(10, 10), rollout(1)
+    found = [TerminationReward(0.01, gamma=gamma)(batch, rewards).mean().item() for gamma in (0.9, 0.99)]
+    living = math.log((0.01 + 1e-4) / (0.01 + 1e-4))
+    assert found == pytest.approx([share * rewards.mean().item() + living for share in (0.1, 1.0)], abs=1e-5)
+
+
+def test_the_limit_is_the_most_that_living_on_is_rewarded():
+    found = [of_endings(TerminationReward(0.0, limit=x), rollout(100))[0, 0].item() for x in (0.5, 3.0)]
+    assert found == pytest.approx([0.5, 3.0])
+
+
+def test_where_nothing_terminates_rewards_lose_their_mean_alone():
     truncated = replace(rollout(0), truncated=torch.ones(10, 10, dtype=torch.bool))
-    assert (TerminationReward(0.0)(truncated) == 0).all()
+    rewards = torch.randn(10, 10)
+    for steps in (rollout(0), truncated):
+        torch.testing.assert_close(TerminationReward(0.0)(steps, rewards), rewards - rewards.mean())
+
+
+def test_the_mean_is_that_of_the_rollouts_so_far():
+    model, rewards = TerminationReward(0.0), torch.randn(2, 10, 10)
+    model.update(rollout(0), rewards[0])
+    expected = rewards[1] - (0.9 * rewards[0].mean() + rewards[1].mean()) / 1.9
+    torch.testing.assert_close(model(rollout(0), rewards[1]), expected)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"expert_rate": -1.0}, {"expert_rate": math.nan}, {"decay": 2.0}, {"eps": 0.0}, {"gamma": 1.0}]
+    "wrong",
+    [
+        {"expert_rate": -1.0},
+        {"expert_rate": math.nan},
+        {"decay": 2.0},
+        {"eps": 0.0},
+        {"gamma": 1.0},
+        {"limit": 0.0},
+    ],
 )
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(UsageError, match=f"{next(iter(wrong))} must be"):
@@ -85,17 +132,21 @@ class Known:
 def test_a_termination_is_worth_what_its_observation_is_for_ever():
     space = spaces.Box(-1, 1, (1,), np.float32)
     states = TerminalStates(Known(), ReplayPool(8, space, space), n_expert=20, prior_count=10.0)
-    model, plain = TerminationReward(0.05, states, gamma=0.9), TerminationReward(0.05)
+    model, plain = TerminationReward(0.2, states, gamma=0.9), TerminationReward(0.2, gamma=0.9)
     batch = rollout(3, n_truncated=3)
     batch = replace(batch, next_obs=torch.linspace(-3, 3, 100).view(10, 10, 1))
     # The expert's 20 terminations and ten that are as the policy's.
     f = ((20 * batch.next_obs[..., 0].exp() + 10) / 30).log()
-    torch.testing.assert_close(model(batch) - plain(batch), torch.where(batch.terminated, 9 * f, 0.0))
-    assert model.update(batch)["termination_rate"] == pytest.approx(0.03)
+    added = of_endings(model, batch) - of_endings(plain, batch)
+    torch.testing.assert_close(added, torch.where(batch.terminated, 9 * f, 0.0))
+    model.expert_rate = plain.expert_rate = 0.05  # half of what counts as within the horizon
+    added = of_endings(model, batch) - of_endings(plain, batch)
+    torch.testing.assert_close(added, torch.where(batch.terminated, 4.5 * f, 0.0))
+    assert model.update(batch, torch.zeros(10, 10))["termination_rate"] == pytest.approx(0.03)
     ends = batch.next_obs[batch.terminated].flatten()
     assert set(states.model.seen[0].next_obs.flatten().tolist()) <= set(ends.tolist())
     # A rollout without terminations learns from the earlier ones.
-    assert model.update(rollout(0))["termination_rate"] == pytest.approx(0.9 * 0.03 / 1.9)
+    assert model.update(rollout(0), torch.zeros(10, 10))["termination_rate"] == pytest.approx(0.9 * 0.03 / 1.9)
     assert [len(x.rewards) for x in states.model.seen] == [8, 8]
     assert states.model.seen[1].terminated.all()
 
@@ -107,7 +158,7 @@ def test_the_policy_s_terminations_are_recent_ones():
     model = TerminationReward(0.05, states)
     for i in range(100):
         batch = rollout(10)
-        model.update(replace(batch, next_obs=torch.full_like(batch.next_obs, float(i))))
+        model.update(replace(batch, next_obs=torch.full_like(batch.next_obs, float(i))), torch.zeros(10, 10))
     seen = states.model.seen[-1].next_obs
     assert len(seen) == 1000
     assert 89 <= seen.min() <= 91  # 10 a rollout, weighed by 0.9, are 100 in all
@@ -119,7 +170,7 @@ def test_a_rollout_without_terminations_reports_what_others_do():
     space = spaces.Box(-1, 1, (1,), np.float32)
     states = TerminalStates(Known(), ReplayPool(8, space, space), n_expert=20)
     model = TerminationReward(0.05, states)
-    names = [set(model.update(rollout(n))) for n in (0, 3)]
+    names = [set(model.update(rollout(n), torch.zeros(10, 10))) for n in (0, 3)]
     assert names[0] == names[1]
     assert len(states.model.seen) == 1
 
@@ -136,9 +187,9 @@ def test_the_absorbing_states_of_two_endings_by_enumeration():
     share = [x[6:].sum() for x in (expert, policy)]
     reference = np.log(share[0] / share[1])
     model = TerminationReward(rates[0], eps=1e-300)
-    model.counts.copy_(torch.tensor([rates[1], 1.0]) * 1e12)
+    model.counts.copy_(torch.tensor([rates[1], 1.0, 0.0]) * 1e12)
     np.testing.assert_allclose(
-        np.log(pairs[0] / pairs[1]) + model(rollout(0))[0, 0].item(), logits[:6] - reference, rtol=1e-5
+        np.log(pairs[0] / pairs[1]) + of_endings(model, rollout(0))[0, 0].item(), logits[:6] - reference, rtol=1e-5
     )
     # An absorbing state pays its logit from the step after the termination on.
     states = TerminationReward(0.1, gamma=gamma)
@@ -188,15 +239,16 @@ def imitate(kind, start, reward, gamma=0.99, absorbing_states=True):
     """
     following, expert = chain(*KINDS[kind])
     expert_pairs, expert_rate = visits(expert, following)
-    endings = TerminationReward(expert_rate)
+    endings = TerminationReward(expert_rate, gamma=gamma)
     preferences = np.tile(np.log([1 - start, start]), (LENGTH, 1))
     for _ in range(1500):
         policy = np.exp(preferences) / np.exp(preferences).sum(1, keepdims=True)
         pairs, rate = visits(policy, following)
         rewards = reward(torch.from_numpy(np.log(expert_pairs / pairs))).numpy()
         if absorbing_states:
-            endings.counts.copy_(torch.tensor([rate, 1.0]) * 1e12)
-            rewards = rewards - reward(torch.zeros(())).item() + endings(rollout(0))[0, 0].item()
+            rewards -= reward(torch.zeros(())).item()
+            endings.counts.copy_(torch.tensor([rate, 1.0, (pairs * rewards).sum()]) * 1e12)
+            rewards = rewards + of_endings(endings, rollout(0))[0, 0].item()
         moves = np.einsum("sa,sat->st", policy, following)
         values = np.linalg.solve(np.eye(LENGTH) - gamma * moves, (policy * rewards).sum(1))
         preferences = preferences + 0.01 * (rewards + gamma * following @ values - values[:, None])
@@ -206,9 +258,9 @@ def imitate(kind, start, reward, gamma=0.99, absorbing_states=True):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("start", [0.02, 0.98])
-@pytest.mark.parametrize("reward", [reward_logit, reward_softplus])
-def test_the_best_discriminator_and_the_best_policy_meet_at_the_expert(kind, start, reward):
-    policy, expert, rate, expert_rate = imitate(kind, start, reward)
+@pytest.mark.parametrize(("reward", "gamma"), [(reward_logit, 0.99), (reward_softplus, 0.99), (reward_logit, 0.9)])
+def test_the_best_discriminator_and_the_best_policy_meet_at_the_expert(kind, start, reward, gamma):
+    policy, expert, rate, expert_rate = imitate(kind, start, reward, gamma)
     np.testing.assert_allclose(policy, expert, atol=2e-3)
     assert rate == pytest.approx(expert_rate, rel=1e-2)
 

@@ -282,8 +282,8 @@ def test_every_imitator_learns_where_the_expert_ends(name):
     model = imitation.IMITATORS[name](settings, policy, expert)
     for _ in range(40):
         model.update(ends_at(-1.0, 10, 10))
-    endings = model.endings(ends_at(1.0, 10, 10)).mean() - model.endings(ends_at(-1.0, 10, 10)).mean()
-    assert endings > 99  # at least a nat for ever
+    at_expert_s, at_own = (model.endings(ends_at(x, 10, 10), torch.zeros(10, 10)).mean() for x in (1.0, -1.0))
+    assert at_expert_s - at_own > 99  # at least a nat for ever
 
 
 def test_state_only_sees_successors_and_no_actions():
@@ -312,7 +312,7 @@ def test_living_on_is_rewarded_where_the_policy_ends_more_often_than_the_expert(
     expected = np.log((0.1 + 1e-4) / (0.0 + 1e-4))
     torch.testing.assert_close(rewards[1] - rewards[0], torch.full_like(rewards[0], expected), atol=1e-4, rtol=0)
     model.update(ending)
-    assert model.endings.counts.tolist() == [20, 200]
+    assert model.endings.counts[:2].tolist() == [20, 200]
     assert model.endings.expert_rate == 0.02
     paper = imitation.settings("paper")
     assert imitation.IMITATORS[name](paper, policy, imitation.Expert(transitions(50), 0.02)).endings is None
