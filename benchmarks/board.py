@@ -85,7 +85,7 @@ def cells_of(envs: list[str], seeds: list[int], steps: int) -> list[Cell]:
 
 def rows_of(ours: Path, peers: Path) -> pd.DataFrame:
     """Our rows and the peer's of the board's methods and number of trajectories."""
-    tables = [load(ours).astype({"env_id": str, "algorithm": str})]
+    tables = [load(ours)[0].astype({"env_id": str, "algorithm": str})]
     if peers.exists():
         rows = numbers(peers)
         # No setting depends on a run's length, so that the longest hold what shorter ones show.

@@ -2,6 +2,7 @@
 
 python benchmarks/imitation.py --jobs 2
 python benchmarks/imitation.py --envs Hopper-v4 --trajectories 4 --algorithms GAIL BC --seeds 0 1
+python benchmarks/imitation.py --envs Hopper-v4 --trajectories 1 4 --algorithms "GAIL states"
 python benchmarks/imitation.py --ray auto
 python benchmarks/imitation_report.py
 
@@ -17,7 +18,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cells import Cell, Row, run_cells
 
@@ -59,7 +60,9 @@ TASKS = {
     "Humanoid-v4": Task((80,), 20, 3_000_000),
 }
 # By the name in the table: what imitates, of `rlgen.imitation.IMITATORS`.
-ADVERSARIAL = {"GAIL": "gail", "FEM": "fem", "GTAL": "gtal", "AIRL": "airl", "constant": "constant"}
+ADVERSARIAL = {"GAIL": "gail", "GAIL states": "gail", "FEM": "fem", "GTAL": "gtal", "AIRL": "airl", "constant": "constant"}
+# What differs from the default.
+CHANGES: dict[str, dict[str, Any]] = {"GAIL states": {"state_only": True}}
 # Behaviour cloning: what differs from the paper's. With a penalty all pairs are fitted and none held out.
 CLONING = {"BC": {}, "BC+L2": {"weight_decay": 0.01, "validation_share": 0.0}}
 ALGORITHMS = [*CLONING, *ADVERSARIAL]
@@ -182,7 +185,7 @@ def settings_of(cell: Cell) -> Imitation:
     """The settings of an adversarial cell."""
     from rlgen import imitation
 
-    settings = imitation.settings("default", cell["algo"])
+    settings = replace(imitation.settings("default", cell["algo"]), **CHANGES.get(cell["algorithm"], {}))
     return replace(settings, learner=replace(settings.learner, total_timesteps=cell["total_timesteps"]))
 
 

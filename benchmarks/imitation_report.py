@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from cells import read_rows
-from imitation import ALGORITHMS, PARTS, RESULTS, ROOT, TASKS
+from imitation import ALGORITHMS, CHANGES, PARTS, RESULTS, ROOT, TASKS
 from statistics_of_seeds import (
     FEWEST,
     coverage,
@@ -37,7 +37,7 @@ FOLDER = Path(__file__).parent
 PAPER = FOLDER / "results" / "gail_paper.csv"
 SCORE = "normalised_score"
 DRAWN = "score, failed left out"  # of the expert's episodes, as when demonstrations are drawn
-SEEDS = 10  # from 0 on: what was run beyond stays in the rows
+SEEDS = {"GAIL": 10, "BC": 10}  # from 0 on, of the others `FEWEST`: what was run beyond stays in the rows
 # The environments of the paper, of which ours are later versions.
 OURS = {
     "CartPole-v0": "CartPole-v1",
@@ -48,6 +48,15 @@ OURS = {
 TEXTS = {"key", "env_id", "algorithm", "algo", "settings", "curve", "hardware", "versions"}
 CELL = ["env_id", "n_trajectories", "algorithm"]
 SIZE = CELL[:2]
+DATA = ["env_id", "n_trajectories", "subsample", "algorithm"]
+LESS = """
+## From less
+
+Fewer trajectories or pairs than the paper's; "GAIL states" is a discriminator that sees states and their successors, not
+actions (`--state-only`).
+
+{}
+"""
 CLAIM = 0.70  # "at least 70% of the expert's performance" in every cell but Reacher, says the paper
 
 
@@ -59,19 +68,23 @@ def numbers(path: Path) -> pd.DataFrame:
     return table
 
 
-def load(path: Path) -> pd.DataFrame:
-    """The rows of the main protocol and its seeds, numbers as numbers, in the table's order."""
+def load(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of the paper's protocol, and those from less; of the seeds that are shown, in the tables' order."""
     table = numbers(path)
-    protocol = table.apply(lambda row: row["subsample"] == TASKS[row["env_id"]].subsample, axis=1)
-    table = table[protocol & (table["algo"] != "ppo") & (table["seed"] < SEEDS)]
-    if (twice := table[table.duplicated([*CELL, "seed"])]).size:
-        found = ", ".join(str(value) for value in twice.iloc[0][[*CELL, "seed"]])
+    table = table[(table["algo"] != "ppo") & (table["seed"] < table["algorithm"].map(SEEDS).fillna(FEWEST))]
+    if (twice := table[table.duplicated([*DATA, "seed"])]).size:
+        found = ", ".join(str(value) for value in twice.iloc[0][[*DATA, "seed"]])
         raise ValueError(f"{path}: two rows of {found}; take out those of older settings")
     zeros, ones = table["random_return_mean"], table["env_id"].map(drawn_return)
     table = table.assign(**{DRAWN: (table["return_mean"] - zeros) / (ones - zeros)})
     for name, order in (("env_id", list(TASKS)), ("algorithm", ALGORITHMS)):
         table[name] = pd.Categorical(table[name], [x for x in order if (table[name] == x).any()])
-    return table.sort_values([*CELL, "seed"])
+    table = table.sort_values([*DATA, "seed"])
+    tasks = [TASKS[env_id] for env_id in table["env_id"]]
+    subsamples = np.array([task.subsample for task in tasks])
+    sizes = np.array([n in task.trajectories for n, task in zip(table["n_trajectories"], tasks, strict=True)])
+    paper = sizes & (table["subsample"] == subsamples) & ~table["algorithm"].isin(list(CHANGES))
+    return table[paper], table[~paper & (table["subsample"] >= subsamples)]
 
 
 def drawn_return(env_id: str) -> float:
@@ -130,6 +143,18 @@ def by_cell(table: pd.DataFrame) -> pd.DataFrame:
                 "seconds": group["wall_seconds"].mean(),
             }
         )
+    return pd.DataFrame(rows)
+
+
+def from_less(table: pd.DataFrame) -> pd.DataFrame:
+    """One row an environment, number of trajectories, of pairs kept, and algorithm."""
+    rows = []
+    for (env_id, n, subsample, algorithm), group in groups(table, DATA):
+        scores = group[SCORE].to_numpy()
+        low, high = interval(scores)
+        row = {"environment": env_id, "trajectories": n, "one pair in": subsample, "algorithm": algorithm}
+        row |= {"seeds": len(scores), "score": interquartile_mean(scores), "low": low, "high": high}
+        rows.append(row | {"lowest seed": scores.min(), "by seed": by_seed(scores)})
     return pd.DataFrame(rows)
 
 
@@ -309,7 +334,7 @@ def markdown(table: pd.DataFrame, digits: int = 3) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def report(table: pd.DataFrame) -> str:
+def report(table: pd.DataFrame, less: pd.DataFrame) -> str:
     """The whole page."""
     cells, differences, paper = by_cell(table), against_cloning(table), paper_scores(table)
     gail = cells[(cells["algorithm"] == "GAIL") & (cells["environment"] != "Reacher-v4")]
@@ -344,8 +369,8 @@ def report(table: pd.DataFrame) -> str:
 
 Written by `python benchmarks/imitation_report.py` from `results/imitation.csv`, whose rows `python
 benchmarks/imitation.py` makes. What is scored is the last policy of a run, deterministic, over 50 episodes
-("stochastic" beside it), seeds 0 to {SEEDS - 1}, or the first of them where fewer were run;
-rows of further seeds stay in the CSV. "Paper" is what the result files of Ho & Ermon (2016) hold, on the scale of
+("stochastic" beside it), seeds 0 to {SEEDS["GAIL"] - 1} of GAIL and BC and 0 to {FEWEST - 1} of the others, or the
+first of them where fewer were run; rows of further seeds stay in the CSV. "Paper" is what the result files of Ho & Ermon (2016) hold, on the scale of
 their expert and of our random actions: earlier versions of the environments, and one training seed on MuJoCo.
 
 A score of 0 is a policy of random actions, 1 the mean return of all episodes of the expert's dataset. On the other
@@ -387,6 +412,7 @@ in {better} of {len(compared)} cells.
 
 {markdown(cells)}
 {note if entropy else ""}
+{LESS.format(markdown(from_less(less))) if len(less) else ""}
 ## GAIL less behaviour cloning
 
 Differences of interquartile means. The interval holds the shifts that the rank test of Mann and Whitney does not reject
@@ -417,11 +443,11 @@ def main() -> None:
     parser.add_argument("--input", type=Path, default=RESULTS)
     parser.add_argument("--output", type=Path, default=FOLDER / "README.md")
     options = parser.parse_args()
-    table = load(options.input)
+    table, less = load(options.input)
     pictures = options.output.parent / "results"
     plot_profiles(table, pictures / "imitation_profiles.png")
     plot_curves(table, pictures / "imitation_curves.png")
-    page = report(table)
+    page = report(table, less)
     write_bytes(options.output, page.encode())
     print(page)
 

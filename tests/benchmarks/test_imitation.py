@@ -122,11 +122,12 @@ def table(tmp_path):
         rows.append(row(env_id, "BC", seed, 0.1 * seed))
         if seed < 3 or env_id == "Hopper-v4":
             rows.append(row(env_id, "FEM", seed, 0.1 if env_id == "Hopper-v4" else 0.7 + 0.1 * seed))
-    rows.append(row("Hopper-v4", "GAIL", 5, 0.0))  # a seed that the other cells do not have
+    rows.append(row("Hopper-v4", "GAIL", 10, 0.0))  # beyond those that are shown
+    rows.append(row("Hopper-v4", "FEM", 5, 0.0))
     rows.append(row("Hopper-v4", "GAIL", 0, 0.0) | {"key": "other protocol", "subsample": 1})
     rows.append(row("Hopper-v4", "GAIL", 0, 0.0) | {"key": "other optimizer", "algo": "ppo"})
     write_rows(tmp_path / "rows.csv", rows)
-    return report.load(tmp_path / "rows.csv")
+    return report.load(tmp_path / "rows.csv")[0]
 
 
 def test_the_report_counts_what_the_rows_say(table):
@@ -141,6 +142,22 @@ def test_the_report_counts_what_the_rows_say(table):
     assert everything.loc["BC", "GAIL better"] == 1
     assert everything.loc["GAIL", "optimality gap"] == pytest.approx(0.08)
     assert everything.loc["GAIL", "seeds a cell"] == "5"
+
+
+def test_what_is_from_less_than_the_paper_s_data_has_a_table_of_its_own(tmp_path):
+    rows = [row("Hopper-v4", "GAIL", seed, 0.9) for seed in range(5)]
+    rows += [row("Hopper-v4", "GAIL", seed, 0.1 * seed, n=1) for seed in range(5)]
+    rows += [row("Hopper-v4", "GAIL", seed, 0.5, n=1) | {"subsample": 50, "key": f"fewer {seed}"} for seed in range(5)]
+    rows += [row("Hopper-v4", "GAIL", 0, 0.0) | {"subsample": 1, "key": "more"}]
+    rows += [row("Hopper-v4", "GAIL states", seed, 0.7) for seed in range(3)]
+    write_rows(tmp_path / "rows.csv", rows)
+    table, less = report.load(tmp_path / "rows.csv")
+    assert set(table["normalised_score"]) == {0.9}
+    found = report.from_less(less).set_index(["trajectories", "one pair in", "algorithm"])["score"]
+    assert found.to_dict() == pytest.approx({(1, 20, "GAIL"): 0.2, (1, 50, "GAIL"): 0.5, (4, 20, "GAIL states"): 0.7})
+    page = report.report(table, less)
+    assert "| Hopper-v4 | 4 | 20 | GAIL states | 3 | 0.700 |  |  | 0.700 | 0.700 0.700 0.700 |" in page
+    assert "From less" not in report.report(table, less[:0])
 
 
 def test_cells_weigh_alike_in_the_aggregate_however_many_seeds_they_have(table):
@@ -172,10 +189,10 @@ def test_the_other_scale_leaves_out_the_failed_episodes_that_the_manifest_names(
 
 def test_reachers_paper_column_has_no_entropy_bonus_and_the_note_has_the_others(tmp_path):
     write_rows(tmp_path / "rows.csv", [row("Reacher-v4", "GAIL", seed, 0.9) for seed in range(5)])
-    table = report.load(tmp_path / "rows.csv")
+    table = report.load(tmp_path / "rows.csv")[0]
     # With our zero of 0: -67.23 without the bonus, -32.37 at 1e-3, over the expert's -4.09.
     assert report.by_cell(table).loc[0, "paper"] == pytest.approx(67.23 / 4.09)
-    page = report.report(table)
+    page = report.report(table, table[:0])
     assert "GAIL without an entropy bonus (lambda = 0)" in page
     assert f"1e-3: {32.37 / 4.09:.3f}" in page
 
@@ -191,14 +208,14 @@ def test_steps_to_the_expert_are_the_median_seeds_and_never_where_half_fail(tabl
 def test_what_is_reached_once_is_not_what_is_kept(tmp_path):
     curve = " ".join("0.96" if part in (4, 5, 9) or part > 17 else "0.5" for part in range(1, 21))
     write_rows(tmp_path / "rows.csv", [row("Hopper-v4", "GAIL", seed, 0.9, curve) for seed in range(5)])
-    found = report.steps_to(report.load(tmp_path / "rows.csv")).iloc[0]
+    found = report.steps_to(report.load(tmp_path / "rows.csv")[0]).iloc[0]
     assert found["steps, median seed"] == 400_000
     assert found["steps, kept, median seed"] == 1_800_000
     assert found["seconds, kept, median seed"] == pytest.approx(90)
 
 
 def test_the_page_has_its_tables_and_pictures(table, tmp_path):
-    page = report.report(table)
+    page = report.report(table, table[:0])
     assert "| Hopper-v4 | 4 | 5 | 1,200,000 | 1,400,000 | 1,200,000 | 60.000 | 60.000 | 2,000,000 |" in page
     assert "| HalfCheetah-v4 | 4 | 5 | never | never | never | never | never | 2,000,000 |" in page
     assert "lowest seed is above the paper's claim of 0.70 in 2 of 2 cells" in page
