@@ -60,7 +60,14 @@ TASKS = {
     "Humanoid-v4": Task((80,), 20, 3_000_000),
 }
 # By the name in the table: what imitates, of `rlgen.imitation.IMITATORS`.
-ADVERSARIAL = {"GAIL": "gail", "GAIL states": "gail", "FEM": "fem", "GTAL": "gtal", "AIRL": "airl", "constant": "constant"}
+ADVERSARIAL = {
+    "GAIL": "gail",
+    "GAIL states": "gail",
+    "FEM": "fem",
+    "GTAL": "gtal",
+    "AIRL": "airl",
+    "constant": "constant",
+}
 # What differs from the default.
 CHANGES: dict[str, dict[str, Any]] = {"GAIL states": {"state_only": True}}
 # Behaviour cloning: what differs from the paper's. With a penalty all pairs are fitted and none held out.

@@ -16,6 +16,7 @@ from cells import read_rows
 from imitation import ALGORITHMS, CHANGES, PARTS, RESULTS, ROOT, TASKS
 from statistics_of_seeds import (
     FEWEST,
+    MANY,
     coverage,
     coverage_of_differences,
     coverage_of_means,
@@ -52,8 +53,8 @@ DATA = ["env_id", "n_trajectories", "subsample", "algorithm"]
 LESS = """
 ## From less
 
-Fewer trajectories or pairs than the paper's; "GAIL states" is a discriminator that sees states and their successors, not
-actions (`--state-only`).
+Fewer trajectories or pairs than the paper's; "GAIL states" is a discriminator that sees states and their successors,
+not actions (`--state-only`).
 
 {}
 """
@@ -350,8 +351,8 @@ def report(table: pd.DataFrame, less: pd.DataFrame) -> str:
     compared = differences[differences["low"].notna()]
     covers = list(coverage(FEWEST).values())
     held, bootstrap = ([case[i] for case in covers] for i in (0, 2))
-    three, ten = ([case[2] for case in coverage(n).values()] for n in (3, 10))
-    shifts = list(coverage_of_differences().values())
+    three, ten = ([case[2] for case in coverage(n).values()] for n in (3, MANY))
+    shifts, both = (list(coverage_of_differences(n).values()) for n in (FEWEST, MANY))
     above = sum(score > CLAIM for score in lowest.values())
     better = (compared["low"] > 0).sum()
     threads = " or ".join(f"{n} thread{'s' * (n > 1)}" for n in sorted(set(table["threads"])))
@@ -370,17 +371,18 @@ def report(table: pd.DataFrame, less: pd.DataFrame) -> str:
 Written by `python benchmarks/imitation_report.py` from `results/imitation.csv`, whose rows `python
 benchmarks/imitation.py` makes. What is scored is the last policy of a run, deterministic, over 50 episodes
 ("stochastic" beside it), seeds 0 to {SEEDS["GAIL"] - 1} of GAIL and BC and 0 to {FEWEST - 1} of the others, or the
-first of them where fewer were run; rows of further seeds stay in the CSV. "Paper" is what the result files of Ho & Ermon (2016) hold, on the scale of
-their expert and of our random actions: earlier versions of the environments, and one training seed on MuJoCo.
+first of them where fewer were run; rows of further seeds stay in the CSV. "Paper" is what the result files of Ho &
+Ermon (2016) hold, on the scale of their expert and of our random actions: earlier versions of the environments, and one
+training seed on MuJoCo.
 
 A score of 0 is a policy of random actions, 1 the mean return of all episodes of the expert's dataset. On the other
 scale, "failed left out", 1 is the mean of the episodes that demonstrations are drawn from, which are those that did not
 fail (`failed_episodes` in each `manifest.json`): where the expert falls now and then, on Ant in 5 of 40 episodes, a
 policy that never falls is above 1 on the first scale without being better than what it was shown.
 
-A cell's score is the interquartile mean over its seeds. Of ten seeds low and high are its 95% percentile bootstrap
+A cell's score is the interquartile mean over its seeds. Of {MANY} seeds low and high are its 95% percentile bootstrap
 interval, which holds the interquartile mean of all runs in {min(ten):.3f} to {max(ten):.3f} of simulated experiments,
-by kind of distribution. Of five they are the lowest and the highest seed, which hold the median of all runs in
+by kind of distribution. Of five to nine they are the lowest and the highest seed; of five they hold the median of all runs in
 1 - 2 / 2^5 = 93.75% of cases, however runs are distributed, and the interquartile mean in {min(held):.3f} to
 {max(held):.3f} of the experiments, where the bootstrap does in {min(bootstrap):.3f} to {max(bootstrap):.3f}, and of
 three seeds in {min(three):.3f} to {max(three):.3f} (`python benchmarks/statistics_of_seeds.py`). Fewer than five seeds
@@ -415,9 +417,9 @@ in {better} of {len(compared)} cells.
 {LESS.format(markdown(from_less(less))) if len(less) else ""}
 ## GAIL less behaviour cloning
 
-Differences of interquartile means. The interval holds the shifts that the rank test of Mann and Whitney does not reject
-at 5%; it covers in {min(shifts):.3f} to {max(shifts):.3f} of the simulated experiments. Blank with
-fewer than five seeds.
+Differences of interquartile means. With ten seeds of both the interval is the percentile bootstrap's, which covers in
+{min(both):.3f} to {max(both):.3f} of the simulated experiments; with fewer it holds the shifts that the rank test of
+Mann and Whitney does not reject at 5%, and covers in {min(shifts):.3f} to {max(shifts):.3f} with five of both.
 
 {markdown(differences)}
 

@@ -70,6 +70,7 @@ class Imitation(Checked):
         state_only: GAIL's discriminator sees a state and its successor in place of state and action.
         reward: computed from the discriminator's logits, one of `REWARDS`; AIRL's is f.
         absorbing_states: reward the end of an episode by `rlgen.rewards.endings.TerminationReward`.
+        max_survival_reward: the most that it gives a step for living on where the expert hardly ever terminates.
 
     Raises:
         UsageError: a number outside its range, no such reward, or absorbing states without centred rewards.
@@ -85,6 +86,7 @@ class Imitation(Checked):
     state_only: bool = False
     reward: str = "logit"
     absorbing_states: bool = True
+    max_survival_reward: Positive = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,19 +123,24 @@ class Imitation(Checked):
             terminal_states = TerminalStates(
                 GAIL(discriminator, ends, self.gail, reward_logit), pool, len(ends.rewards)
             )
-        return TerminationReward(expert.termination_rate, terminal_states, self.learner.gamma).to(device)
+        rewards = TerminationReward(
+            expert.termination_rate,
+            terminal_states,
+            self.learner.gamma,
+            max_survival_reward=self.max_survival_reward,
+        )
+        return rewards.to(device)
 
     def derived(self, demonstrations: Demonstrations) -> str:
         """What is derived from the expert's episodes, and the horizon beside it, in two lines to print."""
         lengths, known = demonstrations.episode_lengths, len(demonstrations.terminations.rewards)
         shortest, longest = f"{min(lengths):,}", f"{max(lengths):,}"
         rate, gamma = demonstrations.termination_rate, self.learner.gamma
-        if not self.absorbing_states:
-            ends = "not rewarded"
-        elif known:
-            ends = f"rewarded by their rate (the expert's: {rate:.2g} per step) and by their observations"
+        if self.absorbing_states:
+            ends = f"rewarded by their rate (the expert's: {rate:.2g} per step){' and observations' * (known > 0)}"
+            ends += f", weight {min(1, rate / (1 - gamma)):.2g}"
         else:
-            ends = f"rewarded by their rate (the expert's: {rate:.2g} per step)"
+            ends = "not rewarded"
         return (
             f"episodes of {shortest if shortest == longest else f'{shortest} to {longest}'} steps, "
             f"{demonstrations.n_terminated} of {len(lengths)} terminated, {known} terminal observations known\n"

@@ -206,12 +206,13 @@ def test_what_is_derived_from_the_demonstrations_is_told(env_id):
     first, second = settings.derived(found).split("\n")
     if env_id == "HalfCheetah-v4":
         assert first == "episodes of 1,000 steps, 0 of 4 terminated, 0 terminal observations known"
-        rate = "terminations rewarded by their rate (the expert's: 0 per step)"
+        rate = "terminations rewarded by their rate (the expert's: 0 per step), weight 0"
         assert second == f"{rate}; gamma 0.99, a horizon of 100 steps"
     else:
         ends = "4 of 4 terminated, 4 terminal observations known"
         assert first == f"episodes of {lengths[0]} to {lengths[-1]} steps, {ends}"
-        assert f"(the expert's: {4 / sum(lengths):.2g} per step) and by their observations" in second
+        weight = f"{min(1, 4 / sum(lengths) / 0.01):.2g}"
+        assert f"(the expert's: {4 / sum(lengths):.2g} per step) and observations, weight {weight};" in second
     paper = override(imitation.settings("paper"), {"learner": {"gamma": 1.0}})
     assert paper.derived(found).endswith("terminations not rewarded; gamma 1, no horizon")
 
@@ -227,4 +228,4 @@ def test_a_run_begins_with_what_it_derives(tmp_path, env_id, reward_model):
     assert lines[1].startswith("episodes of ")
     ends = "not rewarded" if reward_model == "constant" else "rewarded by their rate"
     assert lines[2].startswith(f"terminations {ends}")
-    assert ("and by their observations" in lines[2]) == (reward_model == "gail" and env_id == "Acrobot-v1")
+    assert (" and observations, weight " in lines[2]) == (reward_model == "gail" and env_id == "Acrobot-v1")

@@ -49,7 +49,7 @@ class LinearReward(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
-        """Rewards `[*B]` by the weights as they are."""
+        """Rewards `[*B]` by the weights as they are; with `endings`, of a whole rollout, whose mean counts."""
         rewards = self._of_steps(transitions)
         return rewards if self.endings is None else self.endings(transitions, rewards)
 

@@ -70,20 +70,21 @@ class TerminationReward(nn.Module):
     A policy that terminates more often than the expert is rewarded for living on, one that does so less often for
     ending. Time limits terminate nothing. https://arxiv.org/abs/1809.02925
 
-    That holds for the best discriminator and a known h_E. From few pairs a discriminator learns to tell the expert's
-    from all of the policy's, and the mean m of the steps' own rewards r, for the logit minus the KL divergence between
-    them, falls so far that every step costs more than an end. And an expert that falls once in thousands of steps
-    doesn't mean to. So endings count by s, the share of the horizon 1 / (1 - gamma) of returns in which the expert
-    terminates. For the rest rewards lose their mean, ending is not rewarded, and living on is by the limit c at most:
+    That holds for the best discriminator and the true rate h_E. From few pairs a discriminator learns to tell the
+    expert's from all of the policy's, and the mean m of the steps' own rewards r, for the logit minus the KL divergence
+    between them, falls so far that every step costs more than an end. And h_E is known from a handful of episodes: an
+    expert that falls once in thousands of steps doesn't mean to. So lambda has a weight s, the number of the expert's
+    terminations expected within the horizon 1 / (1 - gamma) of returns, at most 1. With the other 1 - s a step's reward
+    loses the mean, and may earn at most c for living on and nothing for ending:
 
-        s (r + lambda) + (1 - s) (r - m + min(max(lambda, 0), c)),  s = min(1, h_E / (1 - gamma)),
+        s (r + lambda) + (1 - s) (r - m + min(max(lambda, 0), c)),  s = min(1, h_E / (1 - gamma)).
 
-    m being the mean over the rollouts so far, the last ones weighing most. At the expert lambda is 0, and r is 0 on
-    average but for AIRL's.
+    m is the mean over the rollouts so far, each with 0.9 of the weight of the next. At the expert lambda is 0, and r is
+    0 on average but for AIRL's.
 
     Where a task ends in more than one way, absorbing states are told apart by the observation x that they were entered
     with. Their logit is then log(p_E / p) + f(x), f being the logit of the best discriminator of terminal observations,
-    and a termination's reward grows by f from the next step on for ever:
+    and a termination's reward grows by f, with the weight s, from the next step on for ever:
 
         s gamma / (1 - gamma) f(x).
 
@@ -93,8 +94,7 @@ class TerminationReward(nn.Module):
         gamma: the learner's discount.
         decay: weight of all earlier rollouts beside the next.
         eps: terminations per step that count as none.
-        limit: the most that living on is rewarded for each step where the expert never terminates, c. With more a
-            policy learns to stand still before it learns to walk.
+        max_survival_reward: c. With more a policy learns to stand still before it learns to walk.
 
     Raises:
         UsageError: a number outside its range.
@@ -109,15 +109,15 @@ class TerminationReward(nn.Module):
         gamma: float = 0.99,
         decay: float = 0.9,
         eps: float = 1e-4,
-        limit: float = 0.5,
+        max_survival_reward: float = 0.5,
     ) -> None:
         super().__init__()
         check("gamma", gamma, ShareBelowOne)
         check("expert_rate", expert_rate, Share)
         check("decay", decay, ShareBelowOne)
         check("eps", eps, Positive)
-        check("limit", limit, Positive)
-        self.expert_rate, self.decay, self.eps, self.limit = expert_rate, decay, eps, limit
+        check("max_survival_reward", max_survival_reward, Positive)
+        self.expert_rate, self.decay, self.eps, self.max_survival_reward = expert_rate, decay, eps, max_survival_reward
         self.terminal_states = terminal_states
         self.discounted_future = gamma / (1 - gamma)
         self.register_buffer("counts", torch.zeros(3, dtype=torch.float64))
@@ -133,7 +133,7 @@ class TerminationReward(nn.Module):
         """From rewards of a whole rollout's steps `[*B]` to rewards with endings, by it and the rollouts so far."""
         n_terminations, n_steps, total = self._counts(transitions, rewards)
         living = (n_terminations / n_steps + self.eps).log() - math.log(self.expert_rate + self.eps)
-        bounded = living.clamp(0, self.limit) - total / n_steps
+        bounded = living.clamp(0, self.max_survival_reward) - total / n_steps
         share = min(1.0, self.expert_rate * (1 + self.discounted_future))
         rewards = rewards + torch.lerp(bounded, living, share).to(rewards.dtype)
         if self.terminal_states is not None and transitions.terminated.any():

@@ -79,7 +79,7 @@ class GAIL(nn.Module):
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
-        """Rewards `[*B]` by the discriminator as it is."""
+        """Rewards `[*B]` by the discriminator as it is; with `endings`, of a whole rollout, whose mean counts."""
         rewards = self._of_steps(transitions)
         return rewards if self.endings is None else self.endings(transitions, rewards)
 

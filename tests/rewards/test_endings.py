@@ -77,8 +77,8 @@ def test_the_horizon_is_the_learner_s():
     assert found == pytest.approx([share * rewards.mean().item() + living for share in (0.1, 1.0)], abs=1e-5)
 
 
-def test_the_limit_is_the_most_that_living_on_is_rewarded():
-    found = [of_endings(TerminationReward(0.0, limit=x), rollout(100))[0, 0].item() for x in (0.5, 3.0)]
+def test_living_on_is_rewarded_so_much_at_most():
+    found = [of_endings(TerminationReward(0.0, max_survival_reward=x), rollout(100))[0, 0].item() for x in (0.5, 3.0)]
     assert found == pytest.approx([0.5, 3.0])
 
 
@@ -104,7 +104,7 @@ def test_the_mean_is_that_of_the_rollouts_so_far():
         {"decay": 2.0},
         {"eps": 0.0},
         {"gamma": 1.0},
-        {"limit": 0.0},
+        {"max_survival_reward": 0.0},
     ],
 )
 def test_numbers_out_of_range_are_refused(wrong):
@@ -228,6 +228,7 @@ KINDS = {
     "the ends are to stay away from": ([0.9, 0.8, 0.5, 0.2, 0.1], True, True),
     "the expert falls on purpose": ([0.1, 0.1, 0.1, 0.1, 0.1], True, False),
     "one end is the goal, the other is not": ([0.98, 0.9, 0.9, 0.9, 0.9], True, True),
+    "the goal is rare": ([0.5, 0.4, 0.4, 0.4, 0.1], False, True),
     "nothing ends": ([0.9, 0.5, 0.5, 0.5, 0.1], False, False),
 }
 

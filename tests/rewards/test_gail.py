@@ -318,6 +318,22 @@ def test_living_on_is_rewarded_where_the_policy_ends_more_often_than_the_expert(
     assert imitation.IMITATORS[name](paper, policy, imitation.Expert(transitions(50), 0.02)).endings is None
 
 
+@pytest.mark.parametrize("name", ["gail", "airl", "fem", "gtal"])
+def test_the_mean_that_is_taken_off_is_of_the_rewards_that_the_policy_was_given(name):
+    policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
+    model = imitation.IMITATORS[name](imitation.settings(), policy, imitation.Expert(transitions(50)))
+    first, batch = transitions(10, 20), transitions(10, 20)
+    model.update(first)
+    plain, before = copy.deepcopy(model), model.endings.counts[2].clone()
+    plain.endings = None
+    rewards = plain(batch)
+    assert rewards.sum().abs() > 1
+    total, steps = 0.9 * before + rewards.sum(), 0.9 * 200 + 200
+    torch.testing.assert_close(model(batch), rewards - (total / steps).float())
+    model.update(batch)
+    assert model.endings.counts[2].item() == pytest.approx(total.item(), rel=1e-5)
+
+
 def test_airl_in_a_sum_learns_as_alone():
     """The sum asks for its rewards again once the policy has changed."""
     losses = []
