@@ -382,8 +382,8 @@ policy that never falls is above 1 on the first scale without being better than 
 
 A cell's score is the interquartile mean over its seeds. Of {MANY} seeds low and high are its 95% percentile bootstrap
 interval, which holds the interquartile mean of all runs in {min(ten):.3f} to {max(ten):.3f} of simulated experiments,
-by kind of distribution. Of five to nine they are the lowest and the highest seed; of five they hold the median of all runs in
-1 - 2 / 2^5 = 93.75% of cases, however runs are distributed, and the interquartile mean in {min(held):.3f} to
+by kind of distribution. Of five to nine they are the lowest and the highest seed; of five these hold the median of all
+runs in 1 - 2 / 2^5 = 93.75% of cases, however runs are distributed, and the interquartile mean in {min(held):.3f} to
 {max(held):.3f} of the experiments, where the bootstrap does in {min(bootstrap):.3f} to {max(bootstrap):.3f}, and of
 three seeds in {min(three):.3f} to {max(three):.3f} (`python benchmarks/statistics_of_seeds.py`). Fewer than five seeds
 get no interval: each of them is shown.

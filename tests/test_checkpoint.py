@@ -53,6 +53,14 @@ def test_no_flipped_byte_or_cut_loads(tmp_path):
             load_checkpoint(tmp_path)
 
 
+def test_one_of_another_format_is_refused_by_name(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("rlgen.checkpoint.FORMAT", "rlgen checkpoint 3")
+        save(tmp_path, spaces.Discrete(4))
+    with pytest.raises(CheckpointError, match=r"format: 'rlgen checkpoint 3'; this version reads 'rlgen checkpoint 4'"):
+        load_policy(tmp_path)
+
+
 def test_a_missing_one_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         load_policy(tmp_path)

