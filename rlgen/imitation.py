@@ -39,11 +39,13 @@ class Expert(Checked):
         transitions: pairs `[P]`, on the policy's device.
         termination_rate: terminations per step of the episodes that they are from.
         terminations: the pairs `[K]` that terminated these (default: none are known).
+        survives: some of those episodes reach their time limit.
     """
 
     transitions: Transitions
     termination_rate: Share = 0.0
     terminations: Transitions | None = None
+    survives: bool = False
 
 
 REWARDS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -110,7 +112,8 @@ class Imitation(Checked):
         fitted = demonstrations.fitted_to(envs)
         expert, ends = (steps.apply(lambda x: x.to(device)) for steps in (fitted.transitions, fitted.terminations))
         policy.normalizer.update(expert.obs, weight=self.expert_weight)
-        return Expert(expert, demonstrations.termination_rate, ends)
+        survives = demonstrations.n_terminated < len(demonstrations.episode_lengths)
+        return Expert(expert, demonstrations.termination_rate, ends, survives)
 
     def endings(self, policy: Policy, expert: Expert) -> TerminationReward | None:
         """The reward of an episode's end, on the device of the expert's pairs; None without `absorbing_states`."""
@@ -127,6 +130,7 @@ class Imitation(Checked):
             expert.termination_rate,
             terminal_states,
             self.learner.gamma,
+            expert.survives,
             max_survival_reward=self.max_survival_reward,
         )
         return rewards.to(device)

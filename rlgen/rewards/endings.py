@@ -77,10 +77,11 @@ class TerminationReward(nn.Module):
     terminations expected within the horizon 1 / (1 - gamma) of returns, at most 1. With the other 1 - s a step's reward
     loses the mean, and may earn at most c for living on and nothing for ending:
 
-        s (r + lambda) + (1 - s) (r - m + min(max(lambda, 0), c)),  s = min(1, h_E / (1 - gamma)).
+        s (r + lambda) + (1 - s) (r - m + min(max(lambda', 0), c)),  s = min(1, h_E / (1 - gamma)).
 
-    m is the mean over the rollouts so far, each with 0.9 of the weight of the next. At the expert lambda is 0, and r is
-    0 on average but for AIRL's.
+    m is the mean over the rollouts so far, each with 0.9 of the weight of the next. lambda' is lambda if all of the
+    expert's episodes terminate. If some reach their time limit, the expert can live on, and lambda' is that of an
+    expert that always does, with h_E = 0. At the expert lambda is 0, and r is 0 on average but for AIRL's.
 
     Where a task ends in more than one way, absorbing states are told apart by the observation x that they were entered
     with. Their logit is then log(p_E / p) + f(x), f being the logit of the best discriminator of terminal observations,
@@ -92,6 +93,7 @@ class TerminationReward(nn.Module):
         expert_rate: h_E, the terminations per step of the expert's whole episodes.
         terminal_states: gives f and learns it (default: f is 0, the best where a task ends in one way).
         gamma: the learner's discount.
+        expert_survives: some of the expert's episodes reach their time limit.
         decay: weight of all earlier rollouts beside the next.
         eps: terminations per step that count as none.
         max_survival_reward: c. With more a policy learns to stand still before it learns to walk.
@@ -107,6 +109,7 @@ class TerminationReward(nn.Module):
         expert_rate: float,
         terminal_states: TerminalStates | None = None,
         gamma: float = 0.99,
+        expert_survives: bool = False,
         decay: float = 0.9,
         eps: float = 1e-4,
         max_survival_reward: float = 0.5,
@@ -118,6 +121,7 @@ class TerminationReward(nn.Module):
         check("eps", eps, Positive)
         check("max_survival_reward", max_survival_reward, Positive)
         self.expert_rate, self.decay, self.eps, self.max_survival_reward = expert_rate, decay, eps, max_survival_reward
+        self.expert_survives = expert_survives
         self.terminal_states = terminal_states
         self.discounted_future = gamma / (1 - gamma)
         self.register_buffer("counts", torch.zeros(3, dtype=torch.float64))
@@ -132,8 +136,10 @@ class TerminationReward(nn.Module):
     def forward(self, transitions: Transitions, rewards: Tensor) -> Tensor:
         """From rewards of a whole rollout's steps `[*B]` to rewards with endings, by it and the rollouts so far."""
         n_terminations, n_steps, total = self._counts(transitions, rewards)
-        living = (n_terminations / n_steps + self.eps).log() - math.log(self.expert_rate + self.eps)
-        bounded = living.clamp(0, self.max_survival_reward) - total / n_steps
+        rate = (n_terminations / n_steps + self.eps).log()
+        living = rate - math.log(self.expert_rate + self.eps)
+        beside = rate - math.log(self.eps) if self.expert_survives else living
+        bounded = beside.clamp(0, self.max_survival_reward) - total / n_steps
         share = min(1.0, self.expert_rate * (1 + self.discounted_future))
         rewards = rewards + torch.lerp(bounded, living, share).to(rewards.dtype)
         if self.terminal_states is not None and transitions.terminated.any():

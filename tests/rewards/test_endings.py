@@ -77,6 +77,16 @@ def test_the_horizon_is_the_learner_s():
     assert found == pytest.approx([share * rewards.mean().item() + living for share in (0.1, 1.0)], abs=1e-5)
 
 
+@pytest.mark.parametrize("expert_rate", [0.0, 0.001, 0.01])
+def test_an_expert_that_sometimes_reaches_its_time_limit_is_one_that_always_does_but_by_the_weight(expert_rate):
+    share = min(1, expert_rate / 0.01)
+    for n in (0, 1, 50):
+        model = TerminationReward(expert_rate, expert_survives=True, max_survival_reward=5.0)
+        found = of_endings(model, rollout(n, 10_000))[0, 0].item()
+        living, surviving = (math.log((n / 10_000 + 1e-4) / (rate + 1e-4)) for rate in (expert_rate, 0.0))
+        assert found == pytest.approx(share * living + (1 - share) * surviving, abs=1e-5)
+
+
 def test_living_on_is_rewarded_so_much_at_most():
     found = [of_endings(TerminationReward(0.0, max_survival_reward=x), rollout(100))[0, 0].item() for x in (0.5, 3.0)]
     assert found == pytest.approx([0.5, 3.0])
