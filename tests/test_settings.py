@@ -10,11 +10,12 @@ import sb3_contrib
 import stable_baselines3
 import torch
 
-from rlgen import imitation, presets, threads
+from rlgen import imitation, load_demonstrations, presets, threads
 from rlgen.envs import make_vec
 from rlgen.errors import UsageError
 from rlgen.exploration import BonusConfig
 from rlgen.imitation import Imitation
+from rlgen.nn.policy import Policy
 from rlgen.optim.behaviour_cloning import BehaviourCloningConfig
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
@@ -168,3 +169,16 @@ def test_more_threads_are_taken_only_where_they_are_faster(monkeypatch, cost, ch
     monkeypatch.setattr(time, "perf_counter", clock)
     assert threads.choose_threads() == chosen
     assert running == [4]  # torch's own setting is put back
+
+
+@pytest.mark.parametrize(
+    ("env_id", "seed", "n_terminated", "survives"),
+    [("HalfCheetah-v4", 0, 0, True), ("Walker2d-v4", 3, 3, True), ("Acrobot-v1", 0, 4, False)],
+)
+def test_an_expert_survives_if_an_episode_of_its_reaches_the_time_limit(env_id, seed, n_terminated, survives):
+    settings, envs = imitation.settings(), make_vec(env_id, 1)
+    demonstrations = load_demonstrations("expert_data", env_id, 4, seed=seed)
+    assert demonstrations.n_terminated == n_terminated
+    policy = Policy(envs.single_observation_space, envs.single_action_space)
+    expert = settings.expert(envs, policy, demonstrations)
+    assert expert.survives == settings.endings(policy, expert).expert_survives == survives
