@@ -79,7 +79,8 @@ class TerminationReward(nn.Module):
 
         s (r + lambda) + (1 - s) (r - m + min(max(lambda', 0), c)),  s = min(1, h_E / (1 - gamma)).
 
-    m is the mean over the rollouts so far, each with 0.9 of the weight of the next. lambda' is lambda if all of the
+    m is the mean over the rollouts so far, each with 0.9 of the weight of the next, but 0 until one of the policy's
+    episodes has terminated: where none does, no one chooses how long to live. lambda' is lambda if all of the
     expert's episodes terminate. If some reach their time limit, the expert can live on, and lambda' is that of an
     expert that always does, with h_E = 0. At the expert lambda is 0, and r is 0 on average but for AIRL's.
 
@@ -139,7 +140,7 @@ class TerminationReward(nn.Module):
         rate = (n_terminations / n_steps + self.eps).log()
         living = rate - math.log(self.expert_rate + self.eps)
         beside = rate - math.log(self.eps) if self.expert_survives else living
-        bounded = beside.clamp(0, self.max_survival_reward) - total / n_steps
+        bounded = beside.clamp(0, self.max_survival_reward) - torch.where(n_terminations > 0, total / n_steps, 0)
         share = min(1.0, self.expert_rate * (1 + self.discounted_future))
         rewards = rewards + torch.lerp(bounded, living, share).to(rewards.dtype)
         if self.terminal_states is not None and transitions.terminated.any():
