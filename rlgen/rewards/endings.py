@@ -80,7 +80,7 @@ class TerminationReward(nn.Module):
         s (r + lambda) + (1 - s) (r - m + min(max(lambda', 0), c)),  s = min(1, h_E / (1 - gamma)).
 
     m is the mean over the rollouts so far, each with 0.9 of the weight of the next, but 0 until one of the policy's
-    episodes has terminated: where none does, no one chooses how long to live. lambda' is lambda if all of the
+    episodes has terminated: where none does, there is nothing to weigh a step against. lambda' is lambda if all of the
     expert's episodes terminate. If some reach their time limit, the expert can live on, and lambda' is that of an
     expert that always does, with h_E = 0. At the expert lambda is 0, and r is 0 on average but for AIRL's.
 

@@ -60,7 +60,7 @@ def test_it_counts_terminations_and_no_time_limits():
 def test_an_expert_that_terminates_beyond_the_horizon_hardly_says_how_long_to_live(expert_rate, share):
     """Of the absorbing state's form, a share; of rewards less their mean and a small one for living on, the rest."""
     rewards = torch.randn(10, 10)
-    for n in (0, 1, 100):
+    for n in (1, 100):
         model, batch = TerminationReward(expert_rate), rollout(n)
         living = math.log((n / 100 + 1e-4) / (expert_rate + 1e-4))
         bounded = rewards - rewards.mean() + min(max(living, 0.0), 0.5)
@@ -92,17 +92,21 @@ def test_living_on_is_rewarded_so_much_at_most():
     assert found == pytest.approx([0.5, 3.0])
 
 
-def test_where_nothing_terminates_rewards_lose_their_mean_alone():
+def test_where_nothing_terminates_rewards_are_what_they_were():
     truncated = replace(rollout(0), truncated=torch.ones(10, 10, dtype=torch.bool))
     rewards = torch.randn(10, 10)
     for steps in (rollout(0), truncated):
-        torch.testing.assert_close(TerminationReward(0.0)(steps, rewards), rewards - rewards.mean())
+        for survives in (False, True):
+            assert torch.equal(TerminationReward(0.0, expert_survives=survives)(steps, rewards), rewards)
 
 
-def test_the_mean_is_that_of_the_rollouts_so_far():
-    model, rewards = TerminationReward(0.0), torch.randn(2, 10, 10)
-    model.update(rollout(0), rewards[0])
-    expected = rewards[1] - (0.9 * rewards[0].mean() + rewards[1].mean()) / 1.9
+@pytest.mark.parametrize("n_terminated", [0, 1])
+def test_the_mean_is_that_of_the_rollouts_so_far_once_an_episode_has_terminated(n_terminated):
+    model, rewards = TerminationReward(0.01, gamma=0.9), torch.randn(2, 10, 10)
+    model.update(rollout(n_terminated), rewards[0])
+    mean = (0.9 * rewards[0].mean() + rewards[1].mean()) / 1.9
+    living = math.log((0.9 * n_terminated / 190 + 1e-4) / (0.01 + 1e-4))
+    expected = rewards[1] + 0.1 * living - 0.9 * n_terminated * mean
     torch.testing.assert_close(model(rollout(0), rewards[1]), expected)
 
 
