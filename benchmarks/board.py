@@ -35,8 +35,9 @@ UNITS = {"total_timesteps": 1000, "wall_seconds": 1}  # of a table's columns by 
 TUNED = {"HalfCheetah-v4": "half_cheetah", "Hopper-v4": "hopper", "Walker2d-v4": "walker", "Ant-v4": "ant"}
 OURS = f"python benchmarks/imitation.py --trajectories {TRAJECTORIES} --algorithms"
 ONE_SET = """`rlgen.imitation.settings()` with TRPO, one set of values for every task but the number of steps, chosen by
-  true returns on seeds 100 to 102 of these tasks ([NOTES.md](NOTES.md)); it is told how often, and where, the
-  demonstrated episodes terminated"""
+  true returns on seeds 100 to 102 of these tasks, and the form of the reward of endings on some of seeds 0 to 7 of
+  Hopper, Walker2d, Ant and HalfCheetah ([NOTES.md](NOTES.md)); it is told how often, and where, the demonstrated
+  episodes terminated"""
 # By algorithm: its command, and its settings with where they come from.
 CARDS = {
     "BC": (f"{OURS} BC", "the defaults of `rlgen.optim.behaviour_cloning.BehaviourCloningConfig`"),
@@ -174,8 +175,8 @@ multiple of a twentieth of its run. Behaviour cloning, which takes no environmen
 over 50 episodes. Seconds are of training alone, and taken as spent evenly along a run; other runs shared the cores of
 some. The median is the middle seed's, the later of two, of steps and of seconds apart.
 
-No run is stopped or left out by true returns, nor a policy or a seed picked. The settings were fixed before these runs;
-the cards tell by what.
+No run is stopped or left out by true returns, nor a policy or a seed picked. The cards tell by what settings
+were chosen.
 
 ## First touch
 
