@@ -24,7 +24,7 @@ from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import Learner
 from rlgen.ranges import Checked, Count, Positive, Share, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
-from rlgen.rewards.endings import TerminalStates, TerminationReward
+from rlgen.rewards.endings import TerminalStates, TerminationReward, ending_weight
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
 from rlgen.rewards.recovered import RecoveredReward
 from rlgen.run_log import check_unchanged
@@ -142,7 +142,7 @@ class Imitation(Checked):
         rate, gamma = demonstrations.termination_rate, self.learner.gamma
         if self.absorbing_states:
             ends = f"rewarded by their rate (the expert's: {rate:.2g} per step){' and observations' * (known > 0)}"
-            ends += f", weight {min(1, rate / (1 - gamma)):.2g}"
+            ends += f", weight {ending_weight(rate, gamma):.2g}"
         else:
             ends = "not rewarded"
         return (

@@ -55,6 +55,11 @@ class TerminalStates(nn.Module):
             self.model.update(self.pool.sample(size, max(math.ceil(n_recent), self.least)))
 
 
+def ending_weight(expert_rate: float, gamma: float) -> float:
+    """The expert's terminations expected within the horizon 1 / (1 - gamma) of returns, at most 1."""
+    return min(1.0, expert_rate * (1 + gamma / (1 - gamma)))
+
+
 class TerminationReward(nn.Module):
     """What makes ending as often as the expert, and where the expert ends, worth what it is to the expert.
 
@@ -77,7 +82,7 @@ class TerminationReward(nn.Module):
     terminations expected within the horizon 1 / (1 - gamma) of returns, at most 1. With the other 1 - s a step's reward
     loses the mean, and may earn at most c for living on and nothing for ending:
 
-        s (r + lambda) + (1 - s) (r - m + min(max(lambda', 0), c)),  s = min(1, h_E / (1 - gamma)).
+        s (r + lambda) + (1 - s) (r - m + min(max(lambda', 0), c)),  s = min(1, h_E / (1 - gamma)) (`ending_weight`).
 
     m is the mean over the rollouts so far, each with 0.9 of the weight of the next, but 0 until one of the policy's
     episodes has terminated: where none does, there is nothing to weigh a step against. lambda' is lambda if all of the
@@ -124,7 +129,7 @@ class TerminationReward(nn.Module):
         self.expert_rate, self.decay, self.eps, self.max_survival_reward = expert_rate, decay, eps, max_survival_reward
         self.expert_survives = expert_survives
         self.terminal_states = terminal_states
-        self.discounted_future = gamma / (1 - gamma)
+        self.weight, self.discounted_future = ending_weight(expert_rate, gamma), gamma / (1 - gamma)
         self.register_buffer("counts", torch.zeros(3, dtype=torch.float64))
 
     def _counts(self, transitions: Transitions, rewards: Tensor) -> Tensor:
@@ -141,11 +146,10 @@ class TerminationReward(nn.Module):
         living = rate - math.log(self.expert_rate + self.eps)
         beside = rate - math.log(self.eps) if self.expert_survives else living
         bounded = beside.clamp(0, self.max_survival_reward) - torch.where(n_terminations > 0, total / n_steps, 0)
-        share = min(1.0, self.expert_rate * (1 + self.discounted_future))
-        rewards = rewards + torch.lerp(bounded, living, share).to(rewards.dtype)
+        rewards = rewards + torch.lerp(bounded, living, self.weight).to(rewards.dtype)
         if self.terminal_states is not None and transitions.terminated.any():
             f = self.terminal_states(transitions[transitions.terminated])
-            rewards[transitions.terminated] += share * self.discounted_future * f
+            rewards[transitions.terminated] += self.weight * self.discounted_future * f
         return rewards
 
     @torch.no_grad()

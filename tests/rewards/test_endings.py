@@ -153,8 +153,9 @@ def test_a_termination_is_worth_what_its_observation_is_for_ever():
     f = ((20 * batch.next_obs[..., 0].exp() + 10) / 30).log()
     added = of_endings(model, batch) - of_endings(plain, batch)
     torch.testing.assert_close(added, torch.where(batch.terminated, 9 * f, 0.0))
-    model.expert_rate = plain.expert_rate = 0.05  # half of what counts as within the horizon
-    added = of_endings(model, batch) - of_endings(plain, batch)
+    # Half a termination of the expert within the horizon.
+    rare, plain = TerminationReward(0.05, states, gamma=0.9), TerminationReward(0.05, gamma=0.9)
+    added = of_endings(rare, batch) - of_endings(plain, batch)
     torch.testing.assert_close(added, torch.where(batch.terminated, 4.5 * f, 0.0))
     assert model.update(batch, torch.zeros(10, 10))["termination_rate"] == pytest.approx(0.03)
     ends = batch.next_obs[batch.terminated].flatten()
