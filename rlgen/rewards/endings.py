@@ -80,14 +80,17 @@ class TerminationReward(nn.Module):
     between them, falls so far that every step costs more than an end. And h_E is known from a handful of episodes: an
     expert that falls once in thousands of steps doesn't mean to. So lambda has a weight s, the number of the expert's
     terminations expected within the horizon 1 / (1 - gamma) of returns, at most 1. With the other 1 - s a step's reward
-    loses the mean, and may earn at most c for living on and nothing for ending:
+    loses the mean, and may earn at most c / |m| for living on and nothing for ending:
 
-        s (r + lambda) + (1 - s) (r - m + min(max(lambda', 0), c)),  s = min(1, h_E / (1 - gamma)) (`ending_weight`).
+        s (r + lambda) + (1 - s) (r - m + min(max(lambda', 0), c / |m|)),
+        s = min(1, h_E / (1 - gamma)) (`ending_weight`).
 
-    m is the mean over the rollouts so far, each with 0.9 of the weight of the next, but 0 until one of the policy's
-    episodes has terminated: where none does, there is nothing to weigh a step against. lambda' is lambda if all of the
-    expert's episodes terminate. If some reach their time limit, the expert can live on, and lambda' is that of an
-    expert that always does, with h_E = 0. At the expert lambda is 0, and r is 0 on average but for AIRL's.
+    So the rates say little while the discriminator tells the policy's pairs from the expert's, and more the nearer the
+    policy comes, as m goes to 0. m is the mean over the rollouts so far, each with 0.9 of the weight of the next. It is
+    subtracted once one of the policy's episodes has terminated: where none does, there is nothing to weigh a step
+    against. lambda' is lambda if all of the expert's episodes terminate. If some reach their time limit, the expert can
+    live on, and lambda' is that of an expert that always does, with h_E = 0. At the expert lambda is 0, and r is 0 on
+    average but for AIRL's.
 
     Where a task ends in more than one way, absorbing states are told apart by the observation x that they were entered
     with. Their logit is then log(p_E / p) + f(x), f being the logit of the best discriminator of terminal observations,
@@ -102,7 +105,8 @@ class TerminationReward(nn.Module):
         expert_survives: some of the expert's episodes reach their time limit.
         decay: weight of all earlier rollouts beside the next.
         eps: terminations per step that count as none.
-        max_survival_reward: c. With more a policy learns to stand still before it learns to walk.
+        max_survival_reward: c, the most that a step earns for living on where the mean reward is -1. With more a policy
+            learns to stand still before it learns to walk.
 
     Raises:
         UsageError: a number outside its range.
@@ -118,7 +122,7 @@ class TerminationReward(nn.Module):
         expert_survives: bool = False,
         decay: float = 0.9,
         eps: float = 1e-4,
-        max_survival_reward: float = 0.5,
+        max_survival_reward: float = 1.0,
     ) -> None:
         super().__init__()
         check("gamma", gamma, ShareBelowOne)
@@ -145,7 +149,9 @@ class TerminationReward(nn.Module):
         rate = (n_terminations / n_steps + self.eps).log()
         living = rate - math.log(self.expert_rate + self.eps)
         beside = rate - math.log(self.eps) if self.expert_survives else living
-        bounded = beside.clamp(0, self.max_survival_reward) - torch.where(n_terminations > 0, total / n_steps, 0)
+        mean = total / n_steps
+        surviving = beside.clamp(min=0).minimum(self.max_survival_reward / mean.abs())
+        bounded = surviving - torch.where(n_terminations > 0, mean, 0)
         rewards = rewards + torch.lerp(bounded, living, self.weight).to(rewards.dtype)
         if self.terminal_states is not None and transitions.terminated.any():
             f = self.terminal_states(transitions[transitions.terminated])

@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import replace
 
@@ -59,15 +60,11 @@ def test_it_counts_terminations_and_no_time_limits():
 @pytest.mark.parametrize(("expert_rate", "share"), [(0.0, 0.0), (0.001, 0.1), (0.004, 0.4), (0.01, 1.0), (0.2, 1.0)])
 def test_an_expert_that_terminates_beyond_the_horizon_hardly_says_how_long_to_live(expert_rate, share):
     """Of the absorbing state's form, a share; of rewards less their mean and a small one for living on, the rest."""
-    rewards = torch.randn(10, 10)
-    for n in (1, 100):
-        model, batch = TerminationReward(expert_rate), rollout(n)
-        living = math.log((n / 100 + 1e-4) / (expert_rate + 1e-4))
-        bounded = rewards - rewards.mean() + min(max(living, 0.0), 0.5)
+    for n, level in itertools.product((1, 100), (0, -10)):  # how sure the discriminator is
+        model, batch, rewards = TerminationReward(expert_rate), rollout(n), torch.randn(10, 10) + level
+        mean, living = rewards.mean().item(), math.log((n / 100 + 1e-4) / (expert_rate + 1e-4))
+        bounded = rewards - mean + min(max(living, 0.0), 1 / abs(mean))
         torch.testing.assert_close(model(batch, rewards), share * (rewards + living) + (1 - share) * bounded)
-        # How sure a discriminator is counts by the share too.
-        change = model(batch, rewards - 10) - model(batch, rewards)
-        torch.testing.assert_close(change, torch.full((10, 10), -10 * share))
 
 
 def test_the_horizon_is_the_learner_s():
@@ -87,9 +84,13 @@ def test_an_expert_that_sometimes_reaches_its_time_limit_is_one_that_always_does
         assert found == pytest.approx(share * living + (1 - share) * surviving, abs=1e-5)
 
 
-def test_living_on_is_rewarded_so_much_at_most():
-    found = [of_endings(TerminationReward(0.0, max_survival_reward=x), rollout(100))[0, 0].item() for x in (0.5, 3.0)]
-    assert found == pytest.approx([0.5, 3.0])
+@pytest.mark.parametrize(("mean", "at_most"), [(-1.0, 1.0), (-2.0, 0.5), (-0.25, 4.0), (0.5, 2.0), (0.0, math.inf)])
+def test_living_on_is_rewarded_the_less_the_farther_the_policy_is_from_the_expert(mean, at_most):
+    batch, living = rollout(100), math.log(1.0001 / 1e-4)
+    rewards = torch.full((10, 10), mean)
+    for coef in (1.0, 0.5):
+        found = TerminationReward(0.0, max_survival_reward=coef)(batch, rewards)  # of rewards that are their mean
+        torch.testing.assert_close(found, torch.full((10, 10), min(coef * at_most, living)))
 
 
 def test_where_nothing_terminates_rewards_are_what_they_were():
