@@ -40,11 +40,13 @@ class Result:
     """What a run leaves in memory; the same is in its folder.
 
     Attributes:
+        folder: the run's.
         policy: as it was when training ended.
         summary: the content of `summary.json`.
         interrupted: the signal that ended training early, or None.
     """
 
+    folder: Path
     policy: Policy
     summary: dict[str, Any]
     interrupted: int | None
@@ -279,7 +281,7 @@ def run(
     if failure is not None:
         raise failure
     _print_summary(summary)
-    return Result(training.policy, summary, signals.received[0] if signals.received else None)
+    return Result(run_dir, training.policy, summary, signals.received[0] if signals.received else None)
 
 
 def _described(error: BaseException) -> str:

@@ -65,6 +65,8 @@ class Arguments:
 
 GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise")
 NETWORK_FLAGS = ("state_only", "reward", "dropout", "spectral_norm", "symlog")
+# A share of the discriminator loss's rise in the last fifth of training; see `rlgen.imitation.late_gain`.
+STILL_LEARNING = 0.1
 # By reward model, the flags that are not available with it.
 USELESS = {
     "airl": ("state_only", "reward", "dropout", "spectral_norm"),
@@ -80,6 +82,7 @@ def main(arguments: Arguments) -> int:
     from rlgen import imitation
     from rlgen.data.demonstrations import load_demonstrations
     from rlgen.experiment import run
+    from rlgen.run_log import read_metrics
 
     env_id = environment_id(arguments.env)
     demonstrations = load_demonstrations(
@@ -137,4 +140,10 @@ def main(arguments: Arguments) -> int:
             "demonstration_returns": demonstrations.episode_returns,
         },
     )
+    metrics = read_metrics(result.folder)
+    if "discriminator_loss" in metrics:
+        gain = imitation.late_gain(metrics["discriminator_loss"])
+        if gain is not None:
+            advice = "train longer (--total-timesteps)" if gain >= STILL_LEARNING else "more steps would hardly help"
+            print(f"discriminator loss: {gain:.0%} of its rise came in the last fifth of the steps; {advice}")
     return result.exit_code
