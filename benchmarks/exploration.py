@@ -77,8 +77,8 @@ def settings_of(cell: Cell) -> tuple[Any, Any]:
     """Learner and bonus of a cell."""
     from rlgen import exploration
 
-    learner, bonus = exploration.settings(cell["algo"], cell["env_id"], cell["bonus"])
-    learner = replace(learner, total_timesteps=cell["total_timesteps"])
+    settings = exploration.settings(cell["algo"], cell["env_id"], cell["bonus"]).for_steps(cell["total_timesteps"])
+    learner, bonus = settings.learner, settings.bonus
     return learner, bonus if cell["eta"] is None else replace(bonus, eta=cell["eta"])
 
 

@@ -123,7 +123,7 @@ def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation) -> 
     with tempfile.TemporaryDirectory() as folder:
         summary = run_experiment(
             RunOptions(seed=seed, device="cpu", threads=cell["threads"], run_dir=Path(folder) / "run"),
-            env_id=env_id,
+            env=env_id,
             learner=settings.learner,
             make_reward=make_reward,
             algorithm=cell["algorithm"],

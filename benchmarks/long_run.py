@@ -61,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = run(
             RunOptions(run_dir=Path(folder) / "run", threads=options.threads, eval_episodes=4),
-            env_id=options.env,
+            env=options.env,
             learner=settings.learner,
             make_reward=lambda envs, policy: imitation.gail(
                 settings, policy, settings.expert(envs, policy, demonstrations)

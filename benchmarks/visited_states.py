@@ -46,7 +46,8 @@ def visit(bonus: str, seed: int, total_timesteps: int) -> npt.NDArray[np.float32
     import torch
 
     torch.manual_seed(seed)
-    learner, config = exploration.settings("trpo", ENV_ID, bonus)
+    settings = exploration.settings("trpo", ENV_ID, bonus)
+    learner, config = settings.learner, settings.bonus
     envs = make_vec(ENV_ID, learner.n_envs, seed)
     learner = replace(learner, total_timesteps=total_timesteps)
     make = exploration.BONUSES[bonus]

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlgen.agents import GAIL, PPO, TRPO, VIME, load
     from rlgen.checkpoint import load_policy
     from rlgen.data.demonstrations import load_demonstrations, load_expert
     from rlgen.envs import make_vec
     from rlgen.evaluation import evaluate
     from rlgen.nn.policy import Actor
 
-__all__ = ["Actor", "evaluate", "load_demonstrations", "load_expert", "load_policy", "make_vec"]
-__version__ = "0.1.0"
-
 _HOMES = {
+    "GAIL": "rlgen.agents",
+    "VIME": "rlgen.agents",
+    "TRPO": "rlgen.agents",
+    "PPO": "rlgen.agents",
+    "load": "rlgen.agents",
     "Actor": "rlgen.nn.policy",
     "evaluate": "rlgen.evaluation",
     "load_demonstrations": "rlgen.data.demonstrations",
@@ -22,6 +25,20 @@ _HOMES = {
     "load_policy": "rlgen.checkpoint",
     "make_vec": "rlgen.envs",
 }
+__all__ = [
+    "GAIL",
+    "PPO",
+    "TRPO",
+    "VIME",
+    "Actor",
+    "evaluate",
+    "load",
+    "load_demonstrations",
+    "load_expert",
+    "load_policy",
+    "make_vec",
+]
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
@@ -31,3 +48,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'rlgen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

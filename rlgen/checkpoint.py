@@ -30,7 +30,7 @@ from rlgen.spaces import described_space
 from rlgen.types import State
 
 FILE = Path("checkpoint") / "model.safetensors"
-FORMAT = "rlgen checkpoint 4"
+FORMAT = "rlgen checkpoint 5"
 TENSOR, ARRAY = "<tensor>", "<array>"
 SPACES = {"observation_space": described_space, "action_space": described_space}
 # The facts that a run keeps.

@@ -10,11 +10,11 @@ import shlex
 import sys
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -22,9 +22,6 @@ from rlgen.errors import CheckpointError, DemonstrationError, UsageError
 from rlgen.files import keep_writing, printable
 from rlgen.ranges import Count, NotNegative, Seed, Threads, check_ranges
 from rlgen.settings import SettingsFile, from_json, read_settings
-
-if TYPE_CHECKING:
-    from rlgen.presets import Learner
 
 
 def default(text: str) -> Any:
@@ -122,9 +119,22 @@ class RunArguments(RunOptions):
             print(printable(file.describe(env_id)), flush=True)
         return file
 
-    def override(self, learner: Learner) -> Learner:
-        """A preset with what the command line tells."""
-        return learner.override(self.n_envs, self.n_steps, step_count(self.total_timesteps))
+    def of_agent(self, env_id: str) -> dict[str, Any]:
+        """The keyword arguments that every agent takes; what the settings file says of the environment is printed."""
+        values = {
+            "n_envs": self.n_envs,
+            "n_steps": self.n_steps,
+            "total_timesteps": step_count(self.total_timesteps),
+        }
+        return {
+            "settings": self.settings_file(env_id),
+            "seed": self.seed,
+            "device": self.device,
+            "n_threads": self.threads,
+            "env_kwargs": self.env_kwargs,
+            "vectorization": self.vectorization,
+            **told(values),
+        }
 
 
 # As a field of a script's own arguments: `run: RunFlags = RunArguments()` adds --seed, --device and so on.
@@ -189,17 +199,17 @@ def command_of_run(folder: Path) -> tuple[str, dict[str, Any]]:
 OUTWARD = ("env", "output", "overwrite")
 
 
-def _arguments_of_run(command: str, told: Any) -> Any:
-    folder: Path = told.run.resume
+def _arguments_of_run(command: str, given: Any) -> Any:
+    folder: Path = given.run.resume
     started, stored = command_of_run(folder)
     if started != command:
         raise UsageError(f"{folder} is a run of {started}; resume it with that")
-    before, default = from_json(type(told), stored, f"{folder}/config.json: field arguments"), type(told)()
+    before, default = from_json(type(given), stored, f"{folder}/config.json: field arguments"), type(given)()
     if isinstance(before.run.settings, Path):  # a file must not name another to read
         raise CheckpointError(f"{folder}/config.json: field arguments.run.settings: must hold path and text")
-    again = {name: getattr(told, name) for name in OUTWARD if hasattr(told, name)}
-    expected = replace(default, run=RunArguments(resume=folder, track=told.run.track), **again)
-    pairs = ((told, expected), (told.run, expected.run))
+    again = {name: getattr(given, name) for name in OUTWARD if hasattr(given, name)}
+    expected = replace(default, run=RunArguments(resume=folder, track=given.run.track), **again)
+    pairs = ((given, expected), (given.run, expected.run))
     more = [f.name for x, y in pairs for f in fields(x) if f.name != "run" and getattr(x, f.name) != getattr(y, f.name)]
     if more:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in more)
@@ -212,9 +222,9 @@ def _arguments_of_run(command: str, told: Any) -> Any:
             raise UsageError(f"--{name} {value}: the run has {wanted}")
         what = "module that a file names is imported" if name == "env" else "dataset that a file names is written"
         raise UsageError(f"add --{name}{'' if wanted is True else f' {wanted}'}: a {what} only when told again")
-    if before.run.track and not told.run.track:
+    if before.run.track and not given.run.track:
         warnings.warn("the run was tracked; add --track to go on with that", stacklevel=1)
-    return replace(before, run=replace(before.run, resume=folder, track=told.run.track))
+    return replace(before, run=replace(before.run, resume=folder, track=given.run.track))
 
 
 def render_without_a_screen() -> None:
@@ -228,6 +238,11 @@ def render_without_a_screen() -> None:
     if ctypes.util.find_library("EGL") is None:
         raise UsageError("--video needs a screen or EGL, and there is neither (Debian: apt install libegl1)")
     os.environ["MUJOCO_GL"] = "egl"
+
+
+def told(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that aren't None, which is a flag's default."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def step_count(text: str | None) -> int | None:

@@ -13,15 +13,25 @@ import numpy.typing as npt
 from rlgen.data.episodes import Predictor, RandomActor, RowStreams, check_ends, run_episodes
 from rlgen.envs import make_vec
 from rlgen.envs.make import Environment
+from rlgen.files import short
 from rlgen.nn.policy import Actor
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Undiscounted returns and lengths of complete episodes."""
+    """Undiscounted returns and lengths of complete episodes.
+
+    Attributes:
+        returns: by episode.
+        lengths: likewise.
+        random: mean return of random actions, the zero of the score; None where it isn't known.
+        expert: that of the expert, its one.
+    """
 
     returns: list[float]
     lengths: list[int]
+    random: float | None = None
+    expert: float | None = None
 
     @property
     def mean(self) -> float:
@@ -36,6 +46,24 @@ class Evaluation:
     def interval(self) -> tuple[float, float] | None:
         """The 95% interval of the mean return over episodes; None of one episode, which shows none."""
         return bootstrap_interval(np.array(self.returns)) if len(self.returns) > 1 else None
+
+    @property
+    def score(self) -> float | None:
+        """`normalised_score`; None without an expert."""
+        return (
+            None
+            if self.random is None or self.expert is None
+            else normalised_score(self.mean, self.random, self.expert)
+        )
+
+    def __str__(self) -> str:
+        n, interval, score = len(self.returns), self.interval(), self.score
+        text = f"return {short(self.mean)}"
+        if interval is not None:
+            text += f" (95% interval {short(interval[0])} to {short(interval[1])})"
+        if score is not None:
+            text += f", score {score:.3f} (0 random, 1 expert)"
+        return f"{text}, {n} episode{'s'[: n > 1]}"
 
 
 def bootstrap_interval(values: npt.NDArray[np.float64], draws: int = 10_000) -> tuple[float, float]:

@@ -20,13 +20,14 @@ from rlgen.checkpoint import RUN, load_checkpoint, save_checkpoint
 from rlgen.command import RunOptions
 from rlgen.data.episodes import Predictor, RandomActor, check_ends
 from rlgen.envs import BatchedEnv, make_vec
+from rlgen.envs.make import Environment, environment_name
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluation import Evaluation, evaluate, normalised_score
-from rlgen.files import printable, versions, write_json
+from rlgen.files import canonical_json, printable, sha256, short, versions, write_json
 from rlgen.nn.policy import Actor, Policy
 from rlgen.presets import Learner
 from rlgen.ranges import Threads, available_processors, check, check_ranges
-from rlgen.run_log import RunLog, check_config, hold, read_config, short
+from rlgen.run_log import Display, RunLog, check_config, hold, read_config, row_of
 from rlgen.spaces import describe_space
 from rlgen.threads import choose_threads
 from rlgen.train import Iteration, Training, keep_freed_memory
@@ -41,15 +42,20 @@ class Result:
 
     Attributes:
         folder: the run's.
-        policy: as it was when training ended.
+        training: as it was when it ended.
         summary: the content of `summary.json`.
         interrupted: the signal that ended training early, or None.
     """
 
     folder: Path
-    policy: Policy
+    training: Training
     summary: dict[str, Any]
     interrupted: int | None
+
+    @property
+    def policy(self) -> Policy:
+        """As it was when training ended."""
+        return self.training.policy
 
     @property
     def exit_code(self) -> int:
@@ -57,14 +63,15 @@ class Result:
         return 128 + self.interrupted if self.interrupted else 0
 
 
-class _Signals:
-    """SIGINT, SIGTERM and SIGHUP inside a block are noted, and the first is told.
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP inside a block are noted, and the first is told with what follows.
 
     One that comes while evaluating raises KeyboardInterrupt, once; half an iteration is no state to go on from. Only
     the main thread can have handlers; Windows has no SIGHUP, and `nohup` has it ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, follows: str) -> None:
+        self.follows = follows
         self.received: list[int] = []
         self.evaluating = False
 
@@ -89,9 +96,7 @@ class _Signals:
         if len(self.received) > 1:
             return
         with contextlib.suppress(RuntimeError):  # it came in the middle of another print
-            print(
-                "\ninterrupted: ends after this iteration, then evaluates; once more skips the evaluation", flush=True
-            )
+            print(f"\ninterrupted: {self.follows}", flush=True)
 
 
 def choose_device(name: str) -> torch.device:
@@ -115,17 +120,18 @@ def choose_device(name: str) -> torch.device:
 def run(
     options: RunOptions,
     *,
-    env_id: str,
+    env: Environment,
     learner: Learner,
     make_reward: MakeReward,
     algorithm: str,
     reward: str,
     name: str,
     config: Mapping[str, Any],
-    columns: dict[str, str],
+    columns: Mapping[str, str],
     expert_return: float | None = None,
     facts: dict[str, Any] | None = None,
-    on_iteration: Callable[[Iteration], None] = lambda iteration: None,
+    on_iteration: Callable[[Iteration], Any] = lambda iteration: None,
+    progress: bool = True,
 ) -> Result:
     """Train, then evaluate the last policy, in a folder that tells the whole story.
 
@@ -138,7 +144,7 @@ def run(
         options: how it is done. A resumed run needs the arguments that it was started with; with our own environments
             and on one machine its result is the same to the last bit. It keeps torch's number of threads, on which sums
             over large batches depend in the last places.
-        env_id: gymnasium id.
+        env: an id, or what else `rlgen.make_vec` takes.
         learner: settings of the policy's side.
         make_reward: from environments and policy (on its device) to the reward model.
         algorithm: name for the summary.
@@ -149,6 +155,7 @@ def run(
         expert_return: the one of a normalised score; no score without.
         facts: added to the summary, as they are when training has ended; kept in checkpoints and put back from them.
         on_iteration: called after each iteration, once it is logged.
+        progress: print it.
 
     Raises:
         UsageError: an argument can't be used; nothing is written then.
@@ -160,6 +167,7 @@ def run(
     started = time.perf_counter()
     check_ranges(options)
     seed, threads, env_kwargs, resume = options.seed, options.threads, options.env_kwargs, options.resume is not None
+    env_id = environment_name(env)
     run_dir = options.folder(env_id, name)
     facts = {} if facts is None else facts
     held = hold(run_dir) if resume else None
@@ -176,7 +184,7 @@ def run(
     names = {"env_id": env_id, "algorithm": algorithm, "reward": reward, "seed": seed}
     try:
         envs = make_vec(
-            env_id,
+            env,
             learner.n_envs,
             seed,
             n_threads=threads,
@@ -185,11 +193,11 @@ def run(
         )
         if options.vectorization != "sync" and isinstance(envs, BatchedEnv):
             raise UsageError(f"vectorization {options.vectorization} has no effect: {env_id} is stepped as one batch")
-        check_ends(envs, env_id, env_kwargs)
+        check_ends(envs, env, env_kwargs)
         training = learner.training(envs, make_reward, seed, place)
         if checkpoint is not None:
             _go_on(run_dir, training, checkpoint[1], facts, checkpoint[0].get("run"))
-        log = RunLog(run_dir, config, learner.total_timesteps, columns, held, training.done, options.track)
+        log = RunLog(run_dir, config, held, training.done, options.track)
     except BaseException as error:
         # A refusal ends nothing, and a summary that is there tells how the run ended.
         refused = isinstance(error, UsageError | CheckpointError) or (run_dir / "summary.json").exists()
@@ -209,30 +217,25 @@ def run(
     def save() -> None:
         nonlocal saved
         log.sync()
-        kept = {
-            "env_id": env_id,
-            "env_kwargs": env_kwargs,
-            "env_steps": training.done * training.steps_per_iteration,
-            "run": facts,
-            "config": log.digest,
-            "observation_space": describe_space(envs.single_observation_space),
-            "action_space": describe_space(envs.single_action_space),
-        }
-        save_checkpoint(run_dir, training.state_dict(), kept)
+        save_checkpoint(
+            run_dir, training.state_dict(), checkpoint_facts(training, env_id, env_kwargs, facts, log.content)
+        )
         saved = training.wall_seconds
 
     def returns(actor: Predictor, deterministic: bool) -> Evaluation:
-        return evaluate(actor, env_id, options.eval_episodes, seed + 10_000, deterministic, threads, env_kwargs)
+        return evaluate(actor, env, options.eval_episodes, seed + 10_000, deterministic, threads, env_kwargs)
 
     deterministic = stochastic = zero = failure = None
-    signals = _Signals()
+    signals = Signals("ends after this iteration, then evaluates; once more skips the evaluation")
     try:
         with signals:
-            with log:
+            with log, Display(learner.total_timesteps, columns, progress) as display:
                 if not resume:
                     save()
                 for iteration in training:
-                    log(iteration)
+                    row = row_of(iteration)
+                    log(row)
+                    display(row)
                     on_iteration(iteration)
                     if signals.received:
                         break
@@ -281,7 +284,27 @@ def run(
     if failure is not None:
         raise failure
     _print_summary(summary)
-    return Result(run_dir, training.policy, summary, signals.received[0] if signals.received else None)
+    return Result(run_dir, training, summary, signals.received[0] if signals.received else None)
+
+
+def checkpoint_facts(
+    training: Training,
+    env_id: str,
+    env_kwargs: Mapping[str, Any] | None,
+    facts: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a checkpoint tells beside the training's state; `config` is the content of `config.json`."""
+    envs = training.collector.envs
+    return {
+        "env_id": env_id,
+        "env_kwargs": env_kwargs,
+        "env_steps": training.done * training.steps_per_iteration,
+        "run": facts,
+        "config": sha256(canonical_json(config)),
+        "observation_space": describe_space(envs.single_observation_space),
+        "action_space": describe_space(envs.single_action_space),
+    }
 
 
 def _described(error: BaseException) -> str:

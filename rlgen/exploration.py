@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
-from typing import Any
 
 import gymnasium as gym
 import torch
@@ -19,7 +18,7 @@ from rlgen.nn.mlp import mlp
 from rlgen.nn.random_features import RandomFeatures
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
-from rlgen.presets import Learner
+from rlgen.presets import Learner, Settings
 from rlgen.ranges import Count
 from rlgen.rewards.combine import MedianScaled, WeightedSum
 from rlgen.rewards.disagreement import Disagreement
@@ -47,6 +46,17 @@ class BonusConfig(PoolConfig):
     eta: float = 1e-3
     net_arch: tuple[Count, ...] = (32,)
     pool_size: Count = 100_000
+
+
+@dataclass(frozen=True)
+class Exploration(Settings):
+    """A learner beside the bonus that it explores by.
+
+    Attributes:
+        bonus: how it learns, and its weight.
+    """
+
+    bonus: BonusConfig
 
 
 MakeBonus = Callable[[gym.vector.VectorEnv, BonusConfig], RewardModel]
@@ -115,6 +125,10 @@ BONUSES: dict[str, MakeBonus | None] = {
 }
 
 
+UNUSED: Mapping[str, tuple[str, ...]] = {"none": ("eta", "n_updates"), "noise": ("n_updates",)}
+"""Settings without effect, by bonus."""
+
+
 def reward_model(
     envs: gym.vector.VectorEnv,
     device: torch.device | str,
@@ -139,7 +153,8 @@ class Milestones:
     """
 
     def __init__(self, env_id: str) -> None:
-        threshold = gym.spec(env_id).reward_threshold
+        spec = gym.registry.get(env_id)  # none of a function's environments
+        threshold = None if spec is None else spec.reward_threshold
         self.half = threshold / 2 if threshold is not None and threshold > 0 else math.inf
         names = ("first_reward_steps", "first_reward_seconds", "half_return_steps", "half_return_seconds")
         self.facts: dict[str, float | None] = dict.fromkeys(names)
@@ -180,12 +195,10 @@ _LEARNING = {
 _SHIPPED = SettingsFile("settings.toml", (resources.files("rlgen.envs") / "settings.toml").read_text("utf-8"))
 
 
-def settings(algo: str, env_id: str, bonus: str) -> tuple[Learner, BonusConfig]:
-    """The policy's side and the bonus's for an environment; `algo` is `trpo` or `ppo`, `bonus` one of `BONUSES`."""
-    learner, config = replace(_LEARNER, optimizer=_OPTIMIZERS[algo]), _LEARNING.get(bonus, BonusConfig())
-    parts: dict[str, Any] = {"learner": learner, "bonus": config}
-    told = _SHIPPED.apply(parts, env_id, algo)
-    return told["learner"], told["bonus"]
+def settings(algo: str, env_id: str, bonus: str) -> Exploration:
+    """The settings for an environment; `algo` is `trpo` or `ppo`, `bonus` one of `BONUSES`."""
+    learner = replace(_LEARNER, optimizer=_OPTIMIZERS[algo])
+    return _SHIPPED.apply(Exploration(learner, _LEARNING.get(bonus, BonusConfig())), env_id, algo)
 
 
 def _pool(envs: gym.vector.VectorEnv, config: BonusConfig) -> ReplayPool:

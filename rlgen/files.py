@@ -371,6 +371,11 @@ def check_booleans(array: npt.NDArray[Any], where: str) -> None:
         raise ValueError(f"{where}: must be true or false")
 
 
+def short(x: float) -> str:
+    """A return as people read it: 5,412 or 0.42."""
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+
+
 def printable(text: object) -> str:
     """Text out of a file for a terminal: control characters, which could command it, as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

@@ -22,7 +22,7 @@ from rlgen.nn.normalizer import RunningNormalizer
 from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
-from rlgen.presets import Learner
+from rlgen.presets import Learner, Settings
 from rlgen.ranges import Checked, Count, Positive, Share, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
 from rlgen.rewards.endings import TerminalStates, TerminationReward, ending_weight
@@ -58,11 +58,10 @@ REWARDS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Imitation(Checked):
+class Imitation(Settings):
     """A learner beside what it imitates by.
 
     Attributes:
-        learner: the policy's side.
         gail: how a discriminator learns.
         net_arch: its hidden layers.
         spectral_norm: see `rlgen.nn.discriminator.Discriminator`.
@@ -80,7 +79,6 @@ class Imitation(Checked):
         UsageError: a number outside its range, no such reward, or absorbing states without centred rewards.
     """
 
-    learner: Learner
     gail: GAILConfig
     net_arch: tuple[Count, ...] = (100, 100)
     spectral_norm: bool = False
@@ -228,6 +226,16 @@ def constant(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel
 
 IMITATORS: Mapping[str, MakeImitator] = {"gail": gail, "airl": airl, "fem": fem, "gtal": gtal, "constant": constant}
 
+_OF_GAIL = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise", "symlog")
+_OF_DISCRIMINATOR = ("state_only", "reward", "dropout", "spectral_norm")
+UNUSED: Mapping[str, tuple[str, ...]] = {
+    "airl": _OF_DISCRIMINATOR,
+    "fem": (*_OF_GAIL, *_OF_DISCRIMINATOR),
+    "gtal": (*_OF_GAIL, *_OF_DISCRIMINATOR),
+    "constant": (*_OF_GAIL, *_OF_DISCRIMINATOR, "absorbing_states"),
+}
+"""Settings without effect, by imitator."""
+
 # Noise starts near the expert's: from a deviation of 1 a discriminator tells pairs by the size of their actions. Small
 # rollouts and long steps, which shrink: the first make learning fast, the last keep what was learned.
 _LEARNER = Learner(
@@ -282,8 +290,11 @@ _SETTINGS = {
 }
 
 
+PRESETS = tuple(_SETTINGS)
+
+
 def settings(preset: str = "default", algo: str = "trpo") -> Imitation:
-    """The settings, the same for every task; `preset` is `default` or `paper`, `algo` is `trpo` or `ppo`."""
+    """The settings, the same for every task; `preset` is one of `PRESETS`, `algo` is `trpo` or `ppo`."""
     return _SETTINGS[preset][algo]
 
 
@@ -296,12 +307,12 @@ def recovered_reward(run_dir: Path) -> RecoveredReward:
     """
     facts, state = load_checkpoint(run_dir)
     try:
-        wanted = {"settings": {"symlog": bool}, "arguments": {"reward_model": str}}
+        wanted = {"settings": {"symlog": bool}, "agent": {"arguments": {"reward_model": str}}}
         config = read_json(run_dir / "config.json", wanted, links=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{run_dir}: only a run of rlgen gail holds a reward ({error})") from None
     check_unchanged(run_dir, config, facts.get("config", ""))
-    if config["arguments"]["reward_model"] != "airl":
+    if config["agent"]["arguments"]["reward_model"] != "airl":
         raise CheckpointError(f"{run_dir}: only a run of rlgen gail --reward-model airl holds a reward")
 
     def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -114,6 +114,27 @@ class Learner(Checked):
                 centre_rewards=self.centre_rewards,
             )
 
+
+@dataclass(frozen=True)
+class Settings(Checked):
+    """The settings of an agent: its learner's, and what its reward model needs beside them.
+
+    Attributes:
+        learner: the policy's side.
+    """
+
+    learner: Learner
+
+    def for_steps(self: S, total_timesteps: int | None) -> S:
+        """The same for another number of environment steps in all; None leaves it."""
+        return (
+            self
+            if total_timesteps is None
+            else replace(self, learner=self.learner.override(None, None, total_timesteps))
+        )
+
+
+S = TypeVar("S", bound=Settings)
 
 TRPO_LEARNER = Learner(TRPOConfig(), n_steps=64)
 PPO_LEARNER = Learner(PPOConfig(batch_size=256), n_steps=32, log_std_init=-0.5)

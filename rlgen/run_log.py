@@ -1,4 +1,4 @@
-"""A run's folder: what was run, what happened, what came out; and the progress display.
+"""A run's folder: what was run, what happened, what came out; and the display of its progress.
 
 A folder that holds no run, or a file in it that is damaged or not what a run writes, is a `CheckpointError`.
 """
@@ -30,6 +30,7 @@ from rlgen.files import (
     read_json,
     read_regular,
     sha256,
+    short,
     versions,
     write_atomically,
     write_bytes,
@@ -89,20 +90,75 @@ def check_config(folder: Path, config: Mapping[str, Any], digest: str) -> None:
             raise CheckpointError(f"{folder}/config.json: field {name}: the run had others; it can't go on")
 
 
+def row_of(iteration: Iteration) -> dict[str, float]:
+    """An iteration as a row of `metrics.csv`."""
+    returns = iteration.episode_returns
+    return {
+        "iteration": iteration.number,
+        "env_steps": iteration.env_steps,
+        "return_mean": float(np.mean(returns)) if returns else float("nan"),
+        "episodes": len(returns),
+        **iteration.metrics,
+        # Times come last: everything before them is the same for the same seed.
+        "wall_seconds": round(iteration.wall_seconds, 3),
+        **{f"seconds_{part.replace(' ', '_')}": round(value, 4) for part, value in iteration.seconds.items()},
+    }
+
+
+class Display:
+    """Progress on stdout: a terminal's one line, which is redrawn, or a line every ten seconds elsewhere.
+
+    Args:
+        total_timesteps: for the time left.
+        columns: the metrics shown, by their short titles.
+        shown: False prints nothing.
+    """
+
+    def __init__(self, total_timesteps: int, columns: Mapping[str, str], shown: bool = True) -> None:
+        self.total_timesteps, self.columns, self.shown = total_timesteps, columns, shown
+        self._last = 0.0
+        self._return = float("nan")
+
+    def __enter__(self) -> Self:
+        titles = ["steps", "steps/s", "return", *self.columns.values(), "left"]
+        if self.shown:
+            print("  ".join(f"{title:>9}" for title in titles), flush=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.shown and sys.stdout.isatty():
+            print()
+
+    def __call__(self, row: Mapping[str, float]) -> None:
+        """Show a row of `row_of`."""
+        steps, tty = int(row["env_steps"]), sys.stdout.isatty()
+        if row["episodes"]:
+            self._return = row["return_mean"]
+        waits = not tty and steps < self.total_timesteps and time.monotonic() - self._last < 10
+        if waits or not self.shown:
+            return
+        self._last = time.monotonic()
+        speed = steps / max(row["wall_seconds"], 1e-3)
+        left = max(self.total_timesteps - steps, 0) / speed
+        values = [f"{steps:,}", f"{speed:,.0f}", short(self._return)]
+        values += [f"{row.get(name, float('nan')):.3g}" for name in self.columns]
+        values.append(f"{left // 60:.0f}:{left % 60:02.0f}")
+        line = "  ".join(f"{value:>9}" for value in values)
+        print(f"\r{line}" if tty else line, end="" if tty else "\n", flush=True)
+
+
 class RunLog:
     """Writes `config.json`, `metrics.csv`, TensorBoard events, `curve.png` and `summary.json`.
 
     Args:
         folder: made if absent; refused if it holds a run already.
         config: what was told and what it came to, by name: dataclasses and JSON values.
-        total_timesteps: for the time left.
-        columns: the metrics shown in the display, by their short titles.
         held: of a run to resume, from `hold`.
         resume_after: go on after this iteration; what the run logged of later ones is dropped.
         track: log to Weights & Biases too; its files go to `wandb` in the folder.
 
     Attributes:
-        digest: SHA-256 of the run's configuration, which a checkpoint keeps so that a changed one is noticed.
+        content: that of `config.json`; a checkpoint keeps its digest, so that a changed one is noticed.
 
     Raises:
         FileExistsError: the folder holds a run, and it isn't to be resumed.
@@ -114,8 +170,6 @@ class RunLog:
         self,
         folder: Path,
         config: Mapping[str, Any],
-        total_timesteps: int,
-        columns: dict[str, str],
         held: IO[str] | None = None,
         resume_after: int = 0,
         track: bool = False,
@@ -139,15 +193,12 @@ class RunLog:
             self._held = held
             content = read_config(folder)
             rows = _keep_rows(folder, resume_after)
-        self.digest = sha256(canonical_json(content))
+        self.content = content
         self.folder = folder
-        self.total_timesteps = total_timesteps
-        self.columns = columns
         self.curve = [
             (int(row["env_steps"]), row["return_mean"]) for row in rows if row["return_mean"] == row["return_mean"]
         ]
         self._rows = rows
-        self._shown = 0.0
         try:
             self._tracked = _start_tracking(folder, content) if track else None
         except BaseException:
@@ -172,13 +223,9 @@ class RunLog:
             self._write_events(row, time.time() - rows[-1]["wall_seconds"] + row["wall_seconds"])
         self._file = (self.folder / "metrics.csv").open("a" if rows else "w", newline="")
         self._csv = csv.DictWriter(self._file, list(rows[0])) if rows else None
-        titles = ["steps", "steps/s", "return", *self.columns.values(), "left"]
-        print("  ".join(f"{title:>9}" for title in titles), flush=True)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if sys.stdout.isatty():
-            print()
         # What ended the run is told, not what follows from it, as on a full disk.
         with contextlib.nullcontext() if error is None else contextlib.suppress(Exception):
             self._file.close()
@@ -190,19 +237,8 @@ class RunLog:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def __call__(self, iteration: Iteration) -> None:
-        """Log one iteration."""
-        returns = iteration.episode_returns
-        row: dict[str, float] = {
-            "iteration": iteration.number,
-            "env_steps": iteration.env_steps,
-            "return_mean": float(np.mean(returns)) if returns else float("nan"),
-            "episodes": len(returns),
-            **iteration.metrics,
-            # Times come last: everything before them is the same for the same seed.
-            "wall_seconds": round(iteration.wall_seconds, 3),
-            **{f"seconds_{part.replace(' ', '_')}": round(value, 4) for part, value in iteration.seconds.items()},
-        }
+    def __call__(self, row: Mapping[str, float]) -> None:
+        """Log a row of `row_of`."""
         if self._csv is None:
             self._csv = csv.DictWriter(self._file, list(row))
             self._csv.writeheader()
@@ -212,30 +248,13 @@ class RunLog:
         self._file.flush()
         self._write_events(row)
         if self._tracked is not None:
-            self._tracked.log(row, step=iteration.env_steps)
-        if returns:
-            self.curve.append((iteration.env_steps, row["return_mean"]))
-        self._show(iteration, row)
+            self._tracked.log(row, step=int(row["env_steps"]))
+        if row["episodes"]:
+            self.curve.append((int(row["env_steps"]), row["return_mean"]))
 
     def _write_events(self, row: Mapping[str, float], wall_time: float | None = None) -> None:
         for name, value in row.items():
             self._writer.add_scalar(name, value, int(row["env_steps"]), wall_time)
-
-    def _show(self, iteration: Iteration, row: dict[str, float]) -> None:
-        tty = sys.stdout.isatty()
-        last = iteration.env_steps >= self.total_timesteps
-        # A terminal's one line is redrawn; a log gets a line every ten seconds.
-        if not tty and not last and time.monotonic() - self._shown < 10:
-            return
-        self._shown = time.monotonic()
-        speed = iteration.env_steps / iteration.wall_seconds
-        left = max(self.total_timesteps - iteration.env_steps, 0) / speed
-        recent = self.curve[-1][1] if self.curve else float("nan")
-        values = [f"{iteration.env_steps:,}", f"{speed:,.0f}", short(recent)]
-        values += [f"{row.get(name, float('nan')):.3g}" for name in self.columns]
-        values.append(f"{left // 60:.0f}:{left % 60:02.0f}")
-        line = "  ".join(f"{value:>9}" for value in values)
-        print(f"\r{line}" if tty else line, end="" if tty else "\n", flush=True)
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`, end the tracking and release the folder."""
@@ -330,11 +349,6 @@ def plain(value: Any) -> Any:
         return dataclasses.asdict(x) if dataclasses.is_dataclass(x) and not isinstance(x, type) else str(x)
 
     return json.loads(json.dumps(value, default=as_json))
-
-
-def short(x: float) -> str:
-    """A return as people read it: 5,412 or 0.42."""
-    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
 
 
 def command_line() -> str:

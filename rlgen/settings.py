@@ -1,14 +1,15 @@
-"""Settings out of files: TOML by environment id, applied to a command's settings; JSON as a run stores it."""
+"""Settings that are told: TOML by environment id, keyword arguments by name, JSON as a run stores it."""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import reprlib
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,20 +94,19 @@ def override(settings: T, table: Mapping[str, Any], where: str = "") -> T:
     """Settings with the fields that a table names, such as `{"learner": {"gamma": 0.995}, "dropout": 0.1}`.
 
     Args:
-        settings: a dataclass, or several by name.
+        settings: a dataclass.
         table: values as TOML and JSON have them; those of a dataclass inside `settings` are a table again.
         where: what errors call the settings by, before a field's name.
 
     Raises:
         UsageError: a field that isn't there, a value of another type, or one that the settings refuse.
     """
-    several = isinstance(settings, Mapping)
-    now: Mapping[str, Any] = settings if isinstance(settings, Mapping) else vars(settings)
-    kinds = {} if several else typing.get_type_hints(type(settings))
+    now = vars(settings)
+    kinds = typing.get_type_hints(type(settings))
     changes: dict[str, Any] = {}
     for name, value in table.items():
         if name not in now:
-            raise UsageError(f"{where}{name}: no such setting; there are {', '.join(now)}")
+            raise UsageError(f"{where}{name}: no such setting; {_nearest(name, now)}")
         if not is_dataclass(now[name]):
             try:
                 changes[name] = from_json(kinds[name], value, where + name)
@@ -117,9 +117,45 @@ def override(settings: T, table: Mapping[str, Any], where: str = "") -> T:
         else:
             raise UsageError(f"{where}{name}: must be a table of settings; got {value!r}")
     try:
-        return {**now, **changes} if several else replace(settings, **changes)  # type: ignore
+        return replace(settings, **changes)  # type: ignore[type-var]
     except UsageError as error:
         raise UsageError(f"{where}{error}") from None
+
+
+def with_values(settings: T, values: Mapping[str, Any]) -> T:
+    """Settings with the fields that keyword arguments name, wherever they are in them.
+
+    A name that several parts have is the learner's, and inside it the optimizer's: `learning_rate` is that of TRPO's
+    critic or of PPO, and the discriminator's is told by `override`, as `{"gail": {"learning_rate": 1e-3}}`.
+
+    Raises:
+        UsageError: a name that no part has, with the nearest one, a value of another type, or one that is refused.
+    """
+    homes = dict(_homes(settings))
+    table: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in homes:
+            raise UsageError(f"{name}: no such argument; {_nearest(name, homes)}")
+        part = table
+        for step in homes[name]:
+            part = part.setdefault(step, {})
+        part[name] = value
+    return override(settings, table)
+
+
+def _homes(settings: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each setting's name with the parts that it is in; of several by one name, the one that counts comes last."""
+    names = [field.name for field in fields(settings)]
+    parts = [name for name in names if is_dataclass(getattr(settings, name))]
+    yield from ((name, path) for name in names if name not in parts)
+    for part in sorted(parts, key="learner".__eq__):
+        yield from _homes(getattr(settings, part), (*path, part))
+
+
+def _nearest(name: str, there: Iterable[str]) -> str:
+    """What a misspelt name may have meant, or all that there are."""
+    near = difflib.get_close_matches(name, there, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}"
 
 
 def from_json(kind: Any, value: Any, name: str) -> Any:

@@ -112,10 +112,15 @@ class Training:
         self.scaler = RewardScaler(collector.envs.num_envs, gamma, centre_rewards).to(collector.device)
         self.steps_per_iteration = collector.n_steps * collector.envs.num_envs
         self.n_iterations = -(-total_timesteps // self.steps_per_iteration)
-        self.done = 0
+        self.done = self.began = 0
         self.wall_seconds = 0.0
         self._gpus = [collector.device] if collector.device.type == "cuda" else []
         self._random = self._global_random()
+
+    def extend(self, total_timesteps: int) -> None:
+        """Have so many steps more done, rounded up to whole rollouts; step sizes that shrink start anew."""
+        self.began = self.done
+        self.n_iterations = self.done + -(-total_timesteps // self.steps_per_iteration)
 
     def __iter__(self) -> Iterator[Iteration]:
         """Train until `total_timesteps` are done.
@@ -164,7 +169,8 @@ class Training:
         scaled = self.scaler(rewards, steps.terminated, steps.truncated)
         clock.lap("reward")
         batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda)
-        metrics = self.optimizer.update(batch, progress_remaining=1 - self.done / self.n_iterations)
+        progress = (self.done - self.began) / (self.n_iterations - self.began)
+        metrics = self.optimizer.update(batch, progress_remaining=1 - progress)
         clock.lap("policy")
         metrics = {"reward": rewards.mean(), **metrics, **self.reward_model.update(steps)}
         if self.done > 0:
@@ -196,7 +202,7 @@ class Training:
                 "actions": self.rng.bit_generator.state,
                 **self._random,
             },
-            "progress": {"done": self.done, "wall_seconds": self.wall_seconds},
+            "progress": {"done": self.done, "began": self.began, "wall_seconds": self.wall_seconds},
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -212,4 +218,4 @@ class Training:
             self.scaler.returns.zero_()  # new episodes begin
         self.rng.bit_generator.state = state["random"]["actions"]
         self._random = {name: state["random"][name] for name in ("torch", "cuda")}
-        self.done, self.wall_seconds = state["progress"]["done"], state["progress"]["wall_seconds"]
+        self.done, self.began, self.wall_seconds = (state["progress"][x] for x in ("done", "began", "wall_seconds"))

@@ -13,7 +13,8 @@ from rlgen.train import Iteration
 @pytest.mark.parametrize(("algo", "env_id"), [("trpo", "rlgen/SparseCartPoleSwingup-v0"), ("ppo", "CartPole-v1")])
 @pytest.mark.parametrize("name", exploration.BONUSES)
 def test_every_bonus_trains(algo, env_id, name):
-    learner, bonus = exploration.settings(algo, env_id, name)
+    settings = exploration.settings(algo, env_id, name)
+    learner, bonus = settings.learner, settings.bonus
     envs = make_vec(env_id, 4, seed=0)
     bonus = replace(bonus, eta=0.5, n_updates=3, pool_size=200)
     learner = replace(learner, n_envs=4, n_steps=32, total_timesteps=384)
@@ -50,7 +51,7 @@ def test_milestones_keep_the_first_of_each():
 
 def test_the_reference_is_the_authors_setting():
     envs = make_vec("rlgen/SparseMountainCar-v0", 2)
-    _, config = exploration.settings("trpo", "rlgen/SparseMountainCar-v0", "vime-reference")
+    config = exploration.settings("trpo", "rlgen/SparseMountainCar-v0", "vime-reference").bonus
     scaled = exploration.vime_reference(envs, config)
     model, network = scaled.bonus, scaled.bonus.network
     assert not scaled.bounded

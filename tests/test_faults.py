@@ -185,7 +185,7 @@ def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, mo
     learner = LEARNERS["trpo"].override(n_envs=2, n_steps=16, total_timesteps=64)
     result = experiment.run(
         RunOptions(run_dir=tmp_path / "a", device="cpu"),
-        env_id="CartPole-v1",
+        env="CartPole-v1",
         learner=learner,
         make_reward=lambda envs, policy: EnvironmentReward(),
         algorithm="trpo",
@@ -203,7 +203,7 @@ def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, mo
 def small_run(folder, reward=None, make_reward=None, on_iteration=lambda iteration: None, resume=False, **options):
     return experiment.run(
         RunOptions(run_dir=folder, resume=folder if resume else None, device="cpu", eval_episodes=2, **options),
-        env_id="CartPole-v1",
+        env="CartPole-v1",
         learner=LEARNERS["trpo"].override(n_envs=2, n_steps=16, total_timesteps=64),
         make_reward=make_reward or (lambda envs, policy: reward or EnvironmentReward()),
         algorithm="trpo",

@@ -89,7 +89,8 @@ def training_of(kind, algo, seed=0, device="cpu"):
             return imitation.IMITATORS[kind](settings, policy, settings.expert(envs, policy, demonstrations))
     else:
         env_id = "rlgen/SparseHalfCheetah-v0"
-        learner, bonus = exploration.settings(algo, env_id, kind)
+        settings = exploration.settings(algo, env_id, kind)
+        learner, bonus = settings.learner, settings.bonus
         bonus = replace(bonus, n_updates=3, batch_size=64, pool_size=300)
 
         def make(envs, policy):
@@ -374,7 +375,7 @@ def test_metrics_are_on_the_disk_before_the_checkpoint_that_counts_them(monkeypa
     monkeypatch.setattr(experiment, "save_checkpoint", save)
     experiment.run(
         RunOptions(run_dir=tmp_path / "a", eval_episodes=1, checkpoint_seconds=0), name="ppo",
-        env_id="CartPole-v1", learner=LEARNERS["ppo"].override(2, 16, 64), make_reward=lambda *_: EnvironmentReward(),
+        env="CartPole-v1", learner=LEARNERS["ppo"].override(2, 16, 64), make_reward=lambda *_: EnvironmentReward(),
         algorithm="ppo", reward="environment", config={}, columns={},
     )  # fmt: skip
     assert checked == [True] * 4

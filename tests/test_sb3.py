@@ -240,7 +240,7 @@ def test_gail_and_vime_pay_sb3_and_contrib():
     assert any(not torch.equal(value, before[name]) for name, value in discriminator.state_dict().items())
     assert (ppo.rollout_buffer.rewards > 0).all()  # softplus, not the environment's
 
-    _, config = exploration.settings("trpo", "CartPole-v1", "vime")
+    config = exploration.settings("trpo", "CartPole-v1", "vime").bonus
     trpo = learner(TRPO, "CartPole-v1", max_episode_steps=None)
     vime = exploration.reward_model(trpo.env.envs, "cpu", exploration.vime, config)
     trpo.learn(512, callback=RewardModelCallback(vime))

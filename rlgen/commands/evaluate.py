@@ -13,7 +13,7 @@ import tyro
 
 from rlgen.command import JsonObject, check_registered, default, environment_id, render_without_a_screen
 from rlgen.errors import UsageError
-from rlgen.files import write_json
+from rlgen.files import short, write_json
 from rlgen.ranges import Count, Seed, Threads
 
 
@@ -50,7 +50,7 @@ def main(arguments: Arguments) -> None:
     from rlgen.data.episodes import RandomActor
     from rlgen.evaluation import evaluate, normalised_score
     from rlgen.nn.policy import Actor
-    from rlgen.run_log import read_summary, short
+    from rlgen.run_log import read_summary
 
     facts, _ = load_checkpoint(arguments.run, RUN)
     env_id, policy = facts["env_id"], load_policy(arguments.run)

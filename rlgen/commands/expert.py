@@ -6,22 +6,18 @@ python scripts/expert.py --env HalfCheetah-v4 --output expert_data/
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id
+from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id, told
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import check_writable, read_json
 from rlgen.ranges import Count
 
 if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
     from rlgen.experiment import Result
     from rlgen.nn.policy import Policy
-    from rlgen.presets import Learner
-    from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
@@ -56,49 +52,12 @@ class Arguments:
 
 def train(arguments: Arguments, env_id: str) -> Result:
     """Train on the environment's own reward, or on a recovered one."""
-    from rlgen import presets
-    from rlgen.experiment import run
-    from rlgen.imitation import recovered_reward
-    from rlgen.rewards.environment import EnvironmentReward
-    from rlgen.spaces import describe_space
+    from rlgen.agents import PPO, TRPO
 
-    file = arguments.run.settings_file(env_id)
-
-    def told(learner: Learner) -> Learner:
-        return arguments.run.override(file.apply({"learner": learner}, env_id, arguments.algo)["learner"])
-
-    preset = presets.EXPERT[arguments.algo]
-    learner = told(preset)
-    if learner.total_timesteps < presets.SHORT:
-        learner = told(presets.shortened(preset))
-    if arguments.log_std_init is not None:
-        learner = replace(learner, log_std_init=arguments.log_std_init)
-    if arguments.learning_rate is not None:
-        learner = replace(learner, optimizer=replace(learner.optimizer, learning_rate=arguments.learning_rate))
-    recovered = None if arguments.reward is None else recovered_reward(arguments.reward)
-
-    def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
-        if recovered is None:
-            return EnvironmentReward()
-        here = describe_space(envs.single_observation_space)
-        if recovered.observation_space != here:
-            of = recovered.observation_space
-            raise CheckpointError(
-                f"{arguments.reward}: its reward is of observations {of}; those of {env_id} are {here}"
-            )
-        return recovered.to(policy.normalizer.mean.device)
-
-    result = run(
-        arguments.run,
-        env_id=env_id,
-        learner=learner,
-        make_reward=make_reward,
-        algorithm=arguments.algo,
-        reward="environment" if arguments.reward is None else "recovered",
-        name=arguments.algo,
-        config={"arguments": arguments, "settings": {"learner": learner}},
-        columns={"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"},
-    )
+    make = TRPO if arguments.algo == "trpo" else PPO
+    values = {"log_std_init": arguments.log_std_init, "learning_rate": arguments.learning_rate}
+    agent = make(env_id, recovered=arguments.reward, **arguments.run.of_agent(env_id), **told(values))
+    result = agent.run(arguments.run, arguments)
     reached, random = result.summary["return_mean"], result.summary["random_return_mean"]
     if random is not None and reached <= random:
         warnings.warn("this expert is no better than random actions: train it longer (--total-timesteps)", stacklevel=1)
@@ -115,7 +74,7 @@ def load(folder: Path, env_id: str) -> tuple[Policy, str, str]:
         if facts["env_id"] != env_id:
             raise CheckpointError(f"{folder}: its policy was trained in {facts['env_id']}, not {env_id}")
         config = read_json(folder / "config.json")
-        return load_policy(folder), config["arguments"]["algo"], config["command"]
+        return load_policy(folder), config["agent"]["arguments"]["algo"], config["command"]
     _, manifest = open_dataset(folder, env_id)
     return load_expert(folder, env_id), manifest["algorithm"], manifest.get("training_command", manifest["command"])
 

@@ -5,12 +5,11 @@ python scripts/gail.py --env HalfCheetah-v4 --expert expert_data/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id
-from rlgen.errors import UsageError
+from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id, told
 from rlgen.ranges import Count
 
 
@@ -63,87 +62,45 @@ class Arguments:
     run: RunFlags = field(default_factory=RunArguments)
 
 
-GAIL_FLAGS = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise")
-NETWORK_FLAGS = ("state_only", "reward", "dropout", "spectral_norm", "symlog")
+FLAGS = (
+    "state_only",
+    "reward",
+    "absorbing_states",
+    "gradient_penalty_coef",
+    "entropy_coef",
+    "expert_label",
+    "input_noise",
+    "dropout",
+    "spectral_norm",
+    "symlog",
+)
 # A share of the discriminator loss's rise in the last fifth of training; see `rlgen.imitation.late_gain`.
 STILL_LEARNING = 0.1
-# By reward model, the flags that are not available with it.
-USELESS = {
-    "airl": ("state_only", "reward", "dropout", "spectral_norm"),
-    "fem": (*GAIL_FLAGS, *NETWORK_FLAGS),
-    "gtal": (*GAIL_FLAGS, *NETWORK_FLAGS),
-    "constant": (*GAIL_FLAGS, *NETWORK_FLAGS, "absorbing_states"),
-}
 
 
 def main(arguments: Arguments) -> int:
     """Compose, run; the exit code."""
     # After parsing, so that --help doesn't wait for torch.
-    from rlgen import imitation
-    from rlgen.data.demonstrations import load_demonstrations
-    from rlgen.experiment import run
-    from rlgen.run_log import read_metrics
+    from rlgen.agents import GAIL
+    from rlgen.imitation import late_gain
 
     env_id = environment_id(arguments.env)
-    demonstrations = load_demonstrations(
-        arguments.expert,
+    agent = GAIL(
         env_id,
-        arguments.n_trajectories,
-        arguments.subsample,
-        seed=arguments.run.seed,
+        arguments.expert,
+        n_trajectories=arguments.n_trajectories,
+        subsample=arguments.subsample,
         include_failed=arguments.include_failed,
+        reward_model=arguments.reward_model,
+        algo=arguments.algo,
+        preset=arguments.preset,
+        **arguments.run.of_agent(env_id),
+        **told({name: getattr(arguments, name) for name in FLAGS}),
     )
-    print(demonstrations, flush=True)
-    preset = imitation.settings(arguments.preset, arguments.algo)
-    preset = arguments.run.settings_file(env_id).apply(preset, env_id, arguments.algo)
-    told = {name: value for name, value in vars(arguments).items() if value is not None}
-    useless = USELESS.get(arguments.reward_model, ())
-    if wrong := [flag for flag in useless if flag in told]:
-        raise UsageError(
-            f"--{wrong[0].replace('_', '-')} is not available with --reward-model {arguments.reward_model}"
-        )
-    settings = replace(
-        preset,
-        learner=arguments.run.override(preset.learner),
-        gail=replace(preset.gail, **{name: told[name] for name in GAIL_FLAGS if name in told}),
-        **{name: told[name] for name in (*NETWORK_FLAGS, "absorbing_states") if name in told},
-    )
-    rewarded = settings.absorbing_states and "absorbing_states" not in useless
-    print(replace(settings, absorbing_states=rewarded).derived(demonstrations), flush=True)
-    make = imitation.IMITATORS[arguments.reward_model]
-    algorithm = f"{arguments.reward_model}-{arguments.algo}"
-
-    result = run(
-        arguments.run,
-        env_id=env_id,
-        learner=settings.learner,
-        make_reward=lambda envs, policy: make(settings, policy, settings.expert(envs, policy, demonstrations)),
-        algorithm=algorithm,
-        reward=settings.reward if arguments.reward_model == "gail" else arguments.reward_model,
-        name=algorithm,
-        config={
-            "arguments": arguments,
-            "settings": settings,
-            "demonstrations": demonstrations.sha256,
-            "subsample": demonstrations.subsample,
-        },
-        columns={
-            "discriminator_accuracy_policy": "D(policy)",
-            "discriminator_accuracy_expert": "D(expert)",
-            "kl": "kl",
-        },
-        expert_return=demonstrations.dataset_return_mean,
-        facts={
-            "preset": arguments.preset,
-            "n_trajectories": arguments.n_trajectories,
-            "subsample": demonstrations.subsample,
-            "demonstration_returns": demonstrations.episode_returns,
-        },
-    )
-    metrics = read_metrics(result.folder)
-    if "discriminator_loss" in metrics:
-        gain = imitation.late_gain(metrics["discriminator_loss"])
-        if gain is not None:
-            advice = "train longer (--total-timesteps)" if gain >= STILL_LEARNING else "more steps would hardly help"
-            print(f"discriminator loss: {gain:.0%} of its rise came in the last fifth of the steps; {advice}")
+    print(agent.derived(), flush=True)
+    result = agent.run(arguments.run, arguments)
+    gain = late_gain(agent.metrics.get("discriminator_loss", ()))
+    if gain is not None:
+        advice = "train longer (--total-timesteps)" if gain >= STILL_LEARNING else "more steps would hardly help"
+        print(f"discriminator loss: {gain:.0%} of its rise came in the last fifth of the steps; {advice}")
     return result.exit_code

@@ -5,10 +5,10 @@ python scripts/vime.py --sparse
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
-from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id
+from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id, told
 from rlgen.errors import UsageError
 
 
@@ -32,7 +32,7 @@ class Arguments:
     n_updates: Annotated[int | None, PRESET] = None
     """Adam steps of the bonus's network in each iteration."""
     target_kl: Annotated[float | None, PRESET] = None
-    """Bound on the KL divergence of a TRPO step, in nats."""
+    """KL divergence of an update in nats: the bound of a TRPO step, or where PPO ends its passes."""
     gamma: Annotated[float | None, PRESET] = None
     """Discount factor. 1 / (1 - gamma) steps should span the way to the reward."""
     gae_lambda: Annotated[float | None, PRESET] = None
@@ -40,49 +40,26 @@ class Arguments:
     run: RunFlags = field(default_factory=RunArguments)
 
 
+FLAGS = ("eta", "n_updates", "target_kl", "gamma", "gae_lambda")
+
+
 def main(arguments: Arguments) -> int:
     """Compose, run; the exit code."""
     # After parsing, so that --help doesn't wait for torch.
-    from rlgen import exploration
-    from rlgen.experiment import run
-    from rlgen.optim.trpo import TRPOConfig
+    from rlgen.agents import VIME
 
     if arguments.sparse and arguments.env is not None:
         raise UsageError(f"--sparse chooses the environment itself; leave out it or --env {arguments.env}")
-    told_env = "rlgen/SparseHalfCheetah-v0" if arguments.sparse else arguments.env
-    env_id = environment_id(told_env or "rlgen/SparseMountainCar-v0")
-    learner, bonus = exploration.settings(arguments.algo, env_id, arguments.bonus)
-    file = arguments.run.settings_file(env_id)
-    parts: dict[str, Any] = {"learner": learner, "bonus": bonus}
-    settings = file.apply(parts, env_id, arguments.algo)
-    learner, bonus = arguments.run.override(settings["learner"]), settings["bonus"]
-    told = {name: value for name, value in vars(arguments).items() if value is not None}
-    for flag, useless in (("eta", ("none",)), ("n_updates", ("none", "noise"))):
-        if flag in told and arguments.bonus in useless:
-            raise UsageError(f"--{flag.replace('_', '-')} has no effect with --bonus {arguments.bonus}")
-    bonus = replace(bonus, **{name: told[name] for name in ("eta", "n_updates") if name in told})
-    learner = replace(learner, **{name: told[name] for name in ("gamma", "gae_lambda") if name in told})
-    if "target_kl" in told:
-        if not isinstance(learner.optimizer, TRPOConfig):
-            raise UsageError("--target-kl is TRPO's; leave it out with --algo ppo")
-        learner = replace(learner, optimizer=replace(learner.optimizer, target_kl=told["target_kl"]))
-
-    milestones = exploration.Milestones(env_id)
-    result = run(
-        arguments.run,
-        env_id=env_id,
-        learner=learner,
-        make_reward=lambda envs, policy: exploration.reward_model(
-            envs, policy.normalizer.mean.device, exploration.BONUSES[arguments.bonus], bonus
-        ),
-        algorithm=arguments.algo,
-        reward=arguments.bonus,
-        name=f"{arguments.bonus}-{arguments.algo}",
-        config={"arguments": arguments, "settings": {"learner": learner, "bonus": bonus}},
-        columns={"bonus_reward": "bonus", "bonus_error": "error", "bonus_coverage": "coverage", "kl": "kl"},
-        facts=milestones.facts,
-        on_iteration=milestones,
+    chosen = "rlgen/SparseHalfCheetah-v0" if arguments.sparse else arguments.env
+    env_id = environment_id(chosen or "rlgen/SparseMountainCar-v0")
+    agent = VIME(
+        env_id,
+        bonus=arguments.bonus,
+        algo=arguments.algo,
+        **arguments.run.of_agent(env_id),
+        **told({name: getattr(arguments, name) for name in FLAGS}),
     )
-    steps = milestones.facts["first_reward_steps"]
+    result = agent.run(arguments.run, arguments)
+    steps = agent.facts["first_reward_steps"]
     print("no positive reward was met in training" if steps is None else f"first reward within {steps:,} steps")
     return result.exit_code

@@ -126,6 +126,11 @@ class _Flat(gym.ObservationWrapper[Any, Any, Any]):
         self.observation_space = self.flat = flat_box(env.observation_space)
         ActionUnits(env.action_space)  # refuses what no policy can do
 
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The environment's, of which others are made."""
+        return self.env.spec
+
     def observation(self, observation: Any) -> Any:
         return self.flat.flatten(observation, 1)[0]
 

@@ -1,0 +1,774 @@
+"""What learns, as one object: constructed, trained, evaluated, saved and loaded. The commands are written with it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rlgen import exploration, imitation, presets
+from rlgen.checkpoint import RUN, load_checkpoint, save_checkpoint
+from rlgen.command import RunOptions
+from rlgen.data.demonstrations import Demonstrations, load_demonstrations
+from rlgen.data.episodes import RandomActor, check_ends
+from rlgen.envs import make_vec
+from rlgen.envs.batched import require_same_step
+from rlgen.envs.make import Environment, Vectorization, environment_name
+from rlgen.errors import CheckpointError, UsageError
+from rlgen.evaluation import Evaluation, evaluate
+from rlgen.experiment import Result, Signals, checkpoint_facts, choose_device, run
+from rlgen.files import write_json
+from rlgen.nn.policy import Actor, Policy
+from rlgen.nn.weights import policy_of_weights
+from rlgen.presets import Settings
+from rlgen.ranges import Checked, Count, Seed, Threads
+from rlgen.rewards.environment import EnvironmentReward
+from rlgen.run_log import Display, check_unchanged, plain, provenance, read_config, read_metrics, row_of
+from rlgen.settings import SettingsFile, from_json, override, read_settings, with_values
+from rlgen.spaces import describe_space
+from rlgen.threads import choose_threads
+from rlgen.train import Iteration, Training, keep_freed_memory
+from rlgen.types import RewardModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+S = TypeVar("S", bound=Settings)
+AnyEnvironment = Environment | gym.vector.VectorEnv
+Told = Settings | SettingsFile | Mapping[str, Any] | str | Path
+"""Settings: whole ones, a table of those that differ (`rlgen.settings.override`), or a TOML file of such tables."""
+
+
+@dataclass(frozen=True)
+class Arguments(Checked):
+    """What an agent was made with, beside its environment and settings; JSON values, kept in `config.json`.
+
+    Attributes:
+        algo: policy optimizer, `trpo` or `ppo`.
+        seed: seed of environments, networks and actions, and of the draw from a dataset.
+        device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
+        n_threads: number of CPU threads for MuJoCo and torch; None: measured.
+        vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+    """
+
+    algo: str
+    seed: Seed
+    device: str
+    n_threads: Threads | None
+    vectorization: Vectorization
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("algo", self.algo, presets.LEARNERS)
+
+
+class Agent:
+    """A policy, and all that it takes to train it in an environment.
+
+    Users make `GAIL`, `VIME`, `TRPO` and `PPO`, each of which says what its reward is. Behind it is a `Training`, made
+    of a learner, a reward model and environments; with parts of your own, compose these.
+
+    Attributes:
+        env: what it was made for.
+        env_id: its name.
+        settings: those of the learner, and of the reward model.
+        arguments: what else it was made with.
+        facts: numbers of the training, by name, which stand in a run's summary.
+        expert_return: the mean return that is a score of 1; None without an expert.
+    """
+
+    columns: ClassVar[Mapping[str, str]]
+    """Metrics to display, by name, with short titles."""
+
+    def __init__(
+        self, env: Any, settings: Settings, arguments: Arguments, env_kwargs: Mapping[str, Any] | None
+    ) -> None:
+        if isinstance(env, str) and ":" not in env:
+            gym.spec(env)  # told at once where there is none
+        self.env, self.env_kwargs, self.arguments = env, env_kwargs, arguments
+        self._envs = env if isinstance(env, gym.vector.VectorEnv) else None
+        if self._envs is None:
+            self.env_id = environment_name(env)
+        else:
+            require_same_step(self._envs)
+            self.env_id = self._envs.spec.id if self._envs.spec else type(env).__name__
+            settings = replace(settings, learner=settings.learner.override(n_envs=self._envs.num_envs))
+        self.settings = settings
+        self.facts: dict[str, Any] = {}
+        self.expert_return: float | None = None
+        self._training: Training | None = None
+        self._loaded: tuple[Policy, dict[str, Any], int] | None = None  # with state and steps
+        self._rows: list[Mapping[str, Any]] = []
+        self._actor: Actor | None = None
+
+    # What the reward is.
+
+    def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
+        """A fresh one for these environments, on the policy's device."""
+        raise NotImplementedError
+
+    @property
+    def reward(self) -> str:
+        """The reward's name in a run's summary."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """The agent's, in a run's folder and summary."""
+        return self.arguments.algo
+
+    def settings_for(self, total_timesteps: int | None) -> Settings:
+        """The settings for so many steps (default: as many as they say)."""
+        return self.settings.for_steps(total_timesteps)
+
+    def on_iteration(self, iteration: Iteration) -> None:
+        """Called after each iteration; it may change `facts`."""
+
+    # What users call.
+
+    @property
+    def training(self) -> Training:
+        """The loop; iterating it trains too, see `rlgen.train.Training`."""
+        if self._training is None:
+            self._training = self._build()
+        return self._training
+
+    @property
+    def policy(self) -> Policy:
+        """The policy as it is now."""
+        return self._loaded[0] if self._training is None and self._loaded is not None else self.training.policy
+
+    @property
+    def num_timesteps(self) -> int:
+        """Environment steps done."""
+        if self._training is None:
+            return 0 if self._loaded is None else self._loaded[2]
+        return self._training.done * self._training.steps_per_iteration
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row an iteration, with the columns of a run's `metrics.csv`."""
+        import pandas as pd
+
+        return pd.DataFrame(self._rows)
+
+    def learn(
+        self,
+        total_timesteps: float | None = None,
+        *,
+        run_dir: str | Path | None = None,
+        eval_episodes: int = 50,
+        callback: Callable[[Iteration], Any] | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Train.
+
+        Ctrl-C ends training after the iteration in progress and raises KeyboardInterrupt; the agent can be evaluated,
+        saved and trained on as after any other.
+
+        Args:
+            total_timesteps: environment steps, rounded up to whole iterations (default: the settings'). An agent that
+                has learned does so many more, again with steps of the size that they begin with.
+            run_dir: write a run as the commands do to this new folder: configuration, metrics, TensorBoard events,
+                checkpoints, and the evaluation of the last policy (default: write nothing).
+            eval_episodes: number of episodes of that evaluation.
+            callback: called after each iteration.
+            progress: print it.
+
+        Returns:
+            The agent.
+
+        Raises:
+            FileExistsError: `run_dir` holds a run already.
+            FloatingPointError: an observation, a reward or a loss isn't finite.
+            UsageError: an argument can't be used, or `run_dir` is given to an agent that has learned.
+        """
+        if total_timesteps is not None and not (total_timesteps >= 1 and total_timesteps == int(total_timesteps)):
+            raise UsageError(f"total_timesteps must be a positive whole number; got {total_timesteps}")
+        steps = None if total_timesteps is None else int(total_timesteps)
+        begun = self._training is not None or self._loaded is not None
+        if not begun:
+            self.settings = self.settings_for(steps)
+        threads = torch.get_num_threads()
+        try:
+            if run_dir is not None:
+                if begun:
+                    raise UsageError("run_dir holds a run from its first step on; make a new agent, or leave it out")
+                options = RunOptions(run_dir=Path(run_dir), eval_episodes=eval_episodes)
+                if self.run(options, callback=callback, progress=progress).interrupted:
+                    raise KeyboardInterrupt
+                return self
+            keep_freed_memory()
+            torch.set_num_threads(self.arguments.n_threads or choose_threads())
+            training, self._actor = self.training, None
+            if begun:
+                training.extend(steps or self.settings.learner.total_timesteps)
+            total = training.n_iterations * training.steps_per_iteration
+            with Signals("ends after this iteration") as signals, Display(total, self.columns, progress) as display:
+                for iteration in training:
+                    display(self._note(iteration, callback))
+                    if signals.received:
+                        raise KeyboardInterrupt
+            return self
+        finally:
+            torch.set_num_threads(threads)
+
+    def run(
+        self,
+        options: RunOptions,
+        command: Any = None,
+        callback: Callable[[Iteration], Any] | None = None,
+        progress: bool = True,
+    ) -> Result:
+        """Train and evaluate in a folder, see `rlgen.experiment.run`; what a command does.
+
+        Args:
+            options: the folder's; seed, device, threads and the environment's arguments are the agent's.
+            command: the command's arguments, for `config.json`.
+            callback: as for `learn`.
+            progress: likewise.
+        """
+        if self._envs is not None:
+            raise UsageError("run_dir needs an environment that can be made again; pass an id or a function")
+        arguments = self.arguments
+        result = run(
+            replace(
+                options,
+                seed=arguments.seed,
+                device=arguments.device,
+                threads=arguments.n_threads,
+                vectorization=arguments.vectorization,
+                env_kwargs=None if self.env_kwargs is None else dict(self.env_kwargs),
+            ),
+            env=self.env,
+            learner=self.settings.learner,
+            make_reward=self.reward_model,
+            algorithm=self.name,
+            reward=self.reward,
+            name=self.name,
+            config={"arguments": command, **self._config()},
+            columns=self.columns,
+            expert_return=self.expert_return,
+            facts=self.facts,
+            on_iteration=lambda iteration: self._note(iteration, callback),
+            progress=progress,
+        )
+        self._training, self._actor = result.training, None
+        return result
+
+    def predict(
+        self,
+        observation: Any,
+        state: None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[npt.NDArray[Any], None]:
+        """SB3's interface: the policy's actions at observations, see `rlgen.Actor.predict`; its mode by default."""
+        if self._actor is None:
+            self._actor = Actor(self.policy, np.random.default_rng(self.arguments.seed))
+        return self._actor.predict(observation, state, episode_start, deterministic)
+
+    def evaluate(
+        self,
+        n_episodes: int = 50,
+        *,
+        deterministic: bool = True,
+        seed: int | None = None,
+        env: Environment | None = None,
+    ) -> Evaluation:
+        """The environment's own returns of the policy in fresh episodes, and its score where there is an expert.
+
+        Args:
+            n_episodes: number of episodes.
+            deterministic: act by the mode.
+            seed: of the episodes (default: the agent's and 10,000, as in a run's last evaluation).
+            env: where (default: the agent's environment).
+
+        Raises:
+            UsageError: the agent was given a vector environment without a spec, so `env` is needed.
+        """
+        env = env or (self.env if self._envs is None else self._envs.spec)
+        if env is None:
+            raise UsageError("evaluate needs fresh environments; pass env, an id or a function that makes one")
+        seed = self.arguments.seed + 10_000 if seed is None else seed
+        options: Any = {"n_threads": self.arguments.n_threads, "env_kwargs": self.env_kwargs}
+        actor = Actor(self.policy, np.random.default_rng(seed))
+        found = evaluate(actor, env, n_episodes, seed, deterministic, **options)
+        if self.expert_return is None:
+            return found
+        random = RandomActor(self.policy.action_space, self.arguments.seed)
+        zero = evaluate(random, env, n_episodes, seed, False, **options).mean
+        return replace(found, random=zero, expert=self.expert_return)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write all that training depends on to a folder, as JSON and safetensors; `rlgen.load` reads it.
+
+        Raises:
+            FileExistsError: the folder holds an agent or a run.
+        """
+        folder = Path(path)
+        if (folder / "config.json").exists() and not overwrite:
+            raise FileExistsError(f"{folder} holds an agent or a run; choose another folder, or overwrite=True")
+        config = plain(provenance() | self._config())
+        facts = checkpoint_facts(self.training, self.env_id, self.env_kwargs, self.facts, config)
+        write_json(folder / "config.json", config)
+        save_checkpoint(folder, self.training.state_dict(), facts)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.env_id!r}, {self.name}, {self.num_timesteps:,} steps done)"
+
+    def _restore(self, facts: dict[str, Any]) -> None:
+        """Go on with the facts of a folder."""
+        self.facts = facts
+
+    def _config(self) -> dict[str, Any]:
+        agent = {"kind": type(self).__name__, "expert_return": self.expert_return, "arguments": self.arguments}
+        return {"env_id": self.env_id, "env_kwargs": self.env_kwargs, "settings": self.settings, "agent": agent}
+
+    def _note(self, iteration: Iteration, callback: Callable[[Iteration], Any] | None) -> dict[str, float]:
+        row = row_of(iteration)
+        self._rows.append(row)
+        self.on_iteration(iteration)
+        if callback is not None:
+            callback(iteration)
+        return row
+
+    def _build(self) -> Training:
+        arguments, learner = self.arguments, self.settings.learner
+        if self._envs is None:
+            envs = make_vec(
+                self.env,
+                learner.n_envs,
+                arguments.seed,
+                n_threads=arguments.n_threads,
+                vectorization=arguments.vectorization,
+                env_kwargs=self.env_kwargs,
+            )
+            check_ends(envs, self.env, self.env_kwargs)
+        else:
+            envs = self._envs
+            envs.reset(seed=arguments.seed)
+        training = learner.training(envs, self.reward_model, arguments.seed, choose_device(arguments.device))
+        if self._loaded is not None:
+            training.load_state_dict(self._loaded[1])
+        return training
+
+
+@dataclass(frozen=True)
+class GAILArguments(Arguments):
+    """Those of `GAIL`.
+
+    Attributes:
+        expert: the folder of datasets; None: demonstrations were passed.
+        n_trajectories: number of expert trajectories to draw.
+        subsample: keep one state-action pair in this many; None: every pair in the dataset.
+        include_failed: also draw from the episodes in which the expert failed.
+        reward_model: one of `rlgen.imitation.IMITATORS`.
+        preset: one of `rlgen.imitation.PRESETS`.
+    """
+
+    expert: Path | None
+    n_trajectories: Count
+    subsample: Count | None
+    include_failed: bool
+    reward_model: str
+    preset: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("reward_model", self.reward_model, imitation.IMITATORS)
+        one_of("preset", self.preset, imitation.PRESETS)
+
+
+class GAIL(Agent):
+    """Imitate an expert by GAIL, or by another reward model learned from demonstrations.
+
+        gail = rlgen.GAIL("HalfCheetah-v4", expert="expert_data")
+        gail.learn(1_000_000)
+        print(gail.evaluate())
+
+    Args:
+        env: an id or what else `rlgen.make_vec` takes, or a vector environment with same-step autoreset.
+        expert: a folder with a dataset for each environment, the folder of one dataset, or demonstrations.
+        n_trajectories: number of expert trajectories to draw.
+        subsample: keep one state-action pair in this many (default: every pair in the dataset).
+        include_failed: also draw from the episodes in which the expert failed.
+        reward_model: `gail`, `airl`, `fem`, `gtal`, or `constant`, a control that rewards every step alike.
+        algo: policy optimizer, `trpo` or `ppo`.
+        preset: settings, `default` or those of the `paper` (Ho & Ermon 2016).
+        settings: what replaces the preset's, see `Told`.
+        seed: seed of environments, networks and actions, and of the draw from the dataset.
+        device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
+        n_threads: number of CPU threads for MuJoCo and torch (default: measured).
+        env_kwargs: the environment's constructor arguments.
+        vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+        values: settings by name, such as `gamma=0.995, target_kl=0.02, state_only=True`; see
+            `rlgen.settings.with_values`.
+
+    Raises:
+        DemonstrationError: no such dataset, a damaged one, or one of other spaces.
+        UsageError: an argument that can't be used; a misspelt one is told with the nearest.
+        gymnasium.error.NameNotFound: an unknown id, with near matches.
+    """
+
+    settings: imitation.Imitation
+    arguments: GAILArguments
+    columns: ClassVar[Mapping[str, str]] = {
+        "discriminator_accuracy_policy": "D(policy)",
+        "discriminator_accuracy_expert": "D(expert)",
+        "kl": "kl",
+    }
+    _demonstrations: Demonstrations | None = None
+
+    def __init__(
+        self,
+        env: AnyEnvironment,
+        expert: str | Path | Demonstrations,
+        *,
+        n_trajectories: int = 4,
+        subsample: int | None = None,
+        include_failed: bool = False,
+        reward_model: str = "gail",
+        algo: str = "trpo",
+        preset: str = "default",
+        settings: Told | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        n_threads: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        vectorization: Vectorization = "sync",
+        **values: Any,
+    ) -> None:
+        folder = None if isinstance(expert, Demonstrations) else Path(expert)
+        arguments = GAILArguments(
+            algo, seed, device, n_threads, vectorization,
+            folder, n_trajectories, subsample, include_failed, reward_model, preset,
+        )  # fmt: skip
+        if wrong := [name for name in imitation.UNUSED.get(reward_model, ()) if name in values]:
+            raise UsageError(f"{wrong[0]} has no effect with reward_model {reward_model}")
+        told = _told(imitation.settings(preset, algo), settings, env, algo, values)
+        super().__init__(env, told, arguments, env_kwargs)
+        self._demonstrations = expert if isinstance(expert, Demonstrations) else None
+        self.expert_return = self.demonstrations.dataset_return_mean
+        self.facts = {
+            "preset": preset,
+            "n_trajectories": len(self.demonstrations.episode_returns),
+            "subsample": self.demonstrations.subsample,
+            "demonstration_returns": self.demonstrations.episode_returns,
+        }
+
+    @property
+    def demonstrations(self) -> Demonstrations:
+        """The expert's pairs that were drawn."""
+        if self._demonstrations is None:
+            told = self.arguments
+            if told.expert is None:
+                raise UsageError("this agent was made with demonstrations that aren't in its folder; make a new one")
+            self._demonstrations = load_demonstrations(
+                told.expert,
+                self.env_id,
+                told.n_trajectories,
+                told.subsample,
+                seed=told.seed,
+                include_failed=told.include_failed,
+            )
+        return self._demonstrations
+
+    @property
+    def name(self) -> str:
+        """Reward model and optimizer."""
+        return f"{self.arguments.reward_model}-{self.arguments.algo}"
+
+    @property
+    def reward(self) -> str:
+        """The reward's name in a run's summary."""
+        model = self.arguments.reward_model
+        return self.settings.reward if model == "gail" else model
+
+    def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
+        """A fresh one, trained on the demonstrations."""
+        make = imitation.IMITATORS[self.arguments.reward_model]
+        return make(self.settings, policy, self.settings.expert(envs, policy, self.demonstrations))
+
+    def derived(self) -> str:
+        """What is derived from the demonstrations, in lines to print."""
+        ends = self.settings.absorbing_states and "absorbing_states" not in imitation.UNUSED.get(
+            self.arguments.reward_model, ()
+        )
+        return f"{self.demonstrations}\n{replace(self.settings, absorbing_states=ends).derived(self.demonstrations)}"
+
+    def _config(self) -> dict[str, Any]:
+        shown = {"demonstrations": self.demonstrations.sha256, "subsample": self.demonstrations.subsample}
+        return super()._config() | shown
+
+
+@dataclass(frozen=True)
+class VIMEArguments(Arguments):
+    """Those of `VIME`.
+
+    Attributes:
+        bonus: one of `rlgen.exploration.BONUSES`.
+    """
+
+    bonus: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("bonus", self.bonus, exploration.BONUSES)
+
+
+class VIME(Agent):
+    """Explore where the task's reward is sparse, by a bonus beside it: VIME's, or another.
+
+        vime = rlgen.VIME("rlgen/SparseMountainCar-v0")
+        vime.learn(100_000)
+        print(vime.facts["first_reward_steps"], vime.evaluate())
+
+    Args:
+        env: an id or what else `rlgen.make_vec` takes, or a vector environment with same-step autoreset.
+        bonus: `vime`, `vime-reference` (with the settings of the authors' code), `l2`, `rnd`, `disagreement`, `noise`
+            or `none`.
+        algo: policy optimizer, `trpo` or `ppo`.
+        settings: what replaces the defaults, see `Told`.
+        seed: seed of environments, networks and actions.
+        device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
+        n_threads: number of CPU threads for MuJoCo and torch (default: measured).
+        env_kwargs: the environment's constructor arguments.
+        vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+        values: settings by name, such as `eta=0.01, gamma=0.999`; see `rlgen.settings.with_values`.
+
+    Raises:
+        UsageError: an argument that can't be used; a misspelt one is told with the nearest.
+        gymnasium.error.NameNotFound: an unknown id, with near matches.
+    """
+
+    settings: exploration.Exploration
+    arguments: VIMEArguments
+    columns: ClassVar[Mapping[str, str]] = {
+        "bonus_reward": "bonus",
+        "bonus_error": "error",
+        "bonus_coverage": "coverage",
+        "kl": "kl",
+    }
+
+    def __init__(
+        self,
+        env: AnyEnvironment,
+        *,
+        bonus: str = "vime",
+        algo: str = "trpo",
+        settings: Told | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        n_threads: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        vectorization: Vectorization = "sync",
+        **values: Any,
+    ) -> None:
+        arguments = VIMEArguments(algo, seed, device, n_threads, vectorization, bonus)
+        if wrong := [name for name in exploration.UNUSED.get(bonus, ()) if name in values]:
+            raise UsageError(f"{wrong[0]} has no effect with bonus {bonus}")
+        told = _told(exploration.settings(algo, _name(env), bonus), settings, env, algo, values)
+        super().__init__(env, told, arguments, env_kwargs)
+        self._restore(exploration.Milestones(self.env_id).facts)
+
+    @property
+    def name(self) -> str:
+        """Bonus and optimizer."""
+        return f"{self.arguments.bonus}-{self.arguments.algo}"
+
+    @property
+    def reward(self) -> str:
+        """The bonus's name."""
+        return self.arguments.bonus
+
+    def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
+        """The task's reward with a fresh bonus."""
+        make = exploration.BONUSES[self.arguments.bonus]
+        return exploration.reward_model(envs, policy.normalizer.mean.device, make, self.settings.bonus)
+
+    def on_iteration(self, iteration: Iteration) -> None:
+        """Note when reward was first met."""
+        self._milestones(iteration)
+
+    def _restore(self, facts: dict[str, Any]) -> None:
+        self._milestones = exploration.Milestones(self.env_id)
+        self.facts = self._milestones.facts
+        self.facts.update({name: facts[name] for name in self.facts})
+
+
+@dataclass(frozen=True)
+class LearnerArguments(Arguments):
+    """Those of `TRPO` and `PPO`.
+
+    Attributes:
+        recovered: the folder of the AIRL run whose reward is trained on; None: the environment's reward.
+    """
+
+    recovered: Path | None
+
+
+class TRPO(Agent):
+    """Learn the task by TRPO, on the environment's own reward or on one that AIRL recovered.
+
+        trpo = rlgen.TRPO("Hopper-v4")
+        trpo.learn(1_000_000)
+
+    Args:
+        env: an id or what else `rlgen.make_vec` takes, or a vector environment with same-step autoreset.
+        recovered: the folder of a run of AIRL, whose recovered reward is trained on (default: the environment's).
+        settings: what replaces the defaults, see `Told`.
+        seed: seed of environments, networks and actions.
+        device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
+        n_threads: number of CPU threads for MuJoCo and torch (default: measured).
+        env_kwargs: the environment's constructor arguments.
+        vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+        values: settings by name, such as `gamma=0.995, learning_rate=3e-4`; see `rlgen.settings.with_values`.
+
+    Raises:
+        CheckpointError: `recovered` holds no such reward, or one of other observations.
+        UsageError: an argument that can't be used; a misspelt one is told with the nearest.
+        gymnasium.error.NameNotFound: an unknown id, with near matches.
+    """
+
+    arguments: LearnerArguments
+    columns: ClassVar[Mapping[str, str]] = {"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"}
+    algo: ClassVar[str] = "trpo"
+
+    def __init__(
+        self,
+        env: AnyEnvironment,
+        *,
+        recovered: str | Path | None = None,
+        settings: Told | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        n_threads: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        vectorization: Vectorization = "sync",
+        **values: Any,
+    ) -> None:
+        folder = None if recovered is None else Path(recovered)
+        arguments = LearnerArguments(self.algo, seed, device, n_threads, vectorization, folder)
+
+        def told(total_timesteps: int | None, preset: presets.Learner) -> Settings:
+            return _told(Settings(preset), settings, env, self.algo, values).for_steps(total_timesteps)
+
+        self._of_preset = told
+        if folder is not None:
+            imitation.recovered_reward(folder)  # told at once where it holds none
+        super().__init__(env, self.settings_for(None), arguments, env_kwargs)
+
+    def settings_for(self, total_timesteps: int | None) -> Settings:
+        """The settings for so many steps; few have rollouts and minibatches of their own."""
+        preset = presets.EXPERT[self.algo]
+        found = self._of_preset(total_timesteps, preset)
+        if found.learner.total_timesteps >= presets.SHORT:
+            return found
+        return self._of_preset(total_timesteps, presets.shortened(preset))
+
+    @property
+    def reward(self) -> str:
+        """The reward's name in a run's summary."""
+        return "environment" if self.arguments.recovered is None else "recovered"
+
+    def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
+        """The environment's reward, or the recovered one if its observations are those of `envs`."""
+        folder = self.arguments.recovered
+        if folder is None:
+            return EnvironmentReward()
+        recovered = imitation.recovered_reward(folder)
+        if recovered.observation_space != (here := describe_space(envs.single_observation_space)):
+            of = recovered.observation_space
+            raise CheckpointError(f"{folder}: its reward is of observations {of}; those of {self.env_id} are {here}")
+        return recovered.to(policy.normalizer.mean.device)
+
+
+class PPO(TRPO):
+    """Learn the task by PPO; arguments and errors are those of `TRPO`.
+
+    ppo = rlgen.PPO("HalfCheetah-v4", learning_rate=7e-4)
+    ppo.learn(1_000_000)
+    """
+
+    algo = "ppo"
+
+
+AGENTS: Mapping[str, tuple[type[Agent], type[Arguments], type[Settings]]] = {
+    "GAIL": (GAIL, GAILArguments, imitation.Imitation),
+    "VIME": (VIME, VIMEArguments, exploration.Exploration),
+    "TRPO": (TRPO, LearnerArguments, Settings),
+    "PPO": (PPO, LearnerArguments, Settings),
+}
+
+
+def load(path: str | Path, env: AnyEnvironment | None = None) -> Agent:
+    """The agent that `Agent.save` wrote to a folder, or that a run or a command left in its own.
+
+    It acts at once; what training needs beside it, such as the demonstrations, is read when it learns again.
+
+    Args:
+        path: the folder.
+        env: what to evaluate and to learn in (default: the id in the folder).
+
+    Raises:
+        CheckpointError: the folder holds no agent, or a damaged one.
+        gymnasium.error.NameNotFound: nothing registers its environment; import what does, or pass `env`.
+    """
+    folder = Path(path)
+    config = read_config(folder)
+    facts, state = load_checkpoint(folder, RUN)
+    check_unchanged(folder, config, facts.get("config", ""))
+    where = f"{folder}/config.json: field"
+    try:
+        kept = config["agent"]
+        kind, of_arguments, of_settings = AGENTS[kept["kind"]]
+        arguments = from_json(of_arguments, kept["arguments"], f"{where} agent.arguments")
+        settings = from_json(of_settings, config["settings"], f"{where} settings")
+        policy = policy_of_weights(facts, state["policy"])
+        rows = read_metrics(folder).to_dict("records")
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: holds no agent ({type(error).__name__}: {error})") from None
+    agent = kind.__new__(kind)
+    Agent.__init__(agent, facts["env_id"] if env is None else env, settings, arguments, facts.get("env_kwargs"))
+    agent.expert_return = from_json(float | None, kept.get("expert_return"), f"{where} agent.expert_return")
+    agent._loaded = policy, state, facts["env_steps"]
+    agent._rows = rows
+    agent._restore(from_json(dict[str, Any], facts["run"], "field run"))
+    return agent
+
+
+def one_of(name: str, value: str, there: Iterable[str]) -> None:
+    """Refuse a value that isn't there, by a UsageError with the nearest."""
+    if value not in there:
+        near = difflib.get_close_matches(str(value), there, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"{name} must be one of {', '.join(there)}; got {value}{hint}")
+
+
+def _name(env: AnyEnvironment) -> str:
+    if isinstance(env, gym.vector.VectorEnv):
+        return env.spec.id if env.spec else type(env).__name__
+    return environment_name(env)
+
+
+def _told(preset: S, told: Told | None, env: AnyEnvironment, algo: str, values: Mapping[str, Any]) -> S:
+    """A preset with the settings that a user tells: in whole or in part, then by name."""
+    settings: Any = preset
+    if isinstance(told, Settings):
+        if type(told) is not type(preset):
+            raise UsageError(f"settings must be {type(preset).__name__}; got {type(told).__name__}")
+        settings = told
+    elif isinstance(told, Mapping):
+        settings = override(preset, told, "settings: ")
+    elif told is not None:
+        file = told if isinstance(told, SettingsFile) else read_settings(Path(told))
+        settings = file.apply(preset, _name(env), algo)
+    return with_values(settings, values)

@@ -1,0 +1,263 @@
+"""The objects: the commands' numbers, going on, saving and loading, and what is refused."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from processes import forked
+
+import rlgen
+from rlgen import imitation, presets
+from rlgen.agents import AGENTS
+from rlgen.errors import CheckpointError, DemonstrationError, UsageError
+from rlgen.imitation import Imitation
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "expert_data"
+SMALL = {"n_envs": 4, "n_steps": 32, "n_threads": 1, "device": "cpu"}
+STEPS = 4 * 32 * 3
+
+
+def make(kind, env="Hopper-v4", **values):
+    expert = {"expert": DATA} if kind == "GAIL" else {}
+    return getattr(rlgen, kind)(env, **expert, **SMALL | values)
+
+
+def weights(agent):
+    return [x.clone() for x in agent.policy.state_dict().values()]
+
+
+def same(left, right):
+    return all(torch.equal(x, y) for x, y in zip(left, right, strict=True))
+
+
+def without_times(table):
+    return table[[name for name in table.columns if "seconds" not in name]]
+
+
+COMMANDS = {
+    "GAIL": ["gail.py", "--expert", str(DATA), "--env", "Hopper-v4", "--subsample", "20", "--dropout", "0.1"],
+    "VIME": ["vime.py", "--env", "Hopper-v4", "--bonus", "rnd", "--eta", "0.5"],
+    "PPO": ["expert.py", "--env", "Hopper-v4", "--algo", "ppo", "--learning-rate", "0.002", "--n-episodes", "1"],
+}
+VALUES = {
+    "GAIL": {"subsample": 20, "dropout": 0.1},
+    "VIME": {"bonus": "rnd", "eta": 0.5},
+    "PPO": {"learning_rate": 0.002},
+}
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_the_numbers_are_the_commands_to_the_last_bit(tmp_path, kind):
+    flags = ["--n-envs", "4", "--n-steps", "32", "--total-timesteps", str(STEPS), "--threads", "1", "--device", "cpu"]
+    done = forked(*COMMANDS[kind], *flags, "--seed", "3", "--eval-episodes", "4", "--run-dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    agent = make(kind, seed=3, **VALUES[kind]).learn(STEPS, progress=False)
+    loaded = rlgen.load(tmp_path / "run")
+    assert type(loaded) is type(agent)
+    assert same(weights(loaded), weights(agent))
+    pd.testing.assert_frame_equal(without_times(agent.metrics), without_times(loaded.metrics), check_dtype=False)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for found in (agent.evaluate(4), loaded.evaluate(4)):
+        assert found.mean == summary["return_mean"]
+        assert found.score == summary["normalised_score"]
+    assert agent.evaluate(4, deterministic=False).mean == summary["stochastic_return_mean"] or kind == "VIME"
+    assert repr(agent) == repr(loaded)
+    assert loaded.num_timesteps == STEPS
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_an_agent_goes_on_as_if_it_had_not_been_saved(tmp_path, kind):
+    agent = make(kind).learn(STEPS, progress=False)
+    agent.save(tmp_path / "a")
+    assert {path.suffix for path in (tmp_path / "a").rglob("*.*")} == {".json", ".safetensors"}
+    other = rlgen.load(tmp_path / "a")
+    observation = np.linspace(-1, 1, 11)
+    np.testing.assert_array_equal(agent.predict(observation)[0], other.predict(observation)[0])
+    assert other.policy is not agent.policy
+    assert (other.settings, other.arguments, other.facts) == (agent.settings, agent.arguments, agent.facts)
+    for one in (agent, other):
+        one.learn(STEPS, progress=False)
+    assert same(weights(agent), weights(other))
+    assert not np.array_equal(agent.predict(observation)[0], rlgen.load(tmp_path / "a").predict(observation)[0])
+    assert agent.num_timesteps == other.num_timesteps == 2 * STEPS
+    with pytest.raises(FileExistsError, match="holds an agent or a run"):
+        agent.save(tmp_path / "a")
+    agent.save(tmp_path / "a", overwrite=True)
+    assert rlgen.load(tmp_path / "a").num_timesteps == 2 * STEPS
+
+
+def test_learning_again_takes_steps_of_full_size():
+    """TRPO's bound falls to a tenth over a training, and starts anew."""
+    kl = make("GAIL").learn(STEPS * 4, progress=False).learn(STEPS * 4, progress=False).metrics["kl"]
+    assert kl[11] < 0.4 * kl[0]
+    assert kl[12] > 0.7 * kl[0]
+
+
+def test_a_run_is_kept_where_it_is_told(tmp_path):
+    agent = make("GAIL")
+    agent.learn(STEPS, run_dir=str(tmp_path / "run"), eval_episodes=2, progress=False)
+    assert {"config.json", "metrics.csv", "summary.json", "curve.png"} <= {x.name for x in (tmp_path / "run").iterdir()}
+    assert same(weights(agent), weights(rlgen.load(str(tmp_path / "run"))))
+    with pytest.raises(UsageError, match="make a new agent"):
+        agent.learn(STEPS, run_dir=tmp_path / "other")
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        make("GAIL").learn(STEPS, run_dir=tmp_path / "run", progress=False)
+
+
+def test_progress_callback_and_threads(capsys):
+    torch.set_num_threads(2)
+    seen = []
+    make("VIME").learn(STEPS, callback=lambda iteration: seen.append((iteration.number, torch.get_num_threads())))
+    assert seen == [(1, 1), (2, 1), (3, 1)]
+    assert torch.get_num_threads() == 2
+    out = capsys.readouterr().out
+    assert "coverage" in out.splitlines()[0]
+    assert out.splitlines()[-1].split()[0] == str(STEPS)
+    make("VIME").learn(STEPS, progress=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_ctrl_c_ends_after_an_iteration():
+    agent = make("PPO")
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(STEPS, callback=lambda iteration: signal.raise_signal(signal.SIGINT), progress=False)
+    assert agent.num_timesteps == STEPS / 3
+    whole = make("PPO").learn(STEPS, progress=False)
+    for _ in agent.training:  # goes on
+        pass
+    assert same(weights(agent), weights(whole))
+
+
+def limited(gravity=9.8):
+    env = gym.make("CartPole-v1")
+    env.unwrapped.gravity = gravity
+    return env
+
+
+ENVIRONMENTS = {
+    "spec": lambda: gym.spec("CartPole-v1"),
+    "environment": lambda: gym.make("CartPole-v1"),
+    "function": lambda: limited,
+    "vector": lambda: rlgen.make_vec("CartPole-v1", 4),
+    "id": lambda: "CartPole-v1",
+}
+
+
+@pytest.mark.parametrize("kind", ENVIRONMENTS)
+def test_any_environment_will_do(tmp_path, kind):
+    agent = rlgen.GAIL(ENVIRONMENTS[kind](), DATA / "CartPole-v1", **SMALL) if kind != "function" else None
+    if agent is None:
+        demonstrations = rlgen.load_demonstrations(DATA, "CartPole-v1", 4)
+        agent = rlgen.GAIL(limited, demonstrations, env_kwargs={"gravity": 9.8}, **SMALL)
+        agent.learn(STEPS, progress=False).save(tmp_path / "a")
+        other = rlgen.load(tmp_path / "a", env=limited)
+        with pytest.raises(UsageError, match="made with demonstrations"):
+            other.learn(STEPS)
+        assert other.evaluate(3).mean == agent.evaluate(3).mean
+    reference = rlgen.GAIL("CartPole-v1", DATA, **SMALL).learn(STEPS, progress=False)
+    if kind != "function":
+        agent.learn(STEPS, progress=False)
+    assert same(weights(agent), weights(reference))
+    assert agent.evaluate(3).returns == reference.evaluate(3).returns
+
+
+def test_settings_are_told_whole_in_part_in_a_file_or_by_name(tmp_path):
+    (tmp_path / "my.toml").write_text(
+        "[Hopper-v4]\ngail.learning_rate = 0.5\nlearner.gamma = 0.9\ntrpo.target_kl = 0.2"
+    )
+    base = imitation.settings()
+    for settings in (tmp_path / "my.toml", str(tmp_path / "my.toml")):
+        found = make("GAIL", settings=settings, gamma=0.95, learning_rate=0.1, net_arch=[8]).settings
+        assert (found.gail.learning_rate, found.learner.gamma, found.learner.optimizer.target_kl) == (0.5, 0.95, 0.2)
+        # A name that several parts have is the learner's.
+        assert (found.learner.optimizer.learning_rate, found.learner.net_arch) == (0.1, (8,))
+        assert found.net_arch == base.net_arch
+    table = {"gail": {"learning_rate": 0.5}}
+    assert make("GAIL", settings=table).settings.gail == replace(base.gail, learning_rate=0.5)
+    whole = replace(base, dropout=0.3)
+    assert make("GAIL", settings=whole).settings.dropout == 0.3
+    assert make("GAIL", preset="paper").settings.reward == "softplus"
+    # As the expert's command: fewer rows in a rollout of a short training, but those that are told.
+    short, long = (rlgen.PPO("Hopper-v4").settings_for(n).learner for n in (100_000, 5_000_000))
+    assert (short.n_envs, long.n_envs) == (16, 64)
+    assert rlgen.PPO("Hopper-v4", n_envs=8).settings_for(100_000).learner.n_envs == 8
+    assert long == replace(presets.EXPERT["ppo"], total_timesteps=5_000_000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"gama": 0.9}, "gama: no such argument; did you mean gamma?"),
+        ({"zzz": 0.9}, "zzz: no such argument; there are net_arch, "),
+        ({"algo": "tpro"}, "algo must be one of trpo, ppo; got tpro; did you mean trpo?"),
+        ({"reward_model": "gaill"}, "did you mean gail?"),
+        ({"preset": "papers"}, "did you mean paper?"),
+        ({"reward_model": "fem", "dropout": 0.1}, "dropout has no effect with reward_model fem"),
+        ({"gamma": 2.0}, r"learner.gamma must be in \[0, 1\]; got 2.0"),
+        ({"gamma": "high"}, "learner.gamma: must be a number; got 'high'"),
+        ({"n_trajectories": 0}, "n_trajectories must be at least 1; got 0"),
+        ({"seed": -1}, "seed must be in"),
+        ({"n_threads": 0}, "n_threads must be in"),
+        ({"settings": {"gial": {}}}, "settings: gial: no such setting; did you mean gail?"),
+        ({"settings": presets.Settings(presets.TRPO_LEARNER)}, "settings must be Imitation; got Settings"),
+    ],
+)
+def test_what_is_wrong_is_told_when_it_is_made(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        rlgen.GAIL("Hopper-v4", DATA, **arguments)
+
+
+def test_other_mistakes():
+    with pytest.raises(UsageError, match=r"bonus must be one of vime, .*; did you mean vime\?"):
+        rlgen.VIME("Hopper-v4", bonus="vim")
+    with pytest.raises(gym.error.NameNotFound, match="Did you mean: `Hopper`"):
+        rlgen.VIME("Hoper-v4")
+    with pytest.raises(UsageError, match="import it yourself"):
+        rlgen.PPO("os:Hopper-v4").learn(100)
+    with pytest.raises(DemonstrationError, match="nowhere"):
+        rlgen.GAIL("Hopper-v4", "nowhere")
+    with pytest.raises(DemonstrationError, match="observation"):
+        rlgen.GAIL("Walker2d-v4", rlgen.load_demonstrations(DATA, "Hopper-v4", 1)).learn(100)
+    with pytest.raises(UsageError, match=r"total_timesteps must be a positive whole number; got 1\.5"):
+        make("PPO").learn(1.5)
+    with pytest.raises(UsageError, match="device must be auto, cpu or cuda; got cud"):
+        rlgen.PPO("Hopper-v4", device="cud").learn(100)
+    envs = rlgen.make_vec("CartPole-v1", 4)
+    with pytest.raises(UsageError, match="an environment that can be made again"):
+        rlgen.PPO(envs).learn(512, run_dir="nowhere")
+
+
+def test_what_is_no_agent_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no run"):
+        rlgen.load(tmp_path)
+    make("GAIL").save(tmp_path / "a")
+    text = (tmp_path / "a" / "config.json").read_text()
+    for old, new, message in (
+        ('"kind": "GAIL"', '"kind": "os.system"', "changed since"),
+        ('"n_trajectories": 4', '"n_trajectories": 5', "changed since"),
+    ):
+        assert old in text
+        (tmp_path / "a" / "config.json").write_text(text.replace(old, new))
+        with pytest.raises(CheckpointError, match=message):
+            rlgen.load(tmp_path / "a")
+    (tmp_path / "a" / "config.json").write_text(text)
+    assert isinstance(rlgen.load(tmp_path / "a").settings, Imitation)
+
+
+def test_the_public_names():
+    listed = subprocess.run(
+        [sys.executable, "-c", "import rlgen, sys; print(*dir(rlgen)); print('torch' in sys.modules)"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert {"GAIL", "VIME", "TRPO", "PPO", "load", "evaluate", "make_vec"} <= set(listed)
+    assert listed[-1] == "False"
+    assert all(getattr(rlgen, name) is not None for name in rlgen.__all__)
