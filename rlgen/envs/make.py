@@ -127,7 +127,7 @@ class _Flat(gym.ObservationWrapper[Any, Any, Any]):
         ActionUnits(env.action_space)  # refuses what no policy can do
 
     @property
-    def spec(self) -> EnvSpec | None:
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
         """The environment's, of which others are made."""
         return self.env.spec
 
