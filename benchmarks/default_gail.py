@@ -68,23 +68,16 @@ def imitate(
     demonstrations: Demonstrations, settings: Imitation, seed: int, env_kwargs: Mapping[str, Any] | None = None
 ) -> Imitated:
     """Train on GAIL's reward, then evaluate; on one thread."""
-    import torch
-
-    from rlgen import imitation
+    import rlgen
     from rlgen.data.episodes import RandomActor
-    from rlgen.envs import make_vec
     from rlgen.evaluation import evaluate
-    from rlgen.nn.policy import Actor
 
-    torch.set_num_threads(1)
-    learner, env_id = settings.learner, demonstrations.env_id
-    envs = make_vec(env_id, learner.n_envs, seed=seed, n_threads=1, env_kwargs=env_kwargs)
-    training = learner.training(
-        envs, lambda envs, policy: imitation.gail(settings, policy, settings.expert(envs, policy, demonstrations)), seed
+    agent = rlgen.GAIL(
+        demonstrations.env_id, demonstrations, settings=settings, seed=seed, n_threads=1, env_kwargs=env_kwargs
+    ).learn(progress=False)
+    random = RandomActor(agent.policy.action_space, seed)
+    return Imitated(
+        agent.evaluate(),
+        evaluate(random, demonstrations.env_id, seed=seed + 10_000, n_threads=1, env_kwargs=env_kwargs),
+        round(agent.training.wall_seconds, 2),
     )
-    for iteration in training:
-        seconds = iteration.wall_seconds
-    actors = (Actor(training.policy), RandomActor(envs.single_action_space, seed))
-    found, random = (evaluate(x, env_id, seed=seed + 10_000, n_threads=1, env_kwargs=env_kwargs) for x in actors)
-    envs.close()
-    return Imitated(found, random, round(seconds, 2))

@@ -23,12 +23,8 @@ from typing import TYPE_CHECKING, Any
 from cells import Cell, Row, run_cells
 
 if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
     from rlgen.data.demonstrations import Demonstrations
     from rlgen.imitation import Imitation
-    from rlgen.nn.policy import Policy
-    from rlgen.types import RewardModel
 
 RESULTS = Path(__file__).parent / "results" / "imitation.csv"
 ROOT = Path(__file__).parents[1]
@@ -95,45 +91,36 @@ def run(cell: Cell) -> Row:
 
 def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation) -> Row:
     """TRPO or PPO on the reward of an imitator."""
-    from rlgen import imitation
+    import rlgen
     from rlgen.command import RunOptions
     from rlgen.evaluation import evaluate
-    from rlgen.experiment import run as run_experiment
     from rlgen.nn.policy import Actor
     from rlgen.train import Iteration
 
-    total, env_id, seed = cell["total_timesteps"], cell["env_id"], cell["seed"]
-    learning: list[Policy] = []
+    total, env_id, seed, threads = (cell[x] for x in ("total_timesteps", "env_id", "seed", "threads"))
     curve: list[float] = []
     tested = trained = 0.0
-
-    def make_reward(envs: VectorEnv, policy: Policy) -> RewardModel:
-        learning.append(policy)
-        expert = settings.expert(envs, policy, demonstrations)
-        return imitation.IMITATORS[ADVERSARIAL[cell["algorithm"]]](settings, policy, expert)
+    agent = rlgen.GAIL(
+        env_id,
+        demonstrations,
+        reward_model=ADVERSARIAL[cell["algorithm"]],
+        algo=cell["algo"],
+        settings=settings,
+        seed=seed,
+        device="cpu",
+        n_threads=threads,
+    )
 
     def test(iteration: Iteration) -> None:
         nonlocal tested, trained
         trained, started = iteration.wall_seconds - tested, time.perf_counter()
         while iteration.env_steps >= total * (len(curve) + 1) / PARTS:
-            actor = Actor(learning[0])
-            curve.append(evaluate(actor, env_id, CURVE_EPISODES, seed + 30_000, n_threads=cell["threads"]).mean)
+            actor = Actor(agent.training.policy)
+            curve.append(evaluate(actor, env_id, CURVE_EPISODES, seed + 30_000, n_threads=threads).mean)
         tested += time.perf_counter() - started
 
     with tempfile.TemporaryDirectory() as folder:
-        summary = run_experiment(
-            RunOptions(seed=seed, device="cpu", threads=cell["threads"], run_dir=Path(folder) / "run"),
-            env=env_id,
-            learner=settings.learner,
-            make_reward=make_reward,
-            algorithm=cell["algorithm"],
-            reward="imitation",
-            config={"settings": settings},
-            name=cell["algorithm"],
-            columns={},
-            expert_return=demonstrations.dataset_return_mean,
-            on_iteration=test,
-        ).summary
+        summary = agent.run(RunOptions(run_dir=Path(folder) / "run"), callback=test).summary
     if summary["status"] == "interrupted":
         raise RuntimeError("interrupted: a shorter run is another cell")
     zero, one = summary["random_return_mean"], summary["expert_return_mean"]

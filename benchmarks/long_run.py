@@ -13,17 +13,14 @@ import os
 import signal
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from cells import hardware, versions
 
-from rlgen import imitation
+import rlgen
 from rlgen.command import RunOptions
-from rlgen.data.demonstrations import load_demonstrations
-from rlgen.experiment import run
 from rlgen.train import Iteration
 
 RESULTS = Path(__file__).parent / "results" / "long_run.csv"
@@ -44,10 +41,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
-    preset = imitation.settings("default", options.algo)
-    # More than the time allows: the clock ends it, as Ctrl-C would.
-    settings = replace(preset, learner=replace(preset.learner, total_timesteps=10**10))
-    demonstrations = load_demonstrations(ROOT / "expert_data", options.env, 4, 20)
     started = time.monotonic()
     seconds: list[float] = []
     memory: list[float] = []
@@ -59,20 +52,11 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with tempfile.TemporaryDirectory() as folder:
-        result = run(
-            RunOptions(run_dir=Path(folder) / "run", threads=options.threads, eval_episodes=4),
-            env=options.env,
-            learner=settings.learner,
-            make_reward=lambda envs, policy: imitation.gail(
-                settings, policy, settings.expert(envs, policy, demonstrations)
-            ),
-            algorithm="gail",
-            reward="imitation",
-            config={"settings": settings},
-            name="gail",
-            columns={},
-            on_iteration=measure,
-        )
+        agent = rlgen.GAIL(
+            options.env, ROOT / "expert_data", subsample=20, algo=options.algo, n_threads=options.threads,
+            total_timesteps=10**10,  # more than the time allows: the clock ends it, as Ctrl-C would
+        )  # fmt: skip
+        result = agent.run(RunOptions(run_dir=Path(folder) / "run", eval_episodes=4), callback=measure)
     tenth, later = memory[9], np.array(memory[10:])
     last = np.array(seconds) > seconds[-1] / 2
     slope = np.polyfit(np.array(seconds)[last] / 3600, np.array(memory)[last], 1)[0]

@@ -18,7 +18,7 @@ from rlgen.checkpoint import RUN, load_checkpoint, save_checkpoint
 from rlgen.command import RunOptions
 from rlgen.data.demonstrations import Demonstrations, load_demonstrations
 from rlgen.data.episodes import RandomActor, check_ends
-from rlgen.envs import make_vec
+from rlgen.envs import BatchedEnv, make_vec
 from rlgen.envs.batched import require_same_step
 from rlgen.envs.make import Environment, Vectorization, environment_name
 from rlgen.errors import CheckpointError, UsageError
@@ -248,8 +248,7 @@ class Agent:
                 env_kwargs=None if self.env_kwargs is None else dict(self.env_kwargs),
             ),
             env=self.env,
-            learner=self.settings.learner,
-            make_reward=self.reward_model,
+            make_training=lambda: self.training,
             algorithm=self.name,
             reward=self.reward,
             name=self.name,
@@ -260,7 +259,7 @@ class Agent:
             on_iteration=lambda iteration: self._note(iteration, callback),
             progress=progress,
         )
-        self._training, self._actor = result.training, None
+        self._actor = None
         return result
 
     def predict(
@@ -342,6 +341,7 @@ class Agent:
 
     def _build(self) -> Training:
         arguments, learner = self.arguments, self.settings.learner
+        device = choose_device(arguments.device)
         if self._envs is None:
             envs = make_vec(
                 self.env,
@@ -351,11 +351,15 @@ class Agent:
                 vectorization=arguments.vectorization,
                 env_kwargs=self.env_kwargs,
             )
+            if arguments.vectorization != "sync" and isinstance(envs, BatchedEnv):
+                raise UsageError(
+                    f"vectorization {arguments.vectorization} has no effect: {self.env_id} is stepped as one batch"
+                )
             check_ends(envs, self.env, self.env_kwargs)
         else:
             envs = self._envs
             envs.reset(seed=arguments.seed)
-        training = learner.training(envs, self.reward_model, arguments.seed, choose_device(arguments.device))
+        training = learner.training(envs, self.reward_model, arguments.seed, device)
         if self._loaded is not None:
             training.load_state_dict(self._loaded[1])
         return training

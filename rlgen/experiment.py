@@ -12,28 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import gymnasium as gym
 import numpy as np
 import torch
 
 from rlgen.checkpoint import RUN, load_checkpoint, save_checkpoint
 from rlgen.command import RunOptions
-from rlgen.data.episodes import Predictor, RandomActor, check_ends
-from rlgen.envs import BatchedEnv, make_vec
+from rlgen.data.episodes import Predictor, RandomActor
+from rlgen.envs import BatchedEnv
 from rlgen.envs.make import Environment, environment_name
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluation import Evaluation, evaluate, normalised_score
 from rlgen.files import canonical_json, printable, sha256, short, versions, write_json
 from rlgen.nn.policy import Actor, Policy
-from rlgen.presets import Learner
 from rlgen.ranges import Threads, available_processors, check, check_ranges
 from rlgen.run_log import Display, RunLog, check_config, hold, read_config, row_of
 from rlgen.spaces import describe_space
 from rlgen.threads import choose_threads
 from rlgen.train import Iteration, Training, keep_freed_memory
-from rlgen.types import RewardModel
-
-MakeReward = Callable[[gym.vector.VectorEnv, Policy], RewardModel]
 
 
 @dataclass(frozen=True)
@@ -121,8 +116,7 @@ def run(
     options: RunOptions,
     *,
     env: Environment,
-    learner: Learner,
-    make_reward: MakeReward,
+    make_training: Callable[[], Training],
     algorithm: str,
     reward: str,
     name: str,
@@ -144,9 +138,8 @@ def run(
         options: how it is done. A resumed run needs the arguments that it was started with; with our own environments
             and on one machine its result is the same to the last bit. It keeps torch's number of threads, on which sums
             over large batches depend in the last places.
-        env: an id, or what else `rlgen.make_vec` takes.
-        learner: settings of the policy's side.
-        make_reward: from environments and policy (on its device) to the reward model.
+        env: what is evaluated in, an id or what else `rlgen.make_vec` takes.
+        make_training: the training from its first step on, in environments of its own.
         algorithm: name for the summary.
         reward: likewise.
         name: of what learns, in the name of a new folder.
@@ -180,21 +173,10 @@ def run(
     checkpoint = _checkpoint_to_resume(run_dir, env_id, config) if resume else None
     keep_freed_memory()
     torch.set_num_threads(torch_threads)
-    place = choose_device(options.device)
     names = {"env_id": env_id, "algorithm": algorithm, "reward": reward, "seed": seed}
     try:
-        envs = make_vec(
-            env,
-            learner.n_envs,
-            seed,
-            n_threads=threads,
-            vectorization=options.vectorization,
-            env_kwargs=env_kwargs,
-        )
-        if options.vectorization != "sync" and isinstance(envs, BatchedEnv):
-            raise UsageError(f"vectorization {options.vectorization} has no effect: {env_id} is stepped as one batch")
-        check_ends(envs, env, env_kwargs)
-        training = learner.training(envs, make_reward, seed, place)
+        training = make_training()
+        envs, place = training.collector.envs, training.collector.device
         if checkpoint is not None:
             _go_on(run_dir, training, checkpoint[1], facts, checkpoint[0].get("run"))
         log = RunLog(run_dir, config, held, training.done, options.track)
@@ -207,7 +189,7 @@ def run(
         raise
     busy = "" if threads or resume or torch_threads >= available_processors() else " (more are no faster now)"
     on = f"networks on {place} with {torch_threads} thread{'s'[: torch_threads > 1]}{busy}"
-    print(f"{env_id}: {learner.n_envs} x {type(envs).__name__}, {on}, run folder {run_dir}", flush=True)
+    print(f"{env_id}: {envs.num_envs} x {type(envs).__name__}, {on}, run folder {run_dir}", flush=True)
     if training.done:
         exact = "" if isinstance(envs, BatchedEnv) else "; these environments begin new episodes"
         print(f"goes on after {training.done * training.steps_per_iteration:,} steps{exact}", flush=True)
@@ -229,7 +211,7 @@ def run(
     signals = Signals("ends after this iteration, then evaluates; once more skips the evaluation")
     try:
         with signals:
-            with log, Display(learner.total_timesteps, columns, progress) as display:
+            with log, Display(training.n_iterations * training.steps_per_iteration, columns, progress) as display:
                 if not resume:
                     save()
                 for iteration in training:

@@ -186,8 +186,7 @@ def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, mo
     result = experiment.run(
         RunOptions(run_dir=tmp_path / "a", device="cpu"),
         env="CartPole-v1",
-        learner=learner,
-        make_reward=lambda envs, policy: EnvironmentReward(),
+        make_training=lambda: learner.training(make_vec("CartPole-v1", 2, 0), lambda *_: EnvironmentReward()),
         algorithm="trpo",
         reward="environment",
         name="trpo",
@@ -201,11 +200,12 @@ def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, mo
 
 
 def small_run(folder, reward=None, make_reward=None, on_iteration=lambda iteration: None, resume=False, **options):
+    learner, model = LEARNERS["trpo"].override(n_envs=2, n_steps=16, total_timesteps=64), reward or EnvironmentReward()
+    make_reward = make_reward or (lambda envs, policy: model)
     return experiment.run(
         RunOptions(run_dir=folder, resume=folder if resume else None, device="cpu", eval_episodes=2, **options),
         env="CartPole-v1",
-        learner=LEARNERS["trpo"].override(n_envs=2, n_steps=16, total_timesteps=64),
-        make_reward=make_reward or (lambda envs, policy: reward or EnvironmentReward()),
+        make_training=lambda: learner.training(make_vec("CartPole-v1", 2, 0), make_reward),
         algorithm="trpo",
         reward="environment",
         name="trpo",
