@@ -131,7 +131,7 @@ class Scripted:
 def record(task: Task, folder: Path) -> None:
     """The expert's dataset."""
     command = "python benchmarks/endings.py"
-    default_gail.record(Scripted(task.act), task.env_id, folder, RECORDED, algorithm="scripted", command=command)
+    rlgen.record(Scripted(task.act), task.env_id, folder, RECORDED, algorithm="scripted", command=command)
 
 
 def run(cell: Cell) -> Row:

@@ -70,7 +70,7 @@ def run(cell: Cell) -> Row:
     return row
 
 
-KEPT = ("bonus_error", "bonus_no_change_error", "bonus_coverage")
+KEPT = ("bonus_error", "bonus_no_change_error", "bonus_calibration_90")
 
 
 def settings_of(cell: Cell) -> tuple[Any, Any]:

@@ -72,8 +72,8 @@ class Imitation(Settings):
         state_only: GAIL's discriminator sees a state and its successor in place of state and action.
         reward: computed from the discriminator's logits, one of `REWARDS`; AIRL's is f.
         absorbing_states: reward the end of an episode by `rlgen.rewards.endings.TerminationReward`.
-        max_survival_reward: the most that it gives a step for living on where the expert hardly ever terminates, at a
-            mean reward of -1; twice that at -0.5.
+        max_survival_reward: the most that it gives a step for living on where the expert hardly ever terminates, while
+            the discriminator tells the policy from the expert.
 
     Raises:
         UsageError: a number outside its range, no such reward, or absorbing states without centred rewards.
@@ -88,7 +88,7 @@ class Imitation(Settings):
     state_only: bool = False
     reward: str = "logit"
     absorbing_states: bool = True
-    max_survival_reward: Positive = 1.0
+    max_survival_reward: Positive = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -116,17 +116,14 @@ class Display:
 
     def __init__(self, total_timesteps: int, columns: Mapping[str, str], shown: bool = True) -> None:
         self.total_timesteps, self.columns, self.shown = total_timesteps, columns, shown
-        self._last = 0.0
+        self._last, self._titled = 0.0, False
         self._return = float("nan")
 
     def __enter__(self) -> Self:
-        titles = ["steps", "steps/s", "return", *self.columns.values(), "left"]
-        if self.shown:
-            print("  ".join(f"{title:>9}" for title in titles), flush=True)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.shown and sys.stdout.isatty():
+        if self._titled and sys.stdout.isatty():
             print()
 
     def __call__(self, row: Mapping[str, float]) -> None:
@@ -138,10 +135,14 @@ class Display:
         if waits or not self.shown:
             return
         self._last = time.monotonic()
+        columns = {name: title for name, title in self.columns.items() if name in row}
+        if not self._titled:
+            self._titled = True
+            titles = ["steps", "steps/s", "return", *columns.values(), "left"]
+            print("  ".join(f"{title:>9}" for title in titles), flush=True)
         speed = steps / max(row["wall_seconds"], 1e-3)
         left = max(self.total_timesteps - steps, 0) / speed
-        values = [f"{steps:,}", f"{speed:,.0f}", short(self._return)]
-        values += [f"{row.get(name, float('nan')):.3g}" for name in self.columns]
+        values = [f"{steps:,}", f"{speed:,.0f}", short(self._return), *(f"{row[name]:.3g}" for name in columns)]
         values.append(f"{left // 60:.0f}:{left % 60:02.0f}")
         line = "  ".join(f"{value:>9}" for value in values)
         print(f"\r{line}" if tty else line, end="" if tty else "\n", flush=True)

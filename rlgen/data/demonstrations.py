@@ -8,6 +8,8 @@ import difflib
 import io
 import itertools
 import math
+import shlex
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +22,9 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from rlgen.data.episodes import Array, Episode, joined, parted
+from rlgen.data.episodes import Array, Episode, Predictor, check_ends, joined, parted, run_episodes
 from rlgen.data.formats.recording import Header, allowance, fail, read_npz
+from rlgen.envs.make import Environment, environment_name, make_vec
 from rlgen.errors import DemonstrationError
 from rlgen.files import (
     COUNT,
@@ -269,6 +272,59 @@ def save_demonstrations(
     manifest["sha256"] = {name: sha256(data) for name, data in files.items()}
     files["manifest.json"] = json_bytes(manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
     write_folder(Path(folder), files)
+
+
+def record(
+    actor: Predictor,
+    env: Environment,
+    folder: str | Path,
+    n_episodes: int = 25,
+    *,
+    deterministic: bool = False,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    algorithm: str | None = None,
+    command: str | None = None,
+    policy: Policy | None = None,
+) -> list[Episode]:
+    """Record whole episodes of an expert as a dataset, failed ones too.
+
+    Args:
+        actor: anything with SB3's `predict`, such as a model of Stable-Baselines3 or an agent.
+        env: an id or what else `rlgen.make_vec` takes.
+        folder: of datasets; this one goes into a folder with the environment's name in it.
+        n_episodes: number of episodes.
+        deterministic: act by the mode.
+        seed: of the environments; an actor that samples does so by its own.
+        env_kwargs: the environment's constructor arguments.
+        algorithm: what trained the expert, for the manifest (default: the actor's class).
+        command: what recorded it, likewise (default: this process's).
+        policy: the expert's, to store its weights beside the episodes.
+
+    Returns:
+        The episodes.
+
+    Raises:
+        UsageError: episodes have no end, see `rlgen.data.episodes.check_ends`.
+    """
+    envs = make_vec(env, n_episodes, env_kwargs=env_kwargs)
+    check_ends(envs, env, env_kwargs)
+    episodes = run_episodes(actor, envs, deterministic, seed=seed)
+    env_id = environment_name(env)
+    save_demonstrations(
+        Path(folder) / env_id,
+        env_id=env_id,
+        observation_space=envs.single_observation_space,
+        action_space=envs.single_action_space,
+        episodes=episodes,
+        deterministic=deterministic,
+        algorithm=algorithm or type(actor).__name__,
+        command=command or shlex.join(sys.argv),
+        seed=seed,
+        policy=policy,
+    )
+    envs.close()
+    return episodes
 
 
 def load_demonstrations(

@@ -102,7 +102,7 @@ class MedianScaled(nn.Module):
             scaled = self._scaled(raw)
             self.medians[self.n_updates % len(self.medians)] = raw.median()
         self.n_updates += 1
-        sizes = {"median": raw.median(), "p90": scaled.quantile(0.9), "max": scaled.max()}
+        sizes = {"raw_median": raw.median(), "p90": scaled.quantile(0.9), "max": scaled.max()}
         return sizes | dict(self.bonus.update(transitions))
 
     def _scaled(self, raw: Tensor) -> Tensor:

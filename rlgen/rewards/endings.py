@@ -80,9 +80,9 @@ class TerminationReward(nn.Module):
     between them, falls so far that every step costs more than an end. And h_E is known from a handful of episodes: an
     expert that falls once in thousands of steps doesn't mean to. So lambda has a weight s, the number of the expert's
     terminations expected within the horizon 1 / (1 - gamma) of returns, at most 1. With the other 1 - s a step's reward
-    loses the mean, and may earn at most c / |m| for living on and nothing for ending:
+    loses the mean, and may earn at most c for living on, or c / m^2 if |m| < 1, and nothing for ending:
 
-        s (r + lambda) + (1 - s) (r - m + min(max(lambda', 0), c / |m|)),
+        s (r + lambda) + (1 - s) (r - m + min(max(lambda', 0), c max(1, 1 / m^2))),
         s = min(1, h_E / (1 - gamma)) (`ending_weight`).
 
     So the rates say little while the discriminator tells the policy's pairs from the expert's, and more the nearer the
@@ -105,8 +105,7 @@ class TerminationReward(nn.Module):
         expert_survives: some of the expert's episodes reach their time limit.
         decay: weight of all earlier rollouts beside the next.
         eps: terminations per step that count as none.
-        max_survival_reward: c, the most that a step earns for living on where the mean reward is -1. With more a policy
-            learns to stand still before it learns to walk.
+        max_survival_reward: c. With more a policy learns to stand still before it learns to walk.
 
     Raises:
         UsageError: a number outside its range.
@@ -122,7 +121,7 @@ class TerminationReward(nn.Module):
         expert_survives: bool = False,
         decay: float = 0.9,
         eps: float = 1e-4,
-        max_survival_reward: float = 1.0,
+        max_survival_reward: float = 0.5,
     ) -> None:
         super().__init__()
         check("gamma", gamma, ShareBelowOne)
@@ -150,7 +149,8 @@ class TerminationReward(nn.Module):
         living = rate - math.log(self.expert_rate + self.eps)
         beside = rate - math.log(self.eps) if self.expert_survives else living
         mean = total / n_steps
-        surviving = beside.clamp(min=0).minimum(self.max_survival_reward / mean.abs())
+        at_most = self.max_survival_reward * mean.square().reciprocal().clamp(min=1)
+        surviving = beside.clamp(min=0).minimum(at_most)
         bounded = surviving - torch.where(n_terminations > 0, mean, 0)
         rewards = rewards + torch.lerp(bounded, living, self.weight).to(rewards.dtype)
         if self.terminal_states is not None and transitions.terminated.any():

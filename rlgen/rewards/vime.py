@@ -47,6 +47,6 @@ class VIME(PoolBonus):
         error = mean - targets
         return {
             "error": error.square().mean(),
-            "coverage": (error.abs() < 1.645 * std).float().mean(),
+            "calibration_90": (error.abs() < 1.645 * std).float().mean(),
             "likelihood_std": self.network.likelihood_variance.sqrt().mean(),
         }

@@ -173,7 +173,7 @@ def test_vime_is_calibrated_and_keeps_the_reference_likelihood():
     bonus = vime()
     for seed in range(30):
         metrics = bonus.update(rollout(seed=seed))
-    assert 0.8 < metrics["coverage"] <= 1.0
+    assert 0.8 < metrics["calibration_90"] <= 1.0
     assert metrics["likelihood_std"] < 0.3
 
     coder = DynamicsCoder(3, BOX, predict_change=False)
