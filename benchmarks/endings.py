@@ -25,6 +25,8 @@ import pandas as pd
 from cells import Cell, Row, run_cells
 from default_gail import settings_of
 
+import rlgen
+
 RESULTS = Path(__file__).parent / "results" / "endings.csv"
 RECORDED = 40  # episodes of each expert
 

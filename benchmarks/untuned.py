@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from cells import Cell, Row, run_cells
-from default_gail import imitate, record, settings_of
+from default_gail import imitate, settings_of
 from statistics_of_seeds import interquartile_mean
 
+import rlgen
 from rlgen.command import environment_id
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
@@ -105,7 +106,7 @@ def make_expert(name: str, experts: Path, seed: int = 0) -> None:
     task, folder = TASKS[name], experts / name
     policy, seconds = train(task, seed)
     env_id, optimizer = environment_id(task.env), type(task.expert.optimizer).__name__.removesuffix("Config")
-    record(
+    rlgen.record(
         Actor(policy, np.random.default_rng(seed + 1)),
         env_id,
         folder,

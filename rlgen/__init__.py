@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlgen.agents import GAIL, PPO, TRPO, VIME, load
     from rlgen.checkpoint import load_policy
-    from rlgen.data.demonstrations import load_demonstrations, load_expert
+    from rlgen.data.demonstrations import load_demonstrations, load_expert, record
     from rlgen.envs import make_vec
     from rlgen.evaluation import evaluate
     from rlgen.nn.policy import Actor
@@ -18,6 +18,7 @@ _HOMES = {
     "TRPO": "rlgen.agents",
     "PPO": "rlgen.agents",
     "load": "rlgen.agents",
+    "record": "rlgen.data.demonstrations",
     "Actor": "rlgen.nn.policy",
     "evaluate": "rlgen.evaluation",
     "load_demonstrations": "rlgen.data.demonstrations",
@@ -37,6 +38,7 @@ __all__ = [
     "load_expert",
     "load_policy",
     "make_vec",
+    "record",
 ]
 __version__ = "0.1.0"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_type_hints
 
 import gymnasium as gym
 import numpy as np
@@ -20,13 +22,15 @@ from rlgen.data.demonstrations import Demonstrations, load_demonstrations
 from rlgen.data.episodes import RandomActor, check_ends
 from rlgen.envs import BatchedEnv, make_vec
 from rlgen.envs.batched import require_same_step
-from rlgen.envs.make import Environment, Vectorization, environment_name
-from rlgen.errors import CheckpointError, UsageError
+from rlgen.envs.make import Environment, Vectorization, environment_name, maker
+from rlgen.errors import CheckpointError, DemonstrationError, UsageError
 from rlgen.evaluation import Evaluation, evaluate
 from rlgen.experiment import Result, Signals, checkpoint_facts, choose_device, run
-from rlgen.files import write_json
+from rlgen.files import write_bytes, write_json
 from rlgen.nn.policy import Actor, Policy
 from rlgen.nn.weights import policy_of_weights
+from rlgen.optim.ppo import PPOConfig
+from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import Settings
 from rlgen.ranges import Checked, Count, Seed, Threads
 from rlgen.rewards.environment import EnvironmentReward
@@ -65,8 +69,22 @@ class Arguments(Checked):
     vectorization: Vectorization
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if not isinstance(value, Path):
+                object.__setattr__(self, name, typed(hint, value, name))
         super().__post_init__()
         one_of("algo", self.algo, presets.LEARNERS)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What `load` found in a folder."""
+
+    policy: Policy
+    state: dict[str, Any]
+    facts: dict[str, Any]
+    config: dict[str, Any]
 
 
 class Agent:
@@ -90,23 +108,24 @@ class Agent:
     def __init__(
         self, env: Any, settings: Settings, arguments: Arguments, env_kwargs: Mapping[str, Any] | None
     ) -> None:
-        if isinstance(env, str) and ":" not in env:
-            gym.spec(env)  # told at once where there is none
         self.env, self.env_kwargs, self.arguments = env, env_kwargs, arguments
         self._envs = env if isinstance(env, gym.vector.VectorEnv) else None
-        if self._envs is None:
-            self.env_id = environment_name(env)
-        else:
+        if self._envs is not None:
             require_same_step(self._envs)
-            self.env_id = self._envs.spec.id if self._envs.spec else type(env).__name__
-            settings = replace(settings, learner=settings.learner.override(n_envs=self._envs.num_envs))
-        self.settings = settings
+            if env_kwargs is not None or arguments.vectorization != "sync":
+                raise UsageError("env_kwargs and vectorization have no effect on a vector environment")
+        elif env is not None:
+            maker(env, env_kwargs or {})  # what can't be made is told at once
+            if isinstance(env, str):
+                gym.spec(env)
+        self.env_id = "" if env is None else environment_name(env)
+        self.settings = self._fitting(settings)
         self.facts: dict[str, Any] = {}
         self.expert_return: float | None = None
         self._training: Training | None = None
-        self._loaded: tuple[Policy, dict[str, Any], int] | None = None  # with state and steps
+        self._loaded: _Loaded | None = None
         self._rows: list[Mapping[str, Any]] = []
-        self._actor: Actor | None = None
+        self._actor: tuple[int, Actor] | None = None
 
     # What the reward is.
 
@@ -135,7 +154,7 @@ class Agent:
 
     @property
     def training(self) -> Training:
-        """The loop; iterating it trains too, see `rlgen.train.Training`."""
+        """The loop, made when it is first needed; iterating it trains too, see `rlgen.train.Training`."""
         if self._training is None:
             self._training = self._build()
         return self._training
@@ -143,13 +162,13 @@ class Agent:
     @property
     def policy(self) -> Policy:
         """The policy as it is now."""
-        return self._loaded[0] if self._training is None and self._loaded is not None else self.training.policy
+        return self._loaded.policy if self._training is None and self._loaded is not None else self.training.policy
 
     @property
     def num_timesteps(self) -> int:
         """Environment steps done."""
         if self._training is None:
-            return 0 if self._loaded is None else self._loaded[2]
+            return 0 if self._loaded is None else int(self._loaded.facts["env_steps"])
         return self._training.done * self._training.steps_per_iteration
 
     @property
@@ -175,11 +194,11 @@ class Agent:
 
         Args:
             total_timesteps: environment steps, rounded up to whole iterations (default: the settings'). An agent that
-                has learned does so many more, again with steps of the size that they begin with.
+                has learned does so many more, beginning again with steps of full size.
             run_dir: write a run as the commands do to this new folder: configuration, metrics, TensorBoard events,
                 checkpoints, and the evaluation of the last policy (default: write nothing).
             eval_episodes: number of episodes of that evaluation.
-            callback: called after each iteration.
+            callback: called after each iteration; training ends where it returns False.
             progress: print it.
 
         Returns:
@@ -190,32 +209,34 @@ class Agent:
             FloatingPointError: an observation, a reward or a loss isn't finite.
             UsageError: an argument can't be used, or `run_dir` is given to an agent that has learned.
         """
-        if total_timesteps is not None and not (total_timesteps >= 1 and total_timesteps == int(total_timesteps)):
-            raise UsageError(f"total_timesteps must be a positive whole number; got {total_timesteps}")
-        steps = None if total_timesteps is None else int(total_timesteps)
-        begun = self._training is not None or self._loaded is not None
+        if not (callback is None or callable(callback)):
+            raise UsageError(f"callback must be a function of an iteration; got {callback!r}")
+        steps = None if total_timesteps is None else _whole("total_timesteps", total_timesteps)
+        begun = self.num_timesteps > 0 or self._loaded is not None
         if not begun:
-            self.settings = self.settings_for(steps)
+            self._training = None  # looked at, perhaps, by other settings
+            self.settings = self._fitting(self.settings_for(steps))
         threads = torch.get_num_threads()
         try:
             if run_dir is not None:
-                if begun:
-                    raise UsageError("run_dir holds a run from its first step on; make a new agent, or leave it out")
-                options = RunOptions(run_dir=Path(run_dir), eval_episodes=eval_episodes)
+                options = RunOptions(run_dir=_folder("run_dir", run_dir), eval_episodes=eval_episodes)
                 if self.run(options, callback=callback, progress=progress).interrupted:
                     raise KeyboardInterrupt
                 return self
             keep_freed_memory()
             torch.set_num_threads(self.arguments.n_threads or choose_threads())
-            training, self._actor = self.training, None
+            training = self.training
             if begun:
                 training.extend(steps or self.settings.learner.total_timesteps)
             total = training.n_iterations * training.steps_per_iteration
             with Signals("ends after this iteration") as signals, Display(total, self.columns, progress) as display:
                 for iteration in training:
-                    display(self._note(iteration, callback))
+                    display(row_of(iteration))
+                    ended = self._note(iteration, callback) is False
                     if signals.received:
                         raise KeyboardInterrupt
+                    if ended:
+                        break
             return self
         finally:
             torch.set_num_threads(threads)
@@ -237,8 +258,10 @@ class Agent:
         """
         if self._envs is not None:
             raise UsageError("run_dir needs an environment that can be made again; pass an id or a function")
+        if self.num_timesteps > 0 or self._loaded is not None:
+            raise UsageError("run_dir holds a run from its first step on; make a new agent, or leave it out")
         arguments = self.arguments
-        result = run(
+        return run(
             replace(
                 options,
                 seed=arguments.seed,
@@ -259,8 +282,6 @@ class Agent:
             on_iteration=lambda iteration: self._note(iteration, callback),
             progress=progress,
         )
-        self._actor = None
-        return result
 
     def predict(
         self,
@@ -270,9 +291,10 @@ class Agent:
         deterministic: bool = True,
     ) -> tuple[npt.NDArray[Any], None]:
         """SB3's interface: the policy's actions at observations, see `rlgen.Actor.predict`; its mode by default."""
-        if self._actor is None:
-            self._actor = Actor(self.policy, np.random.default_rng(self.arguments.seed))
-        return self._actor.predict(observation, state, episode_start, deterministic)
+        if self._actor is None or self._actor[0] != self.num_timesteps:
+            rng = np.random.default_rng(self.arguments.seed) if self._actor is None else self._actor[1].rng
+            self._actor = self.num_timesteps, Actor(self.policy, rng)
+        return self._actor[1].predict(observation, state, episode_start, deterministic)
 
     def evaluate(
         self,
@@ -288,17 +310,24 @@ class Agent:
             n_episodes: number of episodes.
             deterministic: act by the mode.
             seed: of the episodes (default: the agent's and 10,000, as in a run's last evaluation).
-            env: where (default: the agent's environment).
+            env: another environment, where there is no score (default: the agent's).
 
         Raises:
-            UsageError: the agent was given a vector environment without a spec, so `env` is needed.
+            UsageError: the agent was made with a vector environment that isn't of one spec, or loaded from a folder
+                that doesn't tell its environment, so `env` is needed.
         """
-        env = env or (self.env if self._envs is None else self._envs.spec)
+        n_episodes = _whole("n_episodes", n_episodes)
+        options: dict[str, Any] = {"n_threads": self.arguments.n_threads}
+        seed = self.arguments.seed + 10_000 if seed is None else typed(int, seed, "seed")
+        actor = Actor(self.policy, np.random.default_rng(seed))
+        if env is not None:
+            return evaluate(actor, env, n_episodes, seed, deterministic, **options)
+        options |= {"env_kwargs": self.env_kwargs}
+        env = self.env
+        if self._envs is not None:  # a wrapper around several may be anything
+            env = self._envs.spec if self._envs is self._envs.unwrapped else None
         if env is None:
             raise UsageError("evaluate needs fresh environments; pass env, an id or a function that makes one")
-        seed = self.arguments.seed + 10_000 if seed is None else seed
-        options: Any = {"n_threads": self.arguments.n_threads, "env_kwargs": self.env_kwargs}
-        actor = Actor(self.policy, np.random.default_rng(seed))
         found = evaluate(actor, env, n_episodes, seed, deterministic, **options)
         if self.expert_return is None:
             return found
@@ -307,18 +336,34 @@ class Agent:
         return replace(found, random=zero, expert=self.expert_return)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write all that training depends on to a folder, as JSON and safetensors; `rlgen.load` reads it.
+        """Write all that training depends on, and the metrics, to a folder of its own; `rlgen.load` reads it.
+
+        Args:
+            path: the folder; JSON, CSV and safetensors go there, no pickles.
+            overwrite: replace an agent that was saved there.
 
         Raises:
-            FileExistsError: the folder holds an agent or a run.
+            FileExistsError: the folder holds a run, or an agent that isn't to be replaced.
         """
-        folder = Path(path)
-        if (folder / "config.json").exists() and not overwrite:
-            raise FileExistsError(f"{folder} holds an agent or a run; choose another folder, or overwrite=True")
-        config = plain(provenance() | self._config())
-        facts = checkpoint_facts(self.training, self.env_id, self.env_kwargs, self.facts, config)
+        folder = _folder("path", path)
+        if (folder / "tensorboard").exists() or ((folder / "config.json").exists() and not overwrite):
+            raise FileExistsError(f"{folder} holds a run, or an agent (overwrite=True); choose another folder")
+        if self._training is None and self._loaded is not None:
+            state: Mapping[str, Any] = self._loaded.state
+            facts, config = self._loaded.facts, self._loaded.config
+        else:
+            config = plain(provenance() | self._config())
+            facts = checkpoint_facts(self.training, self.env_id, config["env_kwargs"], self.facts, config)
+            state = self.training.state_dict()
+        metrics = self.metrics.to_csv(index=False).encode()
         write_json(folder / "config.json", config)
-        save_checkpoint(folder, self.training.state_dict(), facts)
+        write_bytes(folder / "metrics.csv", metrics if self._rows else b"")
+        save_checkpoint(folder, state, facts)
+
+    def close(self) -> None:
+        """Close the environments, if there are any."""
+        if self._training is not None:
+            self._training.collector.envs.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.env_id!r}, {self.name}, {self.num_timesteps:,} steps done)"
@@ -328,20 +373,34 @@ class Agent:
         self.facts = facts
 
     def _config(self) -> dict[str, Any]:
-        agent = {"kind": type(self).__name__, "expert_return": self.expert_return, "arguments": self.arguments}
-        return {"env_id": self.env_id, "env_kwargs": self.env_kwargs, "settings": self.settings, "agent": agent}
+        try:
+            env_kwargs, told = json.loads(json.dumps(self.env_kwargs)), isinstance(self.env, str)
+        except (TypeError, ValueError):
+            env_kwargs, told = None, False
+        agent = {
+            "kind": type(self).__name__,
+            "arguments": self.arguments,
+            "expert_return": self.expert_return,
+            "told_by_id": told,
+        }
+        return {"env_id": self.env_id, "env_kwargs": env_kwargs, "settings": self.settings, "agent": agent}
 
-    def _note(self, iteration: Iteration, callback: Callable[[Iteration], Any] | None) -> dict[str, float]:
-        row = row_of(iteration)
-        self._rows.append(row)
+    def _fitting(self, settings: S) -> S:
+        """Settings for as many environments as were passed."""
+        if self._envs is None:
+            return settings
+        return replace(settings, learner=settings.learner.override(n_envs=self._envs.num_envs))
+
+    def _note(self, iteration: Iteration, callback: Callable[[Iteration], Any] | None) -> Any:
+        self._rows.append(row_of(iteration))
         self.on_iteration(iteration)
-        if callback is not None:
-            callback(iteration)
-        return row
+        return None if callback is None else callback(iteration)
 
     def _build(self) -> Training:
         arguments, learner = self.arguments, self.settings.learner
         device = choose_device(arguments.device)
+        if self.env is None:
+            raise UsageError(f"the folder doesn't tell how {self.env_id} was made; pass env to load")
         if self._envs is None:
             envs = make_vec(
                 self.env,
@@ -361,7 +420,10 @@ class Agent:
             envs.reset(seed=arguments.seed)
         training = learner.training(envs, self.reward_model, arguments.seed, device)
         if self._loaded is not None:
-            training.load_state_dict(self._loaded[1])
+            try:
+                training.load_state_dict(self._loaded.state)
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                raise CheckpointError(f"what was saved doesn't fit {self.env_id} ({error})") from None
         return training
 
 
@@ -401,7 +463,7 @@ class GAIL(Agent):
     Args:
         env: an id or what else `rlgen.make_vec` takes, or a vector environment with same-step autoreset.
         expert: a folder with a dataset for each environment, the folder of one dataset, or demonstrations.
-        n_trajectories: number of expert trajectories to draw.
+        n_trajectories: number of expert trajectories to draw from a folder (default: 4).
         subsample: keep one state-action pair in this many (default: every pair in the dataset).
         include_failed: also draw from the episodes in which the expert failed.
         reward_model: `gail`, `airl`, `fem`, `gtal`, or `constant`, a control that rewards every step alike.
@@ -436,7 +498,7 @@ class GAIL(Agent):
         env: AnyEnvironment,
         expert: str | Path | Demonstrations,
         *,
-        n_trajectories: int = 4,
+        n_trajectories: int | None = None,
         subsample: int | None = None,
         include_failed: bool = False,
         reward_model: str = "gail",
@@ -450,16 +512,29 @@ class GAIL(Agent):
         vectorization: Vectorization = "sync",
         **values: Any,
     ) -> None:
-        folder = None if isinstance(expert, Demonstrations) else Path(expert)
+        passed = expert if isinstance(expert, Demonstrations) else None
+        if passed is not None and (n_trajectories is not None or subsample is not None or include_failed):
+            raise UsageError("n_trajectories, subsample and include_failed draw from a folder, not from demonstrations")
         arguments = GAILArguments(
-            algo, seed, device, n_threads, vectorization,
-            folder, n_trajectories, subsample, include_failed, reward_model, preset,
-        )  # fmt: skip
+            algo=algo,
+            seed=seed,
+            device=str(device),
+            n_threads=n_threads,
+            vectorization=vectorization,
+            expert=None if isinstance(expert, Demonstrations) else _folder("expert", expert),
+            n_trajectories=4 if n_trajectories is None else n_trajectories,
+            subsample=subsample,
+            include_failed=include_failed,
+            reward_model=reward_model,
+            preset=preset,
+        )
         if wrong := [name for name in imitation.UNUSED.get(reward_model, ()) if name in values]:
             raise UsageError(f"{wrong[0]} has no effect with reward_model {reward_model}")
+        if isinstance(settings, Settings) and preset != "default":
+            raise UsageError("whole settings take the preset's place; leave out one of them")
         told = _told(imitation.settings(preset, algo), settings, env, algo, values)
         super().__init__(env, told, arguments, env_kwargs)
-        self._demonstrations = expert if isinstance(expert, Demonstrations) else None
+        self._demonstrations = passed
         self.expert_return = self.demonstrations.dataset_return_mean
         self.facts = {
             "preset": preset,
@@ -474,7 +549,7 @@ class GAIL(Agent):
         if self._demonstrations is None:
             told = self.arguments
             if told.expert is None:
-                raise UsageError("this agent was made with demonstrations that aren't in its folder; make a new one")
+                raise UsageError("the agent was made with demonstrations that its folder lacks; pass expert to load")
             self._demonstrations = load_demonstrations(
                 told.expert,
                 self.env_id,
@@ -483,6 +558,8 @@ class GAIL(Agent):
                 seed=told.seed,
                 include_failed=told.include_failed,
             )
+            if self._loaded is not None and self._loaded.config.get("demonstrations") != self._demonstrations.sha256:
+                raise DemonstrationError(f"{self._demonstrations.path}: not the dataset that the agent was trained on")
         return self._demonstrations
 
     @property
@@ -558,7 +635,7 @@ class VIME(Agent):
     columns: ClassVar[Mapping[str, str]] = {
         "bonus_reward": "bonus",
         "bonus_error": "error",
-        "bonus_coverage": "coverage",
+        "bonus_calibration_90": "calib. 90",
         "kl": "kl",
     }
 
@@ -576,12 +653,19 @@ class VIME(Agent):
         vectorization: Vectorization = "sync",
         **values: Any,
     ) -> None:
-        arguments = VIMEArguments(algo, seed, device, n_threads, vectorization, bonus)
+        arguments = VIMEArguments(
+            algo=algo,
+            seed=seed,
+            device=str(device),
+            n_threads=n_threads,
+            vectorization=vectorization,
+            bonus=bonus,
+        )
         if wrong := [name for name in exploration.UNUSED.get(bonus, ()) if name in values]:
             raise UsageError(f"{wrong[0]} has no effect with bonus {bonus}")
-        told = _told(exploration.settings(algo, _name(env), bonus), settings, env, algo, values)
+        told = _told(exploration.settings(algo, environment_name(env), bonus), settings, env, algo, values)
         super().__init__(env, told, arguments, env_kwargs)
-        self._restore(exploration.Milestones(self.env_id).facts)
+        self._restore({})
 
     @property
     def name(self) -> str:
@@ -605,7 +689,7 @@ class VIME(Agent):
     def _restore(self, facts: dict[str, Any]) -> None:
         self._milestones = exploration.Milestones(self.env_id)
         self.facts = self._milestones.facts
-        self.facts.update({name: facts[name] for name in self.facts})
+        self.facts.update({name: typed(float | None, facts.get(name), name) for name in self.facts})
 
 
 @dataclass(frozen=True)
@@ -645,6 +729,7 @@ class TRPO(Agent):
     arguments: LearnerArguments
     columns: ClassVar[Mapping[str, str]] = {"explained_variance": "expl. var", "entropy": "entropy", "kl": "kl"}
     algo: ClassVar[str] = "trpo"
+    _told: tuple[Told | None, Mapping[str, Any]] | None = None
 
     def __init__(
         self,
@@ -659,24 +744,32 @@ class TRPO(Agent):
         vectorization: Vectorization = "sync",
         **values: Any,
     ) -> None:
-        folder = None if recovered is None else Path(recovered)
-        arguments = LearnerArguments(self.algo, seed, device, n_threads, vectorization, folder)
-
-        def told(total_timesteps: int | None, preset: presets.Learner) -> Settings:
-            return _told(Settings(preset), settings, env, self.algo, values).for_steps(total_timesteps)
-
-        self._of_preset = told
+        folder = None if recovered is None else _folder("recovered", recovered)
+        arguments = LearnerArguments(
+            algo=self.algo,
+            seed=seed,
+            device=str(device),
+            n_threads=n_threads,
+            vectorization=vectorization,
+            recovered=folder,
+        )
+        self._told = settings, values
         if folder is not None:
             imitation.recovered_reward(folder)  # told at once where it holds none
-        super().__init__(env, self.settings_for(None), arguments, env_kwargs)
+        super().__init__(env, self._for(env), arguments, env_kwargs)
 
     def settings_for(self, total_timesteps: int | None) -> Settings:
         """The settings for so many steps; few have rollouts and minibatches of their own."""
+        return super().settings_for(total_timesteps) if self._told is None else self._for(self.env, total_timesteps)
+
+    def _for(self, env: AnyEnvironment, total_timesteps: int | None = None) -> Settings:
         preset = presets.EXPERT[self.algo]
-        found = self._of_preset(total_timesteps, preset)
+        settings, values = self._told or (None, {})
+        found = _told(Settings(preset), settings, env, self.algo, values).for_steps(total_timesteps)
         if found.learner.total_timesteps >= presets.SHORT:
             return found
-        return self._of_preset(total_timesteps, presets.shortened(preset))
+        short = Settings(presets.shortened(preset))
+        return _told(short, settings, env, self.algo, values).for_steps(total_timesteps)
 
     @property
     def reward(self) -> str:
@@ -713,39 +806,63 @@ AGENTS: Mapping[str, tuple[type[Agent], type[Arguments], type[Settings]]] = {
 }
 
 
-def load(path: str | Path, env: AnyEnvironment | None = None) -> Agent:
-    """The agent that `Agent.save` wrote to a folder, or that a run or a command left in its own.
+def load(
+    path: str | Path,
+    env: AnyEnvironment | None = None,
+    *,
+    expert: str | Path | Demonstrations | None = None,
+    device: str | None = None,
+    n_threads: int | None = None,
+) -> Agent:
+    """The agent that `save` wrote to a folder, or that a run or a command left in its own.
 
     It acts at once; what training needs beside it, such as the demonstrations, is read when it learns again.
 
     Args:
         path: the folder.
-        env: what to evaluate and to learn in (default: the id in the folder).
+        env: what to evaluate and to learn in (default: the id in the folder, with its arguments).
+        expert: where its demonstrations are now, or they themselves (default: where they were).
+        device: where it learns now (default: where it did).
+        n_threads: likewise.
 
     Raises:
         CheckpointError: the folder holds no agent, or a damaged one.
-        gymnasium.error.NameNotFound: nothing registers its environment; import what does, or pass `env`.
+        UsageError: nothing registers its environment; import what does, or pass `env`.
     """
-    folder = Path(path)
+    folder = _folder("path", path)
     config = read_config(folder)
     facts, state = load_checkpoint(folder, RUN)
     check_unchanged(folder, config, facts.get("config", ""))
     where = f"{folder}/config.json: field"
     try:
-        kept = config["agent"]
+        kept = dict(config["agent"])
         kind, of_arguments, of_settings = AGENTS[kept["kind"]]
-        arguments = from_json(of_arguments, kept["arguments"], f"{where} agent.arguments")
-        settings = from_json(of_settings, config["settings"], f"{where} settings")
+        stored = dict(kept["arguments"])
         policy = policy_of_weights(facts, state["policy"])
-        rows = read_metrics(folder).to_dict("records")
+        rows = read_metrics(folder, state["progress"]["done"]).to_dict("records")
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: holds no agent ({type(error).__name__}: {error})") from None
+    stored |= {} if device is None else {"device": str(device)}
+    stored |= {} if n_threads is None else {"n_threads": n_threads}
+    if isinstance(expert, str | Path):
+        stored["expert"] = str(expert)
+    arguments = from_json(of_arguments, stored, f"{where} agent.arguments")
+    settings = from_json(of_settings, config["settings"], f"{where} settings")
     agent = kind.__new__(kind)
-    Agent.__init__(agent, facts["env_id"] if env is None else env, settings, arguments, facts.get("env_kwargs"))
-    agent.expert_return = from_json(float | None, kept.get("expert_return"), f"{where} agent.expert_return")
-    agent._loaded = policy, state, facts["env_steps"]
+    env_kwargs = None
+    if env is None and kept.get("told_by_id") is True:
+        env, env_kwargs = facts["env_id"], facts.get("env_kwargs")
+    try:
+        Agent.__init__(agent, env, settings, arguments, env_kwargs)
+    except gym.error.Error as error:
+        raise UsageError(f"{folder}: {str(error).rstrip('.')}: import what registers it, or pass env") from None
+    agent.env_id = agent.env_id or facts["env_id"]
+    agent.expert_return = typed(float | None, kept.get("expert_return"), f"{where} agent.expert_return")
+    agent._loaded = _Loaded(policy, state, facts, config)
     agent._rows = rows
-    agent._restore(from_json(dict[str, Any], facts["run"], "field run"))
+    agent._restore(facts["run"])
+    if isinstance(agent, GAIL) and isinstance(expert, Demonstrations):
+        agent._demonstrations = expert
     return agent
 
 
@@ -757,10 +874,26 @@ def one_of(name: str, value: str, there: Iterable[str]) -> None:
         raise UsageError(f"{name} must be one of {', '.join(there)}; got {value}{hint}")
 
 
-def _name(env: AnyEnvironment) -> str:
-    if isinstance(env, gym.vector.VectorEnv):
-        return env.spec.id if env.spec else type(env).__name__
-    return environment_name(env)
+def typed(hint: Any, value: Any, name: str) -> Any:
+    """A value of a type, NumPy's numbers as Python's, or a UsageError."""
+    try:
+        return from_json(hint, value, name)
+    except CheckpointError as error:
+        raise UsageError(str(error)) from None
+
+
+def _whole(name: str, value: Any) -> int:
+    """A positive whole number, also as 1e6."""
+    number = value if isinstance(value, int | float | np.number) and not isinstance(value, bool) else 0
+    if not (1 <= number < 1e15 and number == int(number)):
+        raise UsageError(f"{name} must be a positive whole number; got {value!r}")
+    return int(number)
+
+
+def _folder(name: str, value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise UsageError(f"{name} must be a folder's path; got {value!r}")
+    return Path(value)
 
 
 def _told(preset: S, told: Told | None, env: AnyEnvironment, algo: str, values: Mapping[str, Any]) -> S:
@@ -769,10 +902,21 @@ def _told(preset: S, told: Told | None, env: AnyEnvironment, algo: str, values: 
     if isinstance(told, Settings):
         if type(told) is not type(preset):
             raise UsageError(f"settings must be {type(preset).__name__}; got {type(told).__name__}")
+        if type(told.learner.optimizer) is not type(preset.learner.optimizer):
+            raise UsageError(f"algo is {algo}; the settings' optimizer is {type(told.learner.optimizer).__name__}")
         settings = told
     elif isinstance(told, Mapping):
         settings = override(preset, told, "settings: ")
     elif told is not None:
-        file = told if isinstance(told, SettingsFile) else read_settings(Path(told))
-        settings = file.apply(preset, _name(env), algo)
+        file = told if isinstance(told, SettingsFile) else read_settings(_folder("settings", told))
+        env_id = environment_name(env)
+        if file is not told and not file.table(env_id):
+            warnings.warn(file.describe(env_id), stacklevel=4)
+        settings = file.apply(preset, env_id, algo)
+    learner = vars(settings.learner.optimizer)
+    if wrong := [name for name in values if name in _OF_OPTIMIZERS - learner.keys()]:
+        raise UsageError(f"{wrong[0]} is no setting of {algo}'s")
     return with_values(settings, values)
+
+
+_OF_OPTIMIZERS = {field.name for kind in (TRPOConfig, PPOConfig) for field in fields(kind)}

@@ -188,6 +188,8 @@ def command_of_run(folder: Path) -> tuple[str, dict[str, Any]]:
     from rlgen.run_log import read_config
 
     config = read_config(folder)
+    if config.get("arguments", {}) is None:
+        raise CheckpointError(f"{folder}: a run from Python; rlgen.load(folder).learn() goes on with it")
     try:
         # `rlgen gail ...` or `python scripts/gail.py ...`
         return Path(shlex.split(config["command"])[1]).stem, dict(config["arguments"])

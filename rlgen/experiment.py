@@ -147,7 +147,7 @@ def run(
         columns: metrics to display, with short titles.
         expert_return: the one of a normalised score; no score without.
         facts: added to the summary, as they are when training has ended; kept in checkpoints and put back from them.
-        on_iteration: called after each iteration, once it is logged.
+        on_iteration: called after each iteration, once it is logged; training ends where it returns False.
         progress: print it.
 
     Raises:
@@ -189,10 +189,11 @@ def run(
         raise
     busy = "" if threads or resume or torch_threads >= available_processors() else " (more are no faster now)"
     on = f"networks on {place} with {torch_threads} thread{'s'[: torch_threads > 1]}{busy}"
-    print(f"{env_id}: {envs.num_envs} x {type(envs).__name__}, {on}, run folder {run_dir}", flush=True)
+    say = print if progress else _silent
+    say(f"{env_id}: {envs.num_envs} x {type(envs).__name__}, {on}, run folder {run_dir}", flush=True)
     if training.done:
         exact = "" if isinstance(envs, BatchedEnv) else "; these environments begin new episodes"
-        print(f"goes on after {training.done * training.steps_per_iteration:,} steps{exact}", flush=True)
+        say(f"goes on after {training.done * training.steps_per_iteration:,} steps{exact}", flush=True)
 
     saved = training.wall_seconds
 
@@ -200,7 +201,7 @@ def run(
         nonlocal saved
         log.sync()
         save_checkpoint(
-            run_dir, training.state_dict(), checkpoint_facts(training, env_id, env_kwargs, facts, log.content)
+            run_dir, training.state_dict(), checkpoint_facts(training, env_id, config["env_kwargs"], facts, log.content)
         )
         saved = training.wall_seconds
 
@@ -218,8 +219,7 @@ def run(
                     row = row_of(iteration)
                     log(row)
                     display(row)
-                    on_iteration(iteration)
-                    if signals.received:
+                    if on_iteration(iteration) is False or signals.received:
                         break
                     if training.wall_seconds > saved + options.checkpoint_seconds:
                         save()
@@ -262,11 +262,15 @@ def run(
     # What ended the run is told, not what follows from it, as on a full disk.
     with contextlib.nullcontext() if failure is None else contextlib.suppress(Exception):
         log.save_summary(summary)
-        envs.close()
     if failure is not None:
         raise failure
-    _print_summary(summary)
+    if progress:
+        _print_summary(summary)
     return Result(run_dir, training, summary, signals.received[0] if signals.received else None)
+
+
+def _silent(*text: str, flush: bool = False) -> None:
+    pass
 
 
 def checkpoint_facts(
@@ -313,13 +317,14 @@ def _checkpoint_to_resume(
 
 def _go_on(run_dir: Path, training: Training, state: dict[str, Any], facts: dict[str, Any], kept: Any) -> None:
     """Put state and facts of a checkpoint back, if they are what these settings would have written."""
+    n_iterations = training.n_iterations
     try:
         training.load_state_dict(state)
         numbers = {name: value for name, value in kept.items() if value != facts[name]}
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{run_dir}: its checkpoint doesn't fit ({type(error).__name__}: {error})") from None
-    if type(training.done) is not int or not 0 <= training.done <= training.n_iterations:
-        raise CheckpointError(f"{run_dir}: its checkpoint has {training.done} of {training.n_iterations} iterations")
+    if type(training.done) is not int or not 0 <= training.done <= training.n_iterations == n_iterations:
+        raise CheckpointError(f"{run_dir}: its checkpoint has {training.done} of {n_iterations} iterations")
     if wrong := [name for name, value in numbers.items() if type(value) not in (int, float)]:
         raise CheckpointError(f"{run_dir}: its checkpoint: field run.{wrong[0]}: must be a number")
     facts.update(numbers)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import read_regular
 
@@ -178,6 +180,8 @@ def from_json(kind: Any, value: Any, name: str) -> Any:
             return kind(**found)
         except UsageError as error:
             raise CheckpointError(f"{name}: {error}") from None
+    if isinstance(value, np.generic):  # never out of JSON, but out of a user's loop
+        value = value.item()
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         for option in inner:

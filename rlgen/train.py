@@ -66,6 +66,9 @@ def keep_freed_memory() -> None:
         mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
+_PROGRESS = ("done", "began", "n_iterations", "wall_seconds")
+
+
 class Training:
     """Policy, critic and reward model being trained in place; iterating it trains, one `Iteration` at a time.
 
@@ -202,7 +205,7 @@ class Training:
                 "actions": self.rng.bit_generator.state,
                 **self._random,
             },
-            "progress": {"done": self.done, "began": self.began, "wall_seconds": self.wall_seconds},
+            "progress": {name: getattr(self, name) for name in _PROGRESS},
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -218,4 +221,5 @@ class Training:
             self.scaler.returns.zero_()  # new episodes begin
         self.rng.bit_generator.state = state["random"]["actions"]
         self._random = {name: state["random"][name] for name in ("torch", "cuda")}
-        self.done, self.began, self.wall_seconds = (state["progress"][x] for x in ("done", "began", "wall_seconds"))
+        for name in _PROGRESS:
+            setattr(self, name, state["progress"][name])

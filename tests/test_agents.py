@@ -69,7 +69,7 @@ def test_the_numbers_are_the_commands_to_the_last_bit(tmp_path, kind):
     for found in (agent.evaluate(4), loaded.evaluate(4)):
         assert found.mean == summary["return_mean"]
         assert found.score == summary["normalised_score"]
-    assert agent.evaluate(4, deterministic=False).mean == summary["stochastic_return_mean"] or kind == "VIME"
+    assert agent.evaluate(4, deterministic=False).mean == summary["stochastic_return_mean"]
     assert repr(agent) == repr(loaded)
     assert loaded.num_timesteps == STEPS
 
@@ -78,18 +78,20 @@ def test_the_numbers_are_the_commands_to_the_last_bit(tmp_path, kind):
 def test_an_agent_goes_on_as_if_it_had_not_been_saved(tmp_path, kind):
     agent = make(kind).learn(STEPS, progress=False)
     agent.save(tmp_path / "a")
-    assert {path.suffix for path in (tmp_path / "a").rglob("*.*")} == {".json", ".safetensors"}
+    assert {path.suffix for path in (tmp_path / "a").rglob("*.*")} == {".json", ".safetensors", ".csv"}
     other = rlgen.load(tmp_path / "a")
     observation = np.linspace(-1, 1, 11)
     np.testing.assert_array_equal(agent.predict(observation)[0], other.predict(observation)[0])
     assert other.policy is not agent.policy
     assert (other.settings, other.arguments, other.facts) == (agent.settings, agent.arguments, agent.facts)
+    pd.testing.assert_frame_equal(agent.metrics, other.metrics)
+    other.save(tmp_path / "copy")  # without the data or the environments
     for one in (agent, other):
         one.learn(STEPS, progress=False)
     assert same(weights(agent), weights(other))
     assert not np.array_equal(agent.predict(observation)[0], rlgen.load(tmp_path / "a").predict(observation)[0])
     assert agent.num_timesteps == other.num_timesteps == 2 * STEPS
-    with pytest.raises(FileExistsError, match="holds an agent or a run"):
+    with pytest.raises(FileExistsError, match="holds a run, or an agent"):
         agent.save(tmp_path / "a")
     agent.save(tmp_path / "a", overwrite=True)
     assert rlgen.load(tmp_path / "a").num_timesteps == 2 * STEPS
@@ -109,6 +111,14 @@ def test_a_run_is_kept_where_it_is_told(tmp_path):
     assert same(weights(agent), weights(rlgen.load(str(tmp_path / "run"))))
     with pytest.raises(UsageError, match="make a new agent"):
         agent.learn(STEPS, run_dir=tmp_path / "other")
+    with pytest.raises(FileExistsError, match="holds a run"):
+        agent.save(tmp_path / "run", overwrite=True)
+    agent.learn(STEPS, progress=False)  # its environments are open
+    done = forked("gail.py", "--resume", "run", "--expert", str(DATA), cwd=tmp_path)
+    assert (done.returncode, "a run from Python; rlgen.load(folder)" in done.stderr) == (4, True)
+    for command in (["plot.py", "run"], ["evaluate.py", "run", "--episodes", "1"]):
+        done = forked(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     with pytest.raises(FileExistsError, match="holds a run already"):
         make("GAIL").learn(STEPS, run_dir=tmp_path / "run", progress=False)
 
@@ -120,7 +130,7 @@ def test_progress_callback_and_threads(capsys):
     assert seen == [(1, 1), (2, 1), (3, 1)]
     assert torch.get_num_threads() == 2
     out = capsys.readouterr().out
-    assert "coverage" in out.splitlines()[0]
+    assert "calib. 90" in out.splitlines()[0]
     assert out.splitlines()[-1].split()[0] == str(STEPS)
     make("VIME").learn(STEPS, progress=False)
     assert capsys.readouterr().out == ""
@@ -137,37 +147,106 @@ def test_ctrl_c_ends_after_an_iteration():
     assert same(weights(agent), weights(whole))
 
 
-def limited(gravity=9.8):
+def test_inside_a_callback_the_agent_is_the_one_that_learns(tmp_path):
+    for run_dir in (None, tmp_path / "run"):
+        agent, seen = make("PPO", "CartPole-v1"), []
+
+        def look(iteration, agent=agent, seen=seen):
+            seen.append(agent.num_timesteps)
+            np.testing.assert_array_equal(
+                agent.predict(np.ones(4))[0], rlgen.Actor(agent.policy).predict(np.ones(4), deterministic=True)[0]
+            )
+            return agent.num_timesteps < 2 * STEPS / 3
+
+        agent.learn(STEPS, callback=look, run_dir=run_dir, progress=False)
+        assert seen == [STEPS / 3, 2 * STEPS / 3]
+        assert len(agent.metrics) == 2
+
+
+def test_looking_at_an_agent_before_it_learns_changes_nothing():
+    agents = [rlgen.PPO("CartPole-v1", n_threads=1, device="cpu") for _ in range(2)]
+    agents[0].predict(np.zeros(4))
+    agents[0].evaluate(1)
+    for agent in agents:
+        agent.learn(2048, progress=False)
+    assert [agent.training.collector.envs.num_envs for agent in agents] == [16, 16]
+    assert same(*map(weights, agents))
+
+
+def test_it_leaves_the_callers_random_numbers_alone(tmp_path):
+    make("GAIL").save(tmp_path / "a")
+    before = torch.get_rng_state()
+    rlgen.load(tmp_path / "a").learn(STEPS, progress=False).evaluate(1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def heavy(gravity=9.8):
     env = gym.make("CartPole-v1")
     env.unwrapped.gravity = gravity
     return env
 
 
 ENVIRONMENTS = {
+    "id": lambda: "CartPole-v1",
     "spec": lambda: gym.spec("CartPole-v1"),
     "environment": lambda: gym.make("CartPole-v1"),
-    "function": lambda: limited,
+    "function": lambda: heavy,
     "vector": lambda: rlgen.make_vec("CartPole-v1", 4),
-    "id": lambda: "CartPole-v1",
 }
 
 
 @pytest.mark.parametrize("kind", ENVIRONMENTS)
 def test_any_environment_will_do(tmp_path, kind):
-    agent = rlgen.GAIL(ENVIRONMENTS[kind](), DATA / "CartPole-v1", **SMALL) if kind != "function" else None
-    if agent is None:
-        demonstrations = rlgen.load_demonstrations(DATA, "CartPole-v1", 4)
-        agent = rlgen.GAIL(limited, demonstrations, env_kwargs={"gravity": 9.8}, **SMALL)
-        agent.learn(STEPS, progress=False).save(tmp_path / "a")
-        other = rlgen.load(tmp_path / "a", env=limited)
-        with pytest.raises(UsageError, match="made with demonstrations"):
-            other.learn(STEPS)
-        assert other.evaluate(3).mean == agent.evaluate(3).mean
+    demonstrations = rlgen.load_demonstrations(DATA, "CartPole-v1", 4)
     reference = rlgen.GAIL("CartPole-v1", DATA, **SMALL).learn(STEPS, progress=False)
-    if kind != "function":
-        agent.learn(STEPS, progress=False)
+    env = ENVIRONMENTS[kind]()
+    agent = rlgen.GAIL(env, demonstrations, **SMALL).learn(STEPS, progress=False)
     assert same(weights(agent), weights(reference))
     assert agent.evaluate(3).returns == reference.evaluate(3).returns
+    agent.save(tmp_path / "a")
+    if kind != "id":
+        other = rlgen.load(tmp_path / "a")
+        other.predict(np.zeros(4))
+        with pytest.raises(UsageError, match="pass env"):
+            other.evaluate(3)
+    other = rlgen.load(tmp_path / "a", env=env)
+    assert other.evaluate(3).returns == reference.evaluate(3).returns
+    with pytest.raises(UsageError, match="pass expert to load"):
+        other.learn(STEPS)
+    for expert in (demonstrations, DATA):
+        again = rlgen.load(tmp_path / "a", env="CartPole-v1", expert=expert).learn(STEPS, progress=False)
+        assert again.num_timesteps == 2 * STEPS
+
+
+def test_a_vector_environment_gives_their_number_and_no_wrapper_is_left_out(tmp_path):
+    agent = rlgen.PPO(rlgen.make_vec("CartPole-v1", 4), device="cpu", n_threads=1).learn(2048, progress=False)
+    assert agent.settings.learner.n_envs == 4
+    agent.save(tmp_path / "a")
+    rlgen.load(tmp_path / "a", env=rlgen.make_vec("CartPole-v1", 4)).learn(512, progress=False)
+    with pytest.raises(CheckpointError, match="doesn't fit CartPole-v1"):
+        rlgen.load(tmp_path / "a", env=rlgen.make_vec("CartPole-v1", 5)).learn(512)
+    wrapped = gym.wrappers.vector.TransformAction(rlgen.make_vec("CartPole-v1", 4), lambda a: 1 - a)
+    with pytest.raises(UsageError, match="evaluate needs fresh environments"):
+        rlgen.PPO(wrapped, device="cpu").evaluate(1)
+    with pytest.raises(UsageError, match="have no effect on a vector environment"):
+        rlgen.PPO(rlgen.make_vec("CartPole-v1", 4), env_kwargs={"render_mode": None})
+
+
+def test_in_another_environment_there_is_no_score():
+    agent = rlgen.GAIL("Hopper-v4", DATA, env_kwargs={"terminate_when_unhealthy": False}, **SMALL)
+    assert agent.evaluate(1).lengths == [1000]
+    assert agent.evaluate(1).score is not None
+    elsewhere = agent.evaluate(1, env="Hopper-v5")
+    assert elsewhere.lengths[0] < 1000
+    assert elsewhere.score is None
+
+
+def test_numbers_may_be_numpys(tmp_path):
+    values = {"gamma": np.float32(0.5), "net_arch": (np.int64(8),), "n_threads": np.int64(1), "seed": np.int64(3)}
+    agent = rlgen.PPO("Hopper-v4", **SMALL | values).learn(np.float64(STEPS), progress=False)
+    assert (agent.settings.learner.gamma, agent.settings.learner.net_arch) == (0.5, (8,))
+    agent.save(tmp_path / "a")
+    assert same(weights(rlgen.load(tmp_path / "a")), weights(agent))
 
 
 def test_settings_are_told_whole_in_part_in_a_file_or_by_name(tmp_path):
@@ -209,20 +288,40 @@ def test_settings_are_told_whole_in_part_in_a_file_or_by_name(tmp_path):
         ({"n_threads": 0}, "n_threads must be in"),
         ({"settings": {"gial": {}}}, "settings: gial: no such setting; did you mean gail?"),
         ({"settings": presets.Settings(presets.TRPO_LEARNER)}, "settings must be Imitation; got Settings"),
+        ({"settings": 5}, "settings must be a folder's path; got 5"),
+        ({"settings": imitation.settings(), "algo": "ppo"}, "algo is ppo; the settings' optimizer is TRPOConfig"),
+        ({"settings": imitation.settings(), "preset": "paper"}, "whole settings take the preset's place"),
+        ({"ent_coef": 0.1}, "ent_coef is no setting of trpo's"),
+        ({"include_failed": "no"}, "include_failed: must be true or false; got 'no'"),
+        ({"algo": ["trpo"]}, "algo: must be a text"),
+        ({"vectorization": "thread"}, "vectorization: must be 'sync' or 'async'"),
+        ({"expert": None}, "expert must be a folder's path; got None"),
     ],
 )
 def test_what_is_wrong_is_told_when_it_is_made(arguments, message):
     with pytest.raises(UsageError, match=message):
-        rlgen.GAIL("Hopper-v4", DATA, **arguments)
+        rlgen.GAIL("Hopper-v4", **{"expert": DATA} | arguments)
 
 
-def test_other_mistakes():
+def test_other_mistakes(tmp_path):
+    (tmp_path / "my.toml").write_text("[Hoper-v4]\nlearner.gamma = 0.9")
+    with pytest.warns(UserWarning, match=r"no settings, so none are changed; the ids in the file: Hoper-v4"):
+        rlgen.PPO("Hopper-v4", settings=tmp_path / "my.toml")
+    with pytest.raises(UsageError, match="draw from a folder"):
+        rlgen.GAIL("Hopper-v4", rlgen.load_demonstrations(DATA, "Hopper-v4", 1), n_trajectories=2)
+    with pytest.raises(UsageError, match=r"that gymnasium\.make didn't make"):
+        rlgen.PPO(heavy().unwrapped.__class__())
+    for steps in ("100", [1], float("inf"), True, 0):
+        with pytest.raises(UsageError, match="total_timesteps must be a positive whole number"):
+            make("PPO").learn(steps)
+    with pytest.raises(UsageError, match="n_episodes must be a positive whole number"):
+        make("PPO").evaluate(0)
     with pytest.raises(UsageError, match=r"bonus must be one of vime, .*; did you mean vime\?"):
         rlgen.VIME("Hopper-v4", bonus="vim")
     with pytest.raises(gym.error.NameNotFound, match="Did you mean: `Hopper`"):
         rlgen.VIME("Hoper-v4")
     with pytest.raises(UsageError, match="import it yourself"):
-        rlgen.PPO("os:Hopper-v4").learn(100)
+        rlgen.PPO("os:Hopper-v4")
     with pytest.raises(DemonstrationError, match="nowhere"):
         rlgen.GAIL("Hopper-v4", "nowhere")
     with pytest.raises(DemonstrationError, match="observation"):

@@ -206,7 +206,9 @@ def test_vime_leaves_a_complete_folder(tmp_path):
     settings = json.loads((tmp_path / "a" / "config.json").read_text())["settings"]
     assert settings["bonus"]["eta"] == 0.01
     assert settings["learner"]["optimizer"]["target_kl"] == 0.02
-    assert {"bonus_raw_median", "bonus_p90", "bonus_error", "bonus_no_change_error"} <= metrics(tmp_path / "a")[0].keys()
+    assert {"bonus_raw_median", "bonus_p90", "bonus_error", "bonus_no_change_error"} <= metrics(tmp_path / "a")[
+        0
+    ].keys()
     assert set(load_checkpoint(tmp_path / "a")[1]) >= {"policy", "critic", "reward_model"}
     assert load_policy(tmp_path / "a").action_space.shape == (6,)
 

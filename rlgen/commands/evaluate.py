@@ -50,7 +50,7 @@ def main(arguments: Arguments) -> None:
     from rlgen.data.episodes import RandomActor
     from rlgen.evaluation import evaluate, normalised_score
     from rlgen.nn.policy import Actor
-    from rlgen.run_log import read_summary
+    from rlgen.run_log import read_config, read_summary
 
     facts, _ = load_checkpoint(arguments.run, RUN)
     env_id, policy = facts["env_id"], load_policy(arguments.run)
@@ -70,7 +70,10 @@ def main(arguments: Arguments) -> None:
         "stochastic": evaluate(Actor(policy, np.random.default_rng(seed)), env_id, n, seed, False, **options),
         "random": evaluate(RandomActor(policy.action_space, seed), env_id, n, seed, **options),
     }
-    expert = read_summary(arguments.run).get("expert_return_mean")
+    agent = read_config(arguments.run).get("agent", {})
+    if agent.get("told_by_id") is False and arguments.env is None:
+        raise UsageError(f"{arguments.run}: its environment was made in Python; rlgen.load(folder, env=...).evaluate()")
+    expert = read_summary(arguments.run).get("expert_return_mean", agent.get("expert_return"))
     count = f"{arguments.episodes} episodes each, 95% intervals" if arguments.episodes > 1 else "1 episode each"
     print(f"{env_id} after {facts['env_steps']:,} steps, {count}")
     report = {"env_id": env_id, "env_kwargs": env_kwargs, "env_steps": facts["env_steps"], "seed": arguments.seed}

@@ -83,6 +83,7 @@ def main(arguments: Arguments) -> int:
     # After parsing, so that --help doesn't wait for torch.
     from rlgen.agents import GAIL
     from rlgen.imitation import late_gain
+    from rlgen.run_log import read_metrics
 
     env_id = environment_id(arguments.env)
     agent = GAIL(
@@ -99,8 +100,8 @@ def main(arguments: Arguments) -> int:
     )
     print(agent.derived(), flush=True)
     result = agent.run(arguments.run, arguments)
-    gain = late_gain(agent.metrics.get("discriminator_loss", ()))
-    if gain is not None:
+    gain = late_gain(read_metrics(result.folder).get("discriminator_loss", ()))
+    if gain is not None and not result.interrupted:
         advice = "train longer (--total-timesteps)" if gain >= STILL_LEARNING else "more steps would hardly help"
         print(f"discriminator loss: {gain:.0%} of its rise came in the last fifth of the steps; {advice}")
     return result.exit_code

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import tyro
 
 from rlgen.command import command_of_run
 from rlgen.errors import CheckpointError, UsageError
-from rlgen.files import csv_cell, printable, write_atomically, write_bytes
+from rlgen.files import canonical_json, csv_cell, printable, sha256, write_atomically, write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +140,7 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
 
 # The arguments that are no setting of a run.
 NO_SETTING = {"env", "sparse", "output", "overwrite", "run"} | {
-    "seed", "run_dir", "threads", "device", "eval_episodes", "checkpoint_seconds", "track", "resume"
+    "seed", "run_dir", "threads", "n_threads", "device", "eval_episodes", "checkpoint_seconds", "track", "resume"
 }  # fmt: skip
 
 
@@ -148,6 +148,9 @@ def _setting(folder: Path) -> tuple[str, str]:
     """Environment and setting of a run: its command, with the arguments that matter and aren't the default."""
     from rlgen.run_log import plain, read_config
 
+    config = read_config(folder)
+    if config.get("arguments", {}) is None:
+        return _named(str(config["env_id"]), _of_agent(folder, config))
     command, told = command_of_run(folder)
     if command not in ("gail", "vime", "expert"):
         raise CheckpointError(f"{folder}: holds no run of gail, vime or expert")
@@ -160,10 +163,22 @@ def _setting(folder: Path) -> tuple[str, str]:
         for name, value in told.items()
         if name not in NO_SETTING and value != usual.get(name)
     ]
-    env_id = str(read_config(folder).get("env_id", folder.name.split("__")[0]))
+    return _named(str(config.get("env_id", folder.name.split("__")[0])), " ".join([command, *words]))
+
+
+def _named(env_id: str, setting: str) -> tuple[str, str]:
     # A dollar would begin a formula of matplotlib's.
-    env_id, setting = (printable(text).replace("$", r"\$") for text in (env_id, " ".join([command, *words])))
-    return env_id, setting
+    return printable(env_id).replace("$", r"\$"), printable(setting).replace("$", r"\$")
+
+
+def _of_agent(folder: Path, config: dict[str, Any]) -> str:
+    """The setting of a run from Python, told apart from others of its kind by a digest."""
+    try:
+        kind, told = config["agent"]["kind"], config["agent"]["arguments"]
+        told = {name: value for name, value in told.items() if name not in NO_SETTING}
+        return f"{kind} {told['algo']} {sha256(canonical_json([told, config['settings']]))[:6]}"
+    except (LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder}: holds no run ({type(error).__name__}: {error})") from None
 
 
 def _binned(run: pd.DataFrame, steps: Steps) -> Steps:

@@ -70,7 +70,7 @@ def make_vec(
             envs = gym.make_vec(env, n_envs, "vector_entry_point", **kwargs)  # type: ignore[arg-type]
         else:
             vector = SyncVectorEnv if vectorization == "sync" else AsyncVectorEnv
-            envs = vector([partial(_flat, _maker(env, kwargs))] * n_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+            envs = vector([partial(_flat, maker(env, kwargs))] * n_envs, autoreset_mode=AutoresetMode.SAME_STEP)
             envs.spec = envs.get_attr("spec")[0]
             if isinstance(envs, SyncVectorEnv) and len({id(one.unwrapped) for one in envs.envs}) < n_envs:
                 raise UsageError("the function gave one environment twice; it must make a new one at each call")
@@ -83,18 +83,18 @@ def make_vec(
     return envs
 
 
-def environment_name(env: Environment) -> str:
+def environment_name(env: Environment | VectorEnv[Any, Any, Any]) -> str:
     """An id, or what stands for it: a spec's, an environment's, a function's name."""
     if isinstance(env, str):
         return env
-    spec = env if isinstance(env, EnvSpec) else env.spec if isinstance(env, gym.Env) else None
+    spec = env if isinstance(env, EnvSpec) else env.spec if isinstance(env, gym.Env | VectorEnv) else None
     if spec is not None:
         return spec.id
     kind = env.unwrapped if isinstance(env, gym.Env) else env
     return getattr(kind, "__name__", type(kind).__name__).strip("<>")
 
 
-def _maker(env: Environment, kwargs: Mapping[str, Any]) -> Callable[[], gym.Env[Any, Any]]:
+def maker(env: Environment, kwargs: Mapping[str, Any]) -> Callable[[], gym.Env[Any, Any]]:
     """A function that makes one environment."""
     if isinstance(env, str) and ":" in env:
         raise UsageError(f"{env} names a module to import; import it yourself and pass {env.split(':')[1]}")

@@ -40,7 +40,8 @@ def policy_of_weights(facts: Mapping[str, Any], state: Mapping[str, Any]) -> Pol
         with torch.device("meta"):  # compares the shapes without memory: a network's size is only known from its biases
             shapes = {name: tensor.to("meta") for name, tensor in state.items()}
             Policy(observation_space, action_space, net_arch).load_state_dict(shapes)
-        policy = Policy(observation_space, action_space, net_arch)
+        with torch.random.fork_rng([]):  # what is drawn for it is replaced
+            policy = Policy(observation_space, action_space, net_arch)
         policy.load_state_dict(state)
         return policy
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
