@@ -63,7 +63,7 @@ def test_an_expert_that_terminates_beyond_the_horizon_hardly_says_how_long_to_li
     for n, level in itertools.product((1, 100), (0, -10)):  # how sure the discriminator is
         model, batch, rewards = TerminationReward(expert_rate), rollout(n), torch.randn(10, 10) + level
         mean, living = rewards.mean().item(), math.log((n / 100 + 1e-4) / (expert_rate + 1e-4))
-        bounded = rewards - mean + min(max(living, 0.0), 1 / abs(mean))
+        bounded = rewards - mean + min(max(living, 0.0), 0.5 * max(1, mean**-2))
         torch.testing.assert_close(model(batch, rewards), share * (rewards + living) + (1 - share) * bounded)
 
 
@@ -84,7 +84,7 @@ def test_an_expert_that_sometimes_reaches_its_time_limit_is_one_that_always_does
         assert found == pytest.approx(share * living + (1 - share) * surviving, abs=1e-5)
 
 
-@pytest.mark.parametrize(("mean", "at_most"), [(-1.0, 1.0), (-2.0, 0.5), (-0.25, 4.0), (0.5, 2.0), (0.0, math.inf)])
+@pytest.mark.parametrize(("mean", "at_most"), [(-1.0, 1.0), (-3.0, 1.0), (-0.5, 4.0), (0.25, 16.0), (0.0, math.inf)])
 def test_living_on_is_rewarded_the_less_the_farther_the_policy_is_from_the_expert(mean, at_most):
     batch, living = rollout(100), math.log(1.0001 / 1e-4)
     rewards = torch.full((10, 10), mean)
