@@ -109,6 +109,20 @@ class RunArguments(RunOptions):
     """Steps per environment in each iteration."""
     total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS"), PRESET] = None
     """Environment steps in total, such as 3000000, 3e6 or 3M."""
+    gamma: Annotated[float | None, PRESET] = None
+    """Discount factor. 1 / (1 - gamma) steps should span the way to the reward."""
+    gae_lambda: Annotated[float | None, PRESET] = None
+    """Lambda of generalised advantage estimation."""
+    learning_rate: Annotated[float | None, PRESET] = None
+    """Initial step size of Adam. With TRPO only the critic has one."""
+    target_kl: Annotated[float | None, PRESET] = None
+    """KL divergence of an update in nats: the bound of a TRPO step, or where PPO ends its passes."""
+    batch_size: Annotated[int | None, PRESET] = None
+    """Rows of a minibatch: of the critic with TRPO, of both with PPO."""
+    net_arch: Annotated[tuple[int, ...] | None, PRESET] = None
+    """Hidden layers of policy and critic each, such as 64 64."""
+    log_std_init: Annotated[float | None, PRESET] = None
+    """Initial log standard deviation of a Gaussian policy, in units of the action space."""
     settings: Annotated[SettingsFlag, default("none")] = None
     """TOML file of settings by environment id. Its values replace the preset's, and a flag replaces the file's."""
 
@@ -121,11 +135,8 @@ class RunArguments(RunOptions):
 
     def of_agent(self, env_id: str) -> dict[str, Any]:
         """The keyword arguments that every agent takes; what the settings file says of the environment is printed."""
-        values = {
-            "n_envs": self.n_envs,
-            "n_steps": self.n_steps,
-            "total_timesteps": step_count(self.total_timesteps),
-        }
+        values = {name: getattr(self, name) for name in LEARNER_FLAGS}
+        values["total_timesteps"] = step_count(self.total_timesteps)
         return {
             "settings": self.settings_file(env_id),
             "seed": self.seed,
@@ -136,6 +147,18 @@ class RunArguments(RunOptions):
             **told(values),
         }
 
+
+LEARNER_FLAGS = (
+    "n_envs",
+    "n_steps",
+    "gamma",
+    "gae_lambda",
+    "learning_rate",
+    "target_kl",
+    "batch_size",
+    "net_arch",
+    "log_std_init",
+)
 
 # As a field of a script's own arguments: `run: RunFlags = RunArguments()` adds --seed, --device and so on.
 RunFlags = Annotated[RunArguments, tyro.conf.OmitArgPrefixes]

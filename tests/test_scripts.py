@@ -81,6 +81,26 @@ def test_other_settings_run(tmp_path, arguments):
     assert arguments[1] in (summary["preset"], summary["reward"], summary["algorithm"].removesuffix("-trpo"))
 
 
+@pytest.mark.parametrize("command", ["gail", "vime", "expert"])
+@pytest.mark.parametrize("algo", ["trpo", "ppo"])
+def test_the_learners_flags_reach_it(tmp_path, command, algo):
+    told = [
+        "--n-envs", "2", "--n-steps", "32", "--total-timesteps", "64", "--gamma", "0.9", "--gae-lambda", "0.8",
+        "--learning-rate", "0.01", "--target-kl", "0.02", "--batch-size", "16", "--net-arch", "8", "4",
+        "--log-std-init", "-2", "--algo", algo, "--env", "Hopper-v4", "--eval-episodes", "1", "--run-dir", "a",
+    ]  # fmt: skip
+    more = {"gail": ["--expert", str(ROOT / "expert_data")], "vime": [], "expert": ["--n-episodes", "1"]}[command]
+    done = forked(f"{command}.py", *told, *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    learner = json.loads((tmp_path / "a" / "config.json").read_text())["settings"]["learner"]
+    wanted = {
+        "n_envs": 2, "n_steps": 32, "total_timesteps": 64, "gamma": 0.9, "gae_lambda": 0.8, "net_arch": [8, 4],
+        "log_std_init": -2.0,
+    }  # fmt: skip
+    assert wanted.items() <= learner.items()
+    assert {"learning_rate": 0.01, "target_kl": 0.02, "batch_size": 16}.items() <= learner["optimizer"].items()
+
+
 def test_the_discriminators_flags_reach_it(tmp_path):
     flags = {
         "gradient_penalty_coef": 0.5, "entropy_coef": 0.01, "expert_label": 0.9, "input_noise": 0.2, "dropout": 0.1,

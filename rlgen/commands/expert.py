@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id, told
+from rlgen.command import RunArguments, RunFlags, default, environment_id
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import check_writable, read_json
 from rlgen.ranges import Count
@@ -43,10 +43,6 @@ class Arguments:
     """Record the policy's mode. By default actions are sampled, as those of the paper's experts were."""
     algo: Literal["trpo", "ppo"] = "trpo"
     """Policy optimizer."""
-    log_std_init: Annotated[float | None, PRESET] = None
-    """Initial log standard deviation of a Gaussian policy."""
-    learning_rate: Annotated[float | None, PRESET] = None
-    """Initial step size of Adam. With TRPO only the critic has one."""
     run: RunFlags = field(default_factory=RunArguments)
 
 
@@ -55,8 +51,7 @@ def train(arguments: Arguments, env_id: str) -> Result:
     from rlgen.agents import PPO, TRPO
 
     make = TRPO if arguments.algo == "trpo" else PPO
-    values = {"log_std_init": arguments.log_std_init, "learning_rate": arguments.learning_rate}
-    agent = make(env_id, recovered=arguments.reward, **arguments.run.of_agent(env_id), **told(values))
+    agent = make(env_id, recovered=arguments.reward, **arguments.run.of_agent(env_id))
     result = agent.run(arguments.run, arguments)
     reached, random = result.summary["return_mean"], result.summary["random_return_mean"]
     if random is not None and reached <= random:

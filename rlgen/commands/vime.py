@@ -31,16 +31,7 @@ class Arguments:
     """Weight of the bonus, in units of its usual size."""
     n_updates: Annotated[int | None, PRESET] = None
     """Adam steps of the bonus's network in each iteration."""
-    target_kl: Annotated[float | None, PRESET] = None
-    """KL divergence of an update in nats: the bound of a TRPO step, or where PPO ends its passes."""
-    gamma: Annotated[float | None, PRESET] = None
-    """Discount factor. 1 / (1 - gamma) steps should span the way to the reward."""
-    gae_lambda: Annotated[float | None, PRESET] = None
-    """Lambda of generalised advantage estimation."""
     run: RunFlags = field(default_factory=RunArguments)
-
-
-FLAGS = ("eta", "n_updates", "target_kl", "gamma", "gae_lambda")
 
 
 def main(arguments: Arguments) -> int:
@@ -57,7 +48,7 @@ def main(arguments: Arguments) -> int:
         bonus=arguments.bonus,
         algo=arguments.algo,
         **arguments.run.of_agent(env_id),
-        **told({name: getattr(arguments, name) for name in FLAGS}),
+        **told({"eta": arguments.eta, "n_updates": arguments.n_updates}),
     )
     result = agent.run(arguments.run, arguments)
     steps = agent.facts["first_reward_steps"]
