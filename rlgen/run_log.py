@@ -298,8 +298,7 @@ def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
         if len(set(header)) < len(header) or any(len(row) != len(header) for row in rows):
             raise ValueError("rows and header differ in length, or a name stands twice")
         table = pd.DataFrame(rows, columns=header)
-        whole_numbers = dict.fromkeys(("iteration", "env_steps", "episodes"), int)
-        return table.astype(whole_numbers | {"return_mean": float})
+        return table.astype({"iteration": int, "env_steps": int, "return_mean": float})
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise CheckpointError(f"{path}: not a run's metrics ({type(error).__name__}: {error})") from None
 
