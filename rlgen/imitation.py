@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import gymnasium as gym
-import numpy as np
 from torch import Tensor
 
-from rlgen.checkpoint import load_checkpoint
 from rlgen.data.demonstrations import Demonstrations
 from rlgen.data.replay import ReplayPool
-from rlgen.errors import CheckpointError, UsageError
-from rlgen.files import read_json
+from rlgen.errors import UsageError
 from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
-from rlgen.nn.discriminator import FLOOR, Discriminator, ShapedDiscriminator
-from rlgen.nn.mlp import mlp
-from rlgen.nn.normalizer import RunningNormalizer
+from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
@@ -27,8 +21,6 @@ from rlgen.ranges import Checked, Count, Positive, Share, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
 from rlgen.rewards.endings import TerminalStates, TerminationReward, ending_weight
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
-from rlgen.rewards.recovered import RecoveredReward
-from rlgen.run_log import check_unchanged
 from rlgen.types import RewardModel, Transitions
 
 
@@ -166,27 +158,6 @@ class Imitation(Settings):
         )
 
 
-def late_gain(losses: Sequence[float]) -> float | None:
-    """How much of what a policy gained on its discriminator came in the last fifth of training.
-
-    The loss falls while the discriminator learns to tell the first policies from the expert, then rises as the policy
-    gets closer: to 2 log 2 = 1.386 where both sides look alike. With its mean L_i over fifth i of the iterations, this
-    is (L_5 - L_4) / (L_5 - min L_i). It needs no true return, and says whether more steps would help.
-
-    Args:
-        losses: the column `discriminator_loss` of a run's metrics.
-
-    Returns:
-        A share: 0.25 where the loss still rises evenly, near 0 where it has settled, below where it falls. None of
-        fewer than ten iterations, or where the last fifth has the lowest loss.
-    """
-    if len(losses) < 10:
-        return None
-    fifths = [float(part.mean()) for part in np.array_split(np.asarray(losses, np.float64), 5)]
-    lowest = min(fifths)
-    return (fifths[4] - fifths[3]) / (fifths[4] - lowest) if fifths[4] > lowest else None
-
-
 MakeImitator = Callable[[Imitation, Policy, Expert], RewardModel]
 """From settings, a policy and the expert's pairs on one device."""
 
@@ -296,38 +267,3 @@ PRESETS = tuple(_SETTINGS)
 def settings(preset: str = "default", algo: str = "trpo") -> Imitation:
     """The settings, the same for every task; `preset` is one of `PRESETS`, `algo` is `trpo` or `ppo`."""
     return _SETTINGS[preset][algo]
-
-
-def recovered_reward(run_dir: Path) -> RecoveredReward:
-    """The reward g(s) that a run of `rlgen gail --reward-model airl` recovered; nothing in its folder is executed.
-
-    Raises:
-        CheckpointError: the folder holds no such run, or a damaged one. The discriminator of GAIL is no such reward: it
-            tells the expert from the policies it was trained beside, and ends undecided.
-    """
-    facts, state = load_checkpoint(run_dir)
-    try:
-        wanted = {"settings": {"symlog": bool}, "agent": {"arguments": {"reward_model": str}}}
-        config = read_json(run_dir / "config.json", wanted, links=False)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{run_dir}: only a run of rlgen gail holds a reward ({error})") from None
-    check_unchanged(run_dir, config, facts.get("config", ""))
-    if config["agent"]["arguments"]["reward_model"] != "airl":
-        raise CheckpointError(f"{run_dir}: only a run of rlgen gail --reward-model airl holds a reward")
-
-    def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
-
-    try:
-        of_g, statistics = (part(state["reward_model"], f"discriminator.{name}.") for name in ("network.g", "of_obs"))
-        biases = sorted((name for name in of_g if name.endswith(".bias")), key=lambda name: int(name.split(".")[0]))
-        n_obs = len(statistics["mean"])
-        spread = RunningNormalizer(n_obs)
-        spread.load_state_dict(part(state["policy"], "normalizer."))
-        of_obs = RunningNormalizer(n_obs, floor=FLOOR, spread=spread, symlog=config["settings"]["symlog"])
-        of_obs.load_state_dict(statistics)
-        g = mlp(n_obs, [len(of_g[name]) for name in biases[:-1]], 1, output_gain=1.0)
-        g.load_state_dict(of_g)
-    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(f"{run_dir}: its checkpoint holds no reward of states ({error})") from None
-    return RecoveredReward(of_obs, g, facts.get("observation_space"))

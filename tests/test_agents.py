@@ -16,7 +16,7 @@ from processes import forked
 
 import rlgen
 from rlgen import imitation, presets
-from rlgen.agents import AGENTS
+from rlgen.agents.saved import AGENTS
 from rlgen.errors import CheckpointError, DemonstrationError, UsageError
 from rlgen.imitation import Imitation
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rlgen.imitation import late_gain
+from rlgen.functional.adversarial import late_gain
 
 FALL = np.linspace(1.4, 0.4, 20)  # the discriminator learns to tell the first policies
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 from processes import RLGEN, anew, command, forked
 
+from rlgen.agents.recovered import recovered_reward
 from rlgen.checkpoint import load_checkpoint, load_policy
 from rlgen.evaluation import evaluate
-from rlgen.imitation import recovered_reward
 from rlgen.nn.policy import Actor
 
 ROOT = Path(__file__).parents[1]

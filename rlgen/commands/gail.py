@@ -74,7 +74,7 @@ FLAGS = (
     "spectral_norm",
     "symlog",
 )
-# A share of the discriminator loss's rise in the last fifth of training; see `rlgen.imitation.late_gain`.
+# A share of the discriminator loss's rise in the last fifth of training; see `rlgen.functional.adversarial.late_gain`.
 STILL_LEARNING = 0.1
 
 
@@ -82,7 +82,7 @@ def main(arguments: Arguments) -> int:
     """Compose, run; the exit code."""
     # After parsing, so that --help doesn't wait for torch.
     from rlgen.agents import GAIL
-    from rlgen.imitation import late_gain
+    from rlgen.functional.adversarial import late_gain
     from rlgen.run_log import read_metrics
 
     env_id = environment_id(arguments.env)

@@ -1,0 +1,480 @@
+"""What a user constructs: a policy, and all that it takes to train it in an environment."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_type_hints
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rlgen import presets
+from rlgen.checkpoint import save_checkpoint
+from rlgen.command import RunOptions
+from rlgen.data.episodes import RandomActor, check_ends
+from rlgen.envs import BatchedEnv, make_vec
+from rlgen.envs.batched import require_same_step
+from rlgen.envs.make import Environment, Vectorization, environment_name, maker
+from rlgen.errors import CheckpointError, UsageError
+from rlgen.evaluation import Evaluation, evaluate
+from rlgen.experiment import Result, Signals, checkpoint_facts, choose_device, run
+from rlgen.files import write_bytes, write_json
+from rlgen.nn.policy import Actor, Policy
+from rlgen.optim.ppo import PPOConfig
+from rlgen.optim.trpo import TRPOConfig
+from rlgen.presets import Settings
+from rlgen.ranges import Checked, Seed, Threads
+from rlgen.run_log import Display, plain, provenance, row_of
+from rlgen.settings import SettingsFile, from_json, override, read_settings, with_values
+from rlgen.threads import choose_threads
+from rlgen.train import Iteration, Training, keep_freed_memory
+from rlgen.types import RewardModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+S = TypeVar("S", bound=Settings)
+AnyEnvironment = Environment | gym.vector.VectorEnv
+Told = Settings | SettingsFile | Mapping[str, Any] | str | Path
+"""Settings: whole ones, a table of those that differ (`rlgen.settings.override`), or a TOML file of such tables."""
+
+
+@dataclass(frozen=True)
+class Arguments(Checked):
+    """What an agent was made with, beside its environment and settings; JSON values, kept in `config.json`.
+
+    Attributes:
+        algo: policy optimizer, `trpo` or `ppo`.
+        seed: seed of environments, networks and actions, and of the draw from a dataset.
+        device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
+        n_threads: number of CPU threads for MuJoCo and torch; None: measured.
+        vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+    """
+
+    algo: str
+    seed: Seed
+    device: str
+    n_threads: Threads | None
+    vectorization: Vectorization
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if not isinstance(value, Path):
+                object.__setattr__(self, name, typed(hint, value, name))
+        super().__post_init__()
+        one_of("algo", self.algo, presets.LEARNERS)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `load` found in a folder."""
+
+    policy: Policy
+    state: dict[str, Any]
+    facts: dict[str, Any]
+    config: dict[str, Any]
+
+
+class Agent:
+    """A policy, and all that it takes to train it in an environment.
+
+    Users make `GAIL`, `VIME`, `TRPO` and `PPO`, each of which says what its reward is. Behind it is a `Training`, made
+    of a learner, a reward model and environments; with parts of your own, compose these.
+
+    Attributes:
+        env: what it was made for.
+        env_id: its name.
+        settings: those of the learner, and of the reward model.
+        arguments: what else it was made with.
+        facts: numbers of the training, by name, which stand in a run's summary.
+        expert_return: the mean return that is a score of 1; None without an expert.
+    """
+
+    columns: ClassVar[Mapping[str, str]]
+    """Metrics to display, by name, with short titles."""
+
+    def __init__(
+        self, env: Any, settings: Settings, arguments: Arguments, env_kwargs: Mapping[str, Any] | None
+    ) -> None:
+        self.env, self.env_kwargs, self.arguments = env, env_kwargs, arguments
+        self._envs = env if isinstance(env, gym.vector.VectorEnv) else None
+        if self._envs is not None:
+            require_same_step(self._envs)
+            if env_kwargs is not None or arguments.vectorization != "sync":
+                raise UsageError("env_kwargs and vectorization have no effect on a vector environment")
+        elif env is not None:
+            maker(env, env_kwargs or {})  # what can't be made is told at once
+            if isinstance(env, str):
+                gym.spec(env)
+        self.env_id = "" if env is None else environment_name(env)
+        self.settings = self._fitting(settings)
+        self.facts: dict[str, Any] = {}
+        self.expert_return: float | None = None
+        self._training: Training | None = None
+        self._loaded: Loaded | None = None
+        self._rows: list[Mapping[str, Any]] = []
+        self._actor: tuple[int, Actor] | None = None
+
+    # What the reward is.
+
+    def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
+        """A fresh one for these environments, on the policy's device."""
+        raise NotImplementedError
+
+    @property
+    def reward(self) -> str:
+        """The reward's name in a run's summary."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """The agent's, in a run's folder and summary."""
+        return self.arguments.algo
+
+    def settings_for(self, total_timesteps: int | None) -> Settings:
+        """The settings for so many steps (default: as many as they say)."""
+        return self.settings.for_steps(total_timesteps)
+
+    def on_iteration(self, iteration: Iteration) -> None:
+        """Called after each iteration; it may change `facts`."""
+
+    # What users call.
+
+    @property
+    def training(self) -> Training:
+        """The loop, made when it is first needed; iterating it trains too, see `rlgen.train.Training`."""
+        if self._training is None:
+            self._training = self._build()
+        return self._training
+
+    @property
+    def policy(self) -> Policy:
+        """The policy as it is now."""
+        return self._loaded.policy if self._training is None and self._loaded is not None else self.training.policy
+
+    @property
+    def num_timesteps(self) -> int:
+        """Environment steps done."""
+        if self._training is None:
+            return 0 if self._loaded is None else int(self._loaded.facts["env_steps"])
+        return self._training.done * self._training.steps_per_iteration
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row an iteration, with the columns of a run's `metrics.csv`."""
+        import pandas as pd
+
+        return pd.DataFrame(self._rows)
+
+    def learn(
+        self,
+        total_timesteps: float | None = None,
+        *,
+        run_dir: str | Path | None = None,
+        eval_episodes: int = 50,
+        callback: Callable[[Iteration], Any] | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Train.
+
+        Ctrl-C ends training after the iteration in progress and raises KeyboardInterrupt; the agent can be evaluated,
+        saved and trained on as after any other.
+
+        Args:
+            total_timesteps: environment steps, rounded up to whole iterations (default: the settings'). An agent that
+                has learned does so many more, beginning again with steps of full size.
+            run_dir: write a run as the commands do to this new folder: configuration, metrics, TensorBoard events,
+                checkpoints, and the evaluation of the last policy (default: write nothing).
+            eval_episodes: number of episodes of that evaluation.
+            callback: called after each iteration; training ends where it returns False.
+            progress: print it.
+
+        Returns:
+            The agent.
+
+        Raises:
+            FileExistsError: `run_dir` holds a run already.
+            FloatingPointError: an observation, a reward or a loss isn't finite.
+            UsageError: an argument can't be used, or `run_dir` is given to an agent that has learned.
+        """
+        if not (callback is None or callable(callback)):
+            raise UsageError(f"callback must be a function of an iteration; got {callback!r}")
+        steps = None if total_timesteps is None else whole_number("total_timesteps", total_timesteps)
+        begun = self.num_timesteps > 0 or self._loaded is not None
+        if not begun:
+            self._training = None  # looked at, perhaps, by other settings
+            self.settings = self._fitting(self.settings_for(steps))
+        threads = torch.get_num_threads()
+        try:
+            if run_dir is not None:
+                options = RunOptions(run_dir=folder_path("run_dir", run_dir), eval_episodes=eval_episodes)
+                if self.run(options, callback=callback, progress=progress).interrupted:
+                    raise KeyboardInterrupt
+                return self
+            keep_freed_memory()
+            torch.set_num_threads(self.arguments.n_threads or choose_threads())
+            training = self.training
+            if begun:
+                training.extend(steps or self.settings.learner.total_timesteps)
+            total = training.n_iterations * training.steps_per_iteration
+            with Signals("ends after this iteration") as signals, Display(total, self.columns, progress) as display:
+                for iteration in training:
+                    display(row_of(iteration))
+                    ended = self._note(iteration, callback) is False
+                    if signals.received:
+                        raise KeyboardInterrupt
+                    if ended:
+                        break
+            return self
+        finally:
+            torch.set_num_threads(threads)
+
+    def run(
+        self,
+        options: RunOptions,
+        command: Any = None,
+        callback: Callable[[Iteration], Any] | None = None,
+        progress: bool = True,
+    ) -> Result:
+        """Train and evaluate in a folder, see `rlgen.experiment.run`; what a command does.
+
+        Args:
+            options: the folder's; seed, device, threads and the environment's arguments are the agent's.
+            command: the command's arguments, for `config.json`.
+            callback: as for `learn`.
+            progress: likewise.
+        """
+        if self._envs is not None:
+            raise UsageError("run_dir needs an environment that can be made again; pass an id or a function")
+        if self.num_timesteps > 0 or self._loaded is not None:
+            raise UsageError("run_dir holds a run from its first step on; make a new agent, or leave it out")
+        arguments = self.arguments
+        return run(
+            replace(
+                options,
+                seed=arguments.seed,
+                device=arguments.device,
+                threads=arguments.n_threads,
+                vectorization=arguments.vectorization,
+                env_kwargs=None if self.env_kwargs is None else dict(self.env_kwargs),
+            ),
+            env=self.env,
+            make_training=lambda: self.training,
+            algorithm=self.name,
+            reward=self.reward,
+            name=self.name,
+            config={"arguments": command, **self._config()},
+            columns=self.columns,
+            expert_return=self.expert_return,
+            facts=self.facts,
+            on_iteration=lambda iteration: self._note(iteration, callback),
+            progress=progress,
+        )
+
+    def predict(
+        self,
+        observation: Any,
+        state: None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[npt.NDArray[Any], None]:
+        """SB3's interface: the policy's actions at observations, see `rlgen.Actor.predict`; its mode by default."""
+        if self._actor is None or self._actor[0] != self.num_timesteps:
+            rng = np.random.default_rng(self.arguments.seed) if self._actor is None else self._actor[1].rng
+            self._actor = self.num_timesteps, Actor(self.policy, rng)
+        return self._actor[1].predict(observation, state, episode_start, deterministic)
+
+    def evaluate(
+        self,
+        n_episodes: int = 50,
+        *,
+        deterministic: bool = True,
+        seed: int | None = None,
+        env: Environment | None = None,
+    ) -> Evaluation:
+        """The environment's own returns of the policy in fresh episodes, and its score where there is an expert.
+
+        Args:
+            n_episodes: number of episodes.
+            deterministic: act by the mode.
+            seed: of the episodes (default: the agent's and 10,000, as in a run's last evaluation).
+            env: another environment, where there is no score (default: the agent's).
+
+        Raises:
+            UsageError: the agent was made with a vector environment that isn't of one spec, or loaded from a folder
+                that doesn't tell its environment, so `env` is needed.
+        """
+        n_episodes = whole_number("n_episodes", n_episodes)
+        options: dict[str, Any] = {"n_threads": self.arguments.n_threads}
+        seed = self.arguments.seed + 10_000 if seed is None else typed(int, seed, "seed")
+        actor = Actor(self.policy, np.random.default_rng(seed))
+        if env is not None:
+            return evaluate(actor, env, n_episodes, seed, deterministic, **options)
+        options |= {"env_kwargs": self.env_kwargs}
+        env = self.env
+        if self._envs is not None:  # a wrapper around several may be anything
+            env = self._envs.spec if self._envs is self._envs.unwrapped else None
+        if env is None:
+            raise UsageError("evaluate needs fresh environments; pass env, an id or a function that makes one")
+        found = evaluate(actor, env, n_episodes, seed, deterministic, **options)
+        if self.expert_return is None:
+            return found
+        random = RandomActor(self.policy.action_space, self.arguments.seed)
+        zero = evaluate(random, env, n_episodes, seed, False, **options).mean
+        return replace(found, random=zero, expert=self.expert_return)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write all that training depends on, and the metrics, to a folder of its own; `rlgen.load` reads it.
+
+        Args:
+            path: the folder; JSON, CSV and safetensors go there, no pickles.
+            overwrite: replace an agent that was saved there.
+
+        Raises:
+            FileExistsError: the folder holds a run, or an agent that isn't to be replaced.
+        """
+        folder = folder_path("path", path)
+        if (folder / "tensorboard").exists() or ((folder / "config.json").exists() and not overwrite):
+            raise FileExistsError(f"{folder} holds a run, or an agent (overwrite=True); choose another folder")
+        if self._training is None and self._loaded is not None:
+            state: Mapping[str, Any] = self._loaded.state
+            facts, config = self._loaded.facts, self._loaded.config
+        else:
+            config = plain(provenance() | self._config())
+            facts = checkpoint_facts(self.training, self.env_id, config["env_kwargs"], self.facts, config)
+            state = self.training.state_dict()
+        metrics = self.metrics.to_csv(index=False).encode()
+        write_json(folder / "config.json", config)
+        write_bytes(folder / "metrics.csv", metrics if self._rows else b"")
+        save_checkpoint(folder, state, facts)
+
+    def close(self) -> None:
+        """Close the environments, if there are any."""
+        if self._training is not None:
+            self._training.collector.envs.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.env_id!r}, {self.name}, {self.num_timesteps:,} steps done)"
+
+    def _restore(self, facts: dict[str, Any]) -> None:
+        """Go on with the facts of a folder."""
+        self.facts = facts
+
+    def _config(self) -> dict[str, Any]:
+        try:
+            env_kwargs, told = json.loads(json.dumps(self.env_kwargs)), isinstance(self.env, str)
+        except (TypeError, ValueError):
+            env_kwargs, told = None, False
+        agent = {
+            "kind": type(self).__name__,
+            "arguments": self.arguments,
+            "expert_return": self.expert_return,
+            "told_by_id": told,
+        }
+        return {"env_id": self.env_id, "env_kwargs": env_kwargs, "settings": self.settings, "agent": agent}
+
+    def _fitting(self, settings: S) -> S:
+        """Settings for as many environments as were passed."""
+        if self._envs is None:
+            return settings
+        return replace(settings, learner=settings.learner.override(n_envs=self._envs.num_envs))
+
+    def _note(self, iteration: Iteration, callback: Callable[[Iteration], Any] | None) -> Any:
+        self._rows.append(row_of(iteration))
+        self.on_iteration(iteration)
+        return None if callback is None else callback(iteration)
+
+    def _build(self) -> Training:
+        arguments, learner = self.arguments, self.settings.learner
+        device = choose_device(arguments.device)
+        if self.env is None:
+            raise UsageError(f"the folder doesn't tell how {self.env_id} was made; pass env to load")
+        if self._envs is None:
+            envs = make_vec(
+                self.env,
+                learner.n_envs,
+                arguments.seed,
+                n_threads=arguments.n_threads,
+                vectorization=arguments.vectorization,
+                env_kwargs=self.env_kwargs,
+            )
+            if arguments.vectorization != "sync" and isinstance(envs, BatchedEnv):
+                raise UsageError(
+                    f"vectorization {arguments.vectorization} has no effect: {self.env_id} is stepped as one batch"
+                )
+            check_ends(envs, self.env, self.env_kwargs)
+        else:
+            envs = self._envs
+            envs.reset(seed=arguments.seed)
+        training = learner.training(envs, self.reward_model, arguments.seed, device)
+        if self._loaded is not None:
+            try:
+                training.load_state_dict(self._loaded.state)
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                raise CheckpointError(f"what was saved doesn't fit {self.env_id} ({error})") from None
+        return training
+
+
+def one_of(name: str, value: str, there: Iterable[str]) -> None:
+    """Refuse a value that isn't there, by a UsageError with the nearest."""
+    if value not in there:
+        near = difflib.get_close_matches(str(value), there, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"{name} must be one of {', '.join(there)}; got {value}{hint}")
+
+
+def typed(hint: Any, value: Any, name: str) -> Any:
+    """A value of a type, NumPy's numbers as Python's, or a UsageError."""
+    try:
+        return from_json(hint, value, name)
+    except CheckpointError as error:
+        raise UsageError(str(error)) from None
+
+
+def whole_number(name: str, value: Any) -> int:
+    """A positive whole number, also as 1e6."""
+    number = value if isinstance(value, int | float | np.number) and not isinstance(value, bool) else 0
+    if not (1 <= number < 1e15 and number == int(number)):
+        raise UsageError(f"{name} must be a positive whole number; got {value!r}")
+    return int(number)
+
+
+def folder_path(name: str, value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise UsageError(f"{name} must be a folder's path; got {value!r}")
+    return Path(value)
+
+
+def told_settings(preset: S, told: Told | None, env: AnyEnvironment, algo: str, values: Mapping[str, Any]) -> S:
+    """A preset with the settings that a user tells: in whole or in part, then by name."""
+    settings: Any = preset
+    if isinstance(told, Settings):
+        if type(told) is not type(preset):
+            raise UsageError(f"settings must be {type(preset).__name__}; got {type(told).__name__}")
+        if type(told.learner.optimizer) is not type(preset.learner.optimizer):
+            raise UsageError(f"algo is {algo}; the settings' optimizer is {type(told.learner.optimizer).__name__}")
+        settings = told
+    elif isinstance(told, Mapping):
+        settings = override(preset, told, "settings: ")
+    elif told is not None:
+        file = told if isinstance(told, SettingsFile) else read_settings(folder_path("settings", told))
+        env_id = environment_name(env)
+        if file is not told and not file.table(env_id):
+            warnings.warn(file.describe(env_id), stacklevel=4)
+        settings = file.apply(preset, env_id, algo)
+    learner = vars(settings.learner.optimizer)
+    if wrong := [name for name in values if name in _OF_OPTIMIZERS - learner.keys()]:
+        raise UsageError(f"{wrong[0]} is no setting of {algo}'s")
+    return with_values(settings, values)
+
+
+_OF_OPTIMIZERS = {field.name for kind in (TRPOConfig, PPOConfig) for field in fields(kind)}

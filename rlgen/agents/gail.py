@@ -1,0 +1,187 @@
+"""Imitation: GAIL, AIRL, FEM and GTAL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import gymnasium as gym
+
+from rlgen import imitation
+from rlgen.data.demonstrations import Demonstrations, load_demonstrations
+from rlgen.envs.make import Vectorization
+from rlgen.errors import DemonstrationError, UsageError
+from rlgen.nn.policy import Policy
+from rlgen.presets import Settings
+from rlgen.ranges import Count
+from rlgen.types import RewardModel
+
+if TYPE_CHECKING:
+    pass
+
+from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, one_of, told_settings
+
+
+@dataclass(frozen=True)
+class GAILArguments(Arguments):
+    """Those of `GAIL`.
+
+    Attributes:
+        expert: the folder of datasets; None: demonstrations were passed.
+        n_trajectories: number of expert trajectories to draw.
+        subsample: keep one state-action pair in this many; None: every pair in the dataset.
+        include_failed: also draw from the episodes in which the expert failed.
+        reward_model: one of `rlgen.imitation.IMITATORS`.
+        preset: one of `rlgen.imitation.PRESETS`.
+    """
+
+    expert: Path | None
+    n_trajectories: Count
+    subsample: Count | None
+    include_failed: bool
+    reward_model: str
+    preset: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("reward_model", self.reward_model, imitation.IMITATORS)
+        one_of("preset", self.preset, imitation.PRESETS)
+
+
+class GAIL(Agent):
+    """Imitate an expert by GAIL, or by another reward model learned from demonstrations.
+
+        gail = rlgen.GAIL("HalfCheetah-v4", expert="expert_data")
+        gail.learn(1_000_000)
+        print(gail.evaluate())
+
+    Args:
+        env: an id or what else `rlgen.make_vec` takes, or a vector environment with same-step autoreset.
+        expert: a folder with a dataset for each environment, the folder of one dataset, or demonstrations.
+        n_trajectories: number of expert trajectories to draw from a folder (default: 4).
+        subsample: keep one state-action pair in this many (default: every pair in the dataset).
+        include_failed: also draw from the episodes in which the expert failed.
+        reward_model: `gail`, `airl`, `fem`, `gtal`, or `constant`, a control that rewards every step alike.
+        algo: policy optimizer, `trpo` or `ppo`.
+        preset: settings, `default` or those of the `paper` (Ho & Ermon 2016).
+        settings: what replaces the preset's, see `Told`.
+        seed: seed of environments, networks and actions, and of the draw from the dataset.
+        device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
+        n_threads: number of CPU threads for MuJoCo and torch (default: measured).
+        env_kwargs: the environment's constructor arguments.
+        vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+        values: settings by name, such as `gamma=0.995, target_kl=0.02, state_only=True`; see
+            `rlgen.settings.with_values`.
+
+    Raises:
+        DemonstrationError: no such dataset, a damaged one, or one of other spaces.
+        UsageError: an argument that can't be used; a misspelt one is told with the nearest.
+        gymnasium.error.NameNotFound: an unknown id, with near matches.
+    """
+
+    settings: imitation.Imitation
+    arguments: GAILArguments
+    columns: ClassVar[Mapping[str, str]] = {
+        "discriminator_accuracy_policy": "D(policy)",
+        "discriminator_accuracy_expert": "D(expert)",
+        "kl": "kl",
+    }
+    _demonstrations: Demonstrations | None = None
+
+    def __init__(
+        self,
+        env: AnyEnvironment,
+        expert: str | Path | Demonstrations,
+        *,
+        n_trajectories: int | None = None,
+        subsample: int | None = None,
+        include_failed: bool = False,
+        reward_model: str = "gail",
+        algo: str = "trpo",
+        preset: str = "default",
+        settings: Told | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        n_threads: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        vectorization: Vectorization = "sync",
+        **values: Any,
+    ) -> None:
+        passed = expert if isinstance(expert, Demonstrations) else None
+        if passed is not None and (n_trajectories is not None or subsample is not None or include_failed):
+            raise UsageError("n_trajectories, subsample and include_failed draw from a folder, not from demonstrations")
+        arguments = GAILArguments(
+            algo=algo,
+            seed=seed,
+            device=str(device),
+            n_threads=n_threads,
+            vectorization=vectorization,
+            expert=None if isinstance(expert, Demonstrations) else folder_path("expert", expert),
+            n_trajectories=4 if n_trajectories is None else n_trajectories,
+            subsample=subsample,
+            include_failed=include_failed,
+            reward_model=reward_model,
+            preset=preset,
+        )
+        if wrong := [name for name in imitation.UNUSED.get(reward_model, ()) if name in values]:
+            raise UsageError(f"{wrong[0]} has no effect with reward_model {reward_model}")
+        if isinstance(settings, Settings) and preset != "default":
+            raise UsageError("whole settings take the preset's place; leave out one of them")
+        told = told_settings(imitation.settings(preset, algo), settings, env, algo, values)
+        super().__init__(env, told, arguments, env_kwargs)
+        self._demonstrations = passed
+        self.expert_return = self.demonstrations.dataset_return_mean
+        self.facts = {
+            "preset": preset,
+            "n_trajectories": len(self.demonstrations.episode_returns),
+            "subsample": self.demonstrations.subsample,
+            "demonstration_returns": self.demonstrations.episode_returns,
+        }
+
+    @property
+    def demonstrations(self) -> Demonstrations:
+        """The expert's pairs that were drawn."""
+        if self._demonstrations is None:
+            told = self.arguments
+            if told.expert is None:
+                raise UsageError("the agent was made with demonstrations that its folder lacks; pass expert to load")
+            self._demonstrations = load_demonstrations(
+                told.expert,
+                self.env_id,
+                told.n_trajectories,
+                told.subsample,
+                seed=told.seed,
+                include_failed=told.include_failed,
+            )
+            if self._loaded is not None and self._loaded.config.get("demonstrations") != self._demonstrations.sha256:
+                raise DemonstrationError(f"{self._demonstrations.path}: not the dataset that the agent was trained on")
+        return self._demonstrations
+
+    @property
+    def name(self) -> str:
+        """Reward model and optimizer."""
+        return f"{self.arguments.reward_model}-{self.arguments.algo}"
+
+    @property
+    def reward(self) -> str:
+        """The reward's name in a run's summary."""
+        model = self.arguments.reward_model
+        return self.settings.reward if model == "gail" else model
+
+    def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
+        """A fresh one, trained on the demonstrations."""
+        make = imitation.IMITATORS[self.arguments.reward_model]
+        return make(self.settings, policy, self.settings.expert(envs, policy, self.demonstrations))
+
+    def derived(self) -> str:
+        """What is derived from the demonstrations, in lines to print."""
+        ends = self.settings.absorbing_states and "absorbing_states" not in imitation.UNUSED.get(
+            self.arguments.reward_model, ()
+        )
+        return f"{self.demonstrations}\n{replace(self.settings, absorbing_states=ends).derived(self.demonstrations)}"
+
+    def _config(self) -> dict[str, Any]:
+        shown = {"demonstrations": self.demonstrations.sha256, "subsample": self.demonstrations.subsample}
+        return super()._config() | shown

@@ -1,0 +1,123 @@
+"""Exploration: VIME and the bonuses it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import gymnasium as gym
+
+from rlgen import exploration
+from rlgen.envs.make import Vectorization, environment_name
+from rlgen.errors import UsageError
+from rlgen.nn.policy import Policy
+from rlgen.train import Iteration
+from rlgen.types import RewardModel
+
+if TYPE_CHECKING:
+    pass
+
+from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, one_of, told_settings, typed
+
+
+@dataclass(frozen=True)
+class VIMEArguments(Arguments):
+    """Those of `VIME`.
+
+    Attributes:
+        bonus: one of `rlgen.exploration.BONUSES`.
+    """
+
+    bonus: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("bonus", self.bonus, exploration.BONUSES)
+
+
+class VIME(Agent):
+    """Explore where the task's reward is sparse, by a bonus beside it: VIME's, or another.
+
+        vime = rlgen.VIME("rlgen/SparseMountainCar-v0")
+        vime.learn(100_000)
+        print(vime.facts["first_reward_steps"], vime.evaluate())
+
+    Args:
+        env: an id or what else `rlgen.make_vec` takes, or a vector environment with same-step autoreset.
+        bonus: `vime`, `vime-reference` (with the settings of the authors' code), `l2`, `rnd`, `disagreement`, `noise`
+            or `none`.
+        algo: policy optimizer, `trpo` or `ppo`.
+        settings: what replaces the defaults, see `Told`.
+        seed: seed of environments, networks and actions.
+        device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
+        n_threads: number of CPU threads for MuJoCo and torch (default: measured).
+        env_kwargs: the environment's constructor arguments.
+        vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+        values: settings by name, such as `eta=0.01, gamma=0.999`; see `rlgen.settings.with_values`.
+
+    Raises:
+        UsageError: an argument that can't be used; a misspelt one is told with the nearest.
+        gymnasium.error.NameNotFound: an unknown id, with near matches.
+    """
+
+    settings: exploration.Exploration
+    arguments: VIMEArguments
+    columns: ClassVar[Mapping[str, str]] = {
+        "bonus_reward": "bonus",
+        "bonus_error": "error",
+        "bonus_calibration_90": "calib. 90",
+        "kl": "kl",
+    }
+
+    def __init__(
+        self,
+        env: AnyEnvironment,
+        *,
+        bonus: str = "vime",
+        algo: str = "trpo",
+        settings: Told | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        n_threads: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        vectorization: Vectorization = "sync",
+        **values: Any,
+    ) -> None:
+        arguments = VIMEArguments(
+            algo=algo,
+            seed=seed,
+            device=str(device),
+            n_threads=n_threads,
+            vectorization=vectorization,
+            bonus=bonus,
+        )
+        if wrong := [name for name in exploration.UNUSED.get(bonus, ()) if name in values]:
+            raise UsageError(f"{wrong[0]} has no effect with bonus {bonus}")
+        told = told_settings(exploration.settings(algo, environment_name(env), bonus), settings, env, algo, values)
+        super().__init__(env, told, arguments, env_kwargs)
+        self._restore({})
+
+    @property
+    def name(self) -> str:
+        """Bonus and optimizer."""
+        return f"{self.arguments.bonus}-{self.arguments.algo}"
+
+    @property
+    def reward(self) -> str:
+        """The bonus's name."""
+        return self.arguments.bonus
+
+    def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
+        """The task's reward with a fresh bonus."""
+        make = exploration.BONUSES[self.arguments.bonus]
+        return exploration.reward_model(envs, policy.normalizer.mean.device, make, self.settings.bonus)
+
+    def on_iteration(self, iteration: Iteration) -> None:
+        """Note when reward was first met."""
+        self._milestones(iteration)
+
+    def _restore(self, facts: dict[str, Any]) -> None:
+        self._milestones = exploration.Milestones(self.env_id)
+        self.facts = self._milestones.facts
+        self.facts.update({name: typed(float | None, facts.get(name), name) for name in self.facts})
