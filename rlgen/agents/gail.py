@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import gymnasium as gym
 
 from rlgen import imitation
+from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, one_of, told_settings
 from rlgen.data.demonstrations import Demonstrations, load_demonstrations
 from rlgen.envs.make import Vectorization
 from rlgen.errors import DemonstrationError, UsageError
@@ -17,11 +18,6 @@ from rlgen.nn.policy import Policy
 from rlgen.presets import Settings
 from rlgen.ranges import Count
 from rlgen.types import RewardModel
-
-if TYPE_CHECKING:
-    pass
-
-from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, one_of, told_settings
 
 
 @dataclass(frozen=True)

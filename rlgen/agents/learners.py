@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import gymnasium as gym
 
 from rlgen import presets
+from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, told_settings
+from rlgen.agents.recovered import recovered_reward
 from rlgen.envs.make import Vectorization
 from rlgen.errors import CheckpointError
 from rlgen.nn.policy import Policy
@@ -17,12 +19,6 @@ from rlgen.presets import Settings
 from rlgen.rewards.environment import EnvironmentReward
 from rlgen.spaces import describe_space
 from rlgen.types import RewardModel
-
-if TYPE_CHECKING:
-    pass
-
-from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, told_settings
-from rlgen.agents.recovered import recovered_reward
 
 
 @dataclass(frozen=True)

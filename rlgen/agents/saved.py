@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gymnasium as gym
 
 from rlgen import exploration, imitation
+from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Loaded, folder_path, typed
+from rlgen.agents.gail import GAIL, GAILArguments
+from rlgen.agents.learners import PPO, TRPO, LearnerArguments
+from rlgen.agents.vime import VIME, VIMEArguments
 from rlgen.checkpoint import RUN, load_checkpoint
 from rlgen.data.demonstrations import Demonstrations
 from rlgen.errors import CheckpointError, UsageError
@@ -16,14 +19,6 @@ from rlgen.nn.weights import policy_of_weights
 from rlgen.presets import Settings
 from rlgen.run_log import check_unchanged, read_config, read_metrics
 from rlgen.settings import from_json
-
-if TYPE_CHECKING:
-    pass
-
-from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Loaded, folder_path, typed
-from rlgen.agents.gail import GAIL, GAILArguments
-from rlgen.agents.learners import PPO, TRPO, LearnerArguments
-from rlgen.agents.vime import VIME, VIMEArguments
 
 AGENTS: Mapping[str, tuple[type[Agent], type[Arguments], type[Settings]]] = {
     "GAIL": (GAIL, GAILArguments, imitation.Imitation),

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import gymnasium as gym
 
 from rlgen import exploration
+from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, one_of, told_settings, typed
 from rlgen.envs.make import Vectorization, environment_name
 from rlgen.errors import UsageError
 from rlgen.nn.policy import Policy
 from rlgen.train import Iteration
 from rlgen.types import RewardModel
-
-if TYPE_CHECKING:
-    pass
-
-from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, one_of, told_settings, typed
 
 
 @dataclass(frozen=True)
