@@ -17,7 +17,7 @@ from rlgen.data.collect import Collector
 from rlgen.nn.normalizer import RewardScaler
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.optim.advantages import policy_batch
-from rlgen.types import PolicyOptimizer, RewardModel, State, is_stateful, rewards_of
+from rlgen.types import PolicyOptimizer, RewardModel, Rollout, State, Transitions, is_stateful, rewards_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Iteration:
         episode_returns: true returns of the episodes that ended in it; for reporting only.
         metrics: means and losses by name, on the host.
         seconds: time spent by part of the loop.
+        transitions: the rollout's, `[T, N]`: where the policy has been.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Iteration:
     episode_returns: list[float]
     metrics: dict[str, float]
     seconds: dict[str, float]
+    transitions: Transitions
 
 
 class _Clock:
@@ -136,10 +138,13 @@ class Training:
         started = time.perf_counter()
         while self.done < self.n_iterations:
             with self._own_random():
-                found, returns, seconds = self._iterate()
+                found, rollout, seconds = self._iterate()
             self.done += 1
             self.wall_seconds = before + time.perf_counter() - started
-            yield Iteration(self.done, self.done * self.steps_per_iteration, self.wall_seconds, returns, found, seconds)
+            steps = self.done * self.steps_per_iteration
+            yield Iteration(
+                self.done, steps, self.wall_seconds, rollout.episode_returns, found, seconds, rollout.transitions
+            )
 
     @contextlib.contextmanager
     def _own_random(self) -> Iterator[None]:
@@ -155,7 +160,7 @@ class Training:
         cuda = torch.cuda.get_rng_state(self.collector.device) if self._gpus else None
         return {"torch": torch.get_rng_state(), "cuda": cuda}
 
-    def _iterate(self) -> tuple[dict[str, float], list[float], dict[str, float]]:
+    def _iterate(self) -> tuple[dict[str, float], Rollout, dict[str, float]]:
         clock = _Clock()
         rollout = self.collector.collect(Actor(self.policy, self.rng))
         clock.lap("collect")
@@ -184,7 +189,7 @@ class Training:
             if name in ("reward", "kl") or name.endswith("loss"):
                 self._check_finite(name, value)
         clock.lap("reward model")
-        return found, rollout.episode_returns, clock.seconds
+        return found, rollout, clock.seconds
 
     def _check_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):

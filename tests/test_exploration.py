@@ -33,7 +33,7 @@ def test_every_bonus_trains(algo, env_id, name):
 
 def test_milestones_keep_the_first_of_each():
     def iteration(number, best, returns):
-        return Iteration(number, 100 * number, 1.5 * number, returns, {"env_reward_max": best}, {})
+        return Iteration(number, 100 * number, 1.5 * number, returns, {"env_reward_max": best}, {}, None)
 
     milestones = exploration.Milestones("rlgen/SparseHalfCheetah-v0")
     for number, (best, returns) in enumerate([(0, []), (1, [0.0, 9.0]), (1, [100.0, 150.0]), (1, [300.0])], 1):
