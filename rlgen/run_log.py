@@ -105,8 +105,31 @@ def row_of(iteration: Iteration) -> dict[str, float]:
     }
 
 
+# What of a row tells of the episodes, and of the optimizer; the rest is time and the reward model.
+_OF_EPISODES = ("iteration", "env_steps", "return_mean", "episodes")
+_OF_OPTIMIZER = (
+    "reward",
+    "kl",
+    "entropy",
+    "explained_variance",
+    "value_loss",
+    "policy_loss",
+    "surrogate_improvement",
+    "line_search_share",
+)
+
+
+def _tag(name: str) -> str:
+    """TensorBoard's name of a metric, in a group."""
+    if "seconds" in name:
+        return f"time/{name}"
+    group = "rollout" if name in _OF_EPISODES else "train" if name in _OF_OPTIMIZER else "reward_model"
+    return f"{group}/{name}"
+
+
 class Display:
-    """Progress on stdout: a terminal's one line, which is redrawn, or a line every ten seconds elsewhere.
+    """Progress on stdout: in a terminal a line that is redrawn and stays every twentieth of the way, elsewhere a line
+    every ten seconds.
 
     Args:
         total_timesteps: for the time left.
@@ -116,14 +139,14 @@ class Display:
 
     def __init__(self, total_timesteps: int, columns: Mapping[str, str], shown: bool = True) -> None:
         self.total_timesteps, self.columns, self.shown = total_timesteps, columns, shown
-        self._last, self._titled = 0.0, False
+        self._last, self._titled, self._part, self._stays = 0.0, False, 0, True
         self._return = float("nan")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._titled and sys.stdout.isatty():
+        if not self._stays:
             print()
 
     def __call__(self, row: Mapping[str, float]) -> None:
@@ -145,7 +168,9 @@ class Display:
         values = [f"{steps:,}", f"{speed:,.0f}", short(self._return), *(f"{row[name]:.3g}" for name in columns)]
         values.append(f"{left // 60:.0f}:{left % 60:02.0f}")
         line = "  ".join(f"{value:>9}" for value in values)
-        print(f"\r{line}" if tty else line, end="" if tty else "\n", flush=True)
+        part = 20 * steps // self.total_timesteps
+        self._stays, self._part = not tty or part > self._part, part
+        print(f"\r{line}" if tty else line, end="\n" if self._stays else "", flush=True)
 
 
 class RunLog:
@@ -255,7 +280,7 @@ class RunLog:
 
     def _write_events(self, row: Mapping[str, float], wall_time: float | None = None) -> None:
         for name, value in row.items():
-            self._writer.add_scalar(name, value, int(row["env_steps"]), wall_time)
+            self._writer.add_scalar(_tag(name), value, int(row["env_steps"]), wall_time)
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`, end the tracking and release the folder."""

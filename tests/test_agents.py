@@ -1,5 +1,6 @@
 """The objects: the commands' numbers, going on, saving and loading, and what is refused."""
 
+import io
 import json
 import signal
 import subprocess
@@ -13,12 +14,14 @@ import pandas as pd
 import pytest
 import torch
 from processes import forked
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import rlgen
 from rlgen import imitation, presets
 from rlgen.agents.saved import AGENTS
 from rlgen.errors import CheckpointError, DemonstrationError, UsageError
 from rlgen.imitation import Imitation
+from rlgen.run_log import Display
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "expert_data"
@@ -134,6 +137,33 @@ def test_progress_callback_and_threads(capsys):
     assert out.splitlines()[-1].split()[0] == str(STEPS)
     make("VIME").learn(STEPS, progress=False)
     assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_keeps_a_line_every_twentieth_of_the_way(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", screen)
+    with Display(4000, {"kl": "kl"}) as display:
+        for i in range(1, 41):
+            display({"env_steps": 100 * i, "episodes": 0, "wall_seconds": i, "kl": 0.5})
+    kept = screen.getvalue().split("\n")
+    assert kept[0].split() == ["steps", "steps/s", "return", "kl", "left"]
+    assert [line.split("\r")[-1].split()[0] for line in kept[1:-1]] == [f"{200 * i:,}" for i in range(1, 21)]
+    assert kept[-1] == ""
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_tensorboard_has_metrics_in_groups(tmp_path, kind):
+    make(kind).learn(STEPS, run_dir=tmp_path / "run", eval_episodes=1, progress=False)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    of_optimizer = {"kl", "entropy", "value_loss", "explained_variance"}
+    assert of_optimizer < {tag.removeprefix("train/") for tag in tags if tag.startswith("train/")}
+    assert {"rollout/return_mean", "time/seconds_collect", "time/wall_seconds"} <= set(tags)
+    learned = {tag for tag in tags if tag.startswith("reward_model/")}
+    assert learned
+    assert not [tag for tag in learned if any(word in tag for word in ("policy_loss", "kl", "surrogate"))]
 
 
 def test_ctrl_c_ends_after_an_iteration():
