@@ -123,6 +123,10 @@ class RunArguments(RunOptions):
     """Hidden layers of policy and critic each, such as 64 64."""
     log_std_init: Annotated[float | None, PRESET] = None
     """Initial log standard deviation of a Gaussian policy, in units of the action space."""
+    seeds: Annotated[str | None, tyro.conf.arg(metavar="SEEDS"), default("none")] = None
+    """Run once for each of several seeds, such as 0:5 (0 to 4) or 0,3,7, each in a process and on one thread unless
+    --threads says more, as many at a time as there are processors; then print a table. --run-dir holds their folders,
+    and the same command goes on where it was stopped."""
     settings: Annotated[SettingsFlag, default("none")] = None
     """TOML file of settings by environment id. Its values replace the preset's, and a flag replaces the file's."""
 
@@ -188,6 +192,8 @@ def call(module: types.ModuleType, args: Sequence[str] | None = None) -> int:
     import gymnasium as gym
 
     try:
+        if getattr(getattr(arguments, "run", None), "seeds", None) is not None:
+            return _once_a_seed(command, sys.argv[1:] if args is None else args, arguments.run)
         if getattr(getattr(arguments, "run", None), "resume", None) is not None:
             arguments = _arguments_of_run(command, arguments)
         elif (path := getattr(getattr(arguments, "run", None), "settings", None)) is not None:
@@ -204,6 +210,29 @@ def call(module: types.ModuleType, args: Sequence[str] | None = None) -> int:
         return 130
     except SystemExit as error:  # of a task or a module of its own: whatever it says, the command isn't done
         raise RuntimeError(f"code that the command runs called sys.exit({error.code!r})") from error
+
+
+def _once_a_seed(command: str, words: Sequence[str], run: RunArguments) -> int:
+    from rlgen.seeds import read_seeds, run_seeds
+
+    assert run.seeds is not None
+    if command == "expert":
+        raise UsageError("--seeds trains several agents; rlgen expert records one")
+    if run.resume is not None:
+        raise UsageError("--seeds goes on by itself; leave out --resume")
+    check_ranges(run, lambda field: "--" + field.replace("_", "-"))
+    left: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, given, _ = word.replace("_", "-").partition("=")
+        if name in ("--seeds", "--seed", "--run-dir", "--threads"):
+            if not given:
+                next(rest, None)
+        else:
+            left.append(word)
+    now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    base = run.run_dir or Path("runs") / f"{command}__seeds__{now}"
+    return run_seeds(command, left, read_seeds(run.seeds), base, run.threads)
 
 
 def command_of_run(folder: Path) -> tuple[str, dict[str, Any]]:

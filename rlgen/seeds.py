@@ -1,0 +1,134 @@
+"""Several runs that differ in their seed alone, each in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlgen.errors import CheckpointError, UsageError
+from rlgen.files import short
+from rlgen.ranges import available_processors
+from rlgen.run_log import read_config, read_summary
+
+MAX_SEEDS = 1000
+INTERRUPTED = 130
+
+
+def read_seeds(text: str) -> list[int]:
+    """The seeds in `0:5`, which are 0 to 4, or in `0,3,7`.
+
+    Raises:
+        UsageError: the text is neither, or names a seed twice.
+    """
+    if found := re.fullmatch(r"(\d{1,9}):(\d{1,9})", text):
+        first, end = map(int, found.groups())
+        seeds = list(range(first, min(end, first + MAX_SEEDS + 1)))
+    elif re.fullmatch(r"\d{1,18}(,\d{1,18})*", text):
+        seeds = [int(seed) for seed in text.split(",")]
+    else:
+        seeds = []
+    if not 0 < len(set(seeds)) == len(seeds) <= MAX_SEEDS:
+        raise UsageError(f"--seeds must be such as 0:5 or 0,3,7, at most {MAX_SEEDS} and each once; got {text}")
+    return seeds
+
+
+def run_seeds(command: str, words: Sequence[str], seeds: Sequence[int], base: Path, threads: int | None) -> int:
+    """Run a command once a seed, as many at a time as there are processors, then tell what came out.
+
+    The run of a seed goes to `seed_<seed>` in `base`, and what it prints to `seed_<seed>.log`. One that is done isn't
+    repeated, and one that was stopped goes on from its checkpoint. A failed one leaves the others alone.
+
+    Args:
+        command: its name.
+        words: its flags, without seed, threads and folder.
+        seeds: one a run.
+        base: the folder of the runs.
+        threads: CPU threads of each run (default: 1).
+
+    Returns:
+        0, or the exit code of a run that failed.
+    """
+    lines = {seed: _line(command, words, seed, base, threads or 1) for seed in seeds}
+    for seed, line in lines.items():
+        _check_same(base / f"seed_{seed}", line)
+    base.mkdir(parents=True, exist_ok=True)
+    waiting = [seed for seed in seeds if _summary(base, seed).get("status") != "done"]
+    print(f"{base}: {len(waiting)} of {len(seeds)} runs to do", flush=True)
+    running: dict[int, subprocess.Popen[bytes]] = {}
+    code = 0
+    while waiting or running:
+        while waiting and len(running) < max(1, available_processors() // (threads or 1)):
+            seed = waiting.pop(0)
+            running[seed] = _start(lines[seed], base / f"seed_{seed}")
+        try:
+            time.sleep(0.2)
+        except KeyboardInterrupt:  # the runs have it too
+            if code == INTERRUPTED:
+                raise
+            code, waiting = INTERRUPTED, []
+            print("interrupted: the runs under way end after their iteration, then evaluate", flush=True)
+        for seed, process in list(running.items()):
+            if process.poll() is not None:
+                del running[seed]
+                code = code or process.returncode
+                print(f"seed {seed}: {_told(base, seed, process.returncode)}", flush=True)
+    _print_table(base, seeds)
+    return code
+
+
+def _line(command: str, words: Sequence[str], seed: int, base: Path, threads: int) -> list[str]:
+    folder = str(base / f"seed_{seed}")
+    return [command, *words, "--seed", str(seed), "--threads", str(threads), "--run-dir", folder]
+
+
+def _check_same(folder: Path, line: Sequence[str]) -> None:
+    """Refuse to take a run by other flags for this one."""
+    if not (folder / "config.json").exists():
+        return
+    kept = shlex.split(str(read_config(folder).get("command")))
+    if kept[1:] != list(line):
+        raise UsageError(f"{folder} holds a run by other flags ({shlex.join(kept)}); choose another --run-dir")
+
+
+def _start(line: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+    if (folder / "config.json").exists():
+        line = [line[0], "--resume", str(folder)]
+    with folder.with_name(f"{folder.name}.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "rlgen", *line], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+
+
+def _summary(base: Path, seed: int) -> dict[str, object]:
+    try:
+        return read_summary(base / f"seed_{seed}")
+    except CheckpointError:
+        return {}
+
+
+def _told(base: Path, seed: int, code: int) -> str:
+    summary = _summary(base, seed)
+    mean, score = summary.get("return_mean"), summary.get("normalised_score")
+    if code or not isinstance(mean, float):
+        return f"exit code {code}; see {base / f'seed_{seed}.log'}"
+    return f"return {short(mean)}{f', score {score:.3f}' if isinstance(score, float) else ''}"
+
+
+def _print_table(base: Path, seeds: Sequence[int]) -> None:
+    import pandas as pd
+
+    columns = ("seed", "status", "env_steps", "wall_seconds", "return_mean", "stochastic_return_mean")
+    rows = [_summary(base, seed) for seed in seeds]
+    names = [*columns, "normalised_score"] if any(row.get("normalised_score") is not None for row in rows) else columns
+    table = pd.DataFrame(rows).reindex(columns=list(names)).assign(seed=list(seeds))
+    print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
+    done = table[table["status"] == "done"]
+    for name in names[4:]:
+        values = done[name].astype(float)
+        if len(values) > 1:
+            print(f"{name}: mean {values.mean():.4g}, lowest {values.min():.4g}, highest {values.max():.4g}")
