@@ -10,7 +10,7 @@ from processes import anew, forked
 
 from rlgen.command import RunArguments
 from rlgen.commands import gail
-from rlgen.commands.plot import _binned, _setting
+from rlgen.commands.plot import _binned, _curves, _setting
 from rlgen.run_log import plain
 
 
@@ -53,14 +53,20 @@ def test_curves_are_drawn(runs):
     assert "has no column reward; it has iteration, env_steps, return_mean" in wrong.stderr
 
 
-def test_a_bin_is_the_mean_of_its_rows_and_an_empty_one_takes_the_value_before():
+def test_a_bin_is_the_mean_of_its_rows_and_an_empty_one_has_none():
     run = pd.DataFrame({"env_steps": [10, 20, 40], "x": [1.0, 3.0, 8.0]})
-    np.testing.assert_allclose(_binned(run, np.array([20.0, 30.0, 40.0])), [2, 2, 8])
+    np.testing.assert_array_equal(_binned(run, np.array([20.0, 30.0, 40.0])), [2, np.nan, 8])
 
 
-def test_before_the_first_measurement_there_is_no_value():
-    run = pd.DataFrame({"env_steps": [30, 40], "x": [1.0, 8.0]})
-    np.testing.assert_array_equal(_binned(run, np.array([10.0, 20.0, 30.0, 40.0])), [np.nan, np.nan, 1, 8])
+def test_no_value_is_drawn_that_was_not_measured():
+    """Eight parts of ten steps: one run has nothing in the fourth, the other begins in the third."""
+    whole = pd.DataFrame({"env_steps": [5, 15, 25, 45, 55, 65, 75, 80], "x": np.arange(8.0)})
+    late = pd.DataFrame({"env_steps": [25, 35, 45, 55, 65, 75, 85], "x": np.arange(7.0)})
+    steps, values = _curves([whole, late], 8)
+    np.testing.assert_array_equal(steps, [40, 60, 80])
+    np.testing.assert_array_equal(values, [[2, 3.5, 6], [0.5, 2.5, 4.5]])
+    steps, values = _curves([whole], 16)
+    assert len(steps) == 4
 
 
 def test_seeds_of_one_setting_go_together_and_others_do_not(runs):

@@ -19,6 +19,7 @@ import tyro
 from rlgen.command import command_of_run
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import canonical_json, csv_cell, printable, sha256, write_atomically, write_bytes
+from rlgen.ranges import Count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +39,9 @@ class Arguments:
     """The picture, a panel an environment; its name ends in .png, .pdf or .svg."""
     table: bool = False
     """Print a table of the runs instead, and write it to index.csv beside them."""
-    points: int = 50
-    """Points of a curve; what was logged between two of them is averaged."""
+    points: Count = 50
+    """Largest number of points of a curve. What was logged between two of them is averaged, and there are fewer where
+    nothing was."""
 
 
 def main(arguments: Arguments | Sequence[str]) -> None:
@@ -122,9 +124,7 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
     figure = Figure(figsize=(6 * len(curves), height), layout="constrained")
     for axes, (env_id, settings) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         for setting, runs in settings.items():
-            # As far as all seeds have come.
-            steps = np.linspace(0, min(run["env_steps"].max() for run in runs), arguments.points + 1)[1:]
-            values = np.stack([_binned(run, steps) for run in runs])
+            steps, values = _curves(runs, arguments.points)
             (line,) = axes.plot(steps, values.mean(0), label=f"{setting}, {len(runs)} seed{'s'[: len(runs) > 1]}")
             if len(runs) > 1:
                 low, high = np.transpose([bootstrap_interval(column, draws=1000) for column in values.T])
@@ -181,10 +181,22 @@ def _of_agent(folder: Path, config: dict[str, Any]) -> str:
         raise CheckpointError(f"{folder}: holds no run ({type(error).__name__}: {error})") from None
 
 
-def _binned(run: pd.DataFrame, steps: Steps) -> Steps:
-    """The mean of what was logged up to each step since the one before; the value before where nothing was, or NaN."""
-    import pandas as pd
+def _curves(runs: Sequence[pd.DataFrame], points: int) -> tuple[Steps, Steps]:
+    """Steps `[P]` as far as all runs have come, and each run's values `[n, P]` there, all of them measured.
 
+    P is `points`, or halved until nothing is missing between the first step at which all runs have a value and the end.
+    """
+    end = min(run["env_steps"].max() for run in runs)
+    while True:
+        steps = np.linspace(0, end, points + 1)[1:]
+        values = np.stack([_binned(run, steps) for run in runs])
+        measured = np.array(np.isfinite(values).all(0))
+        if points == 1 or measured[measured.argmax() :].all():
+            return steps[measured], values[:, measured]
+        points //= 2
+
+
+def _binned(run: pd.DataFrame, steps: Steps) -> Steps:
+    """The mean of what was logged up to each step since the one before, NaN where nothing was."""
     number = np.searchsorted(steps, run["env_steps"])
-    means = run.iloc[:, 1].groupby(number).mean().reindex(range(len(steps)))
-    return pd.Series(means).ffill().to_numpy()
+    return run.iloc[:, 1].groupby(number).mean().reindex(range(len(steps))).to_numpy()
