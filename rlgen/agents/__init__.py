@@ -1,9 +1,8 @@
 """What learns, as one object: constructed, trained, evaluated, saved and loaded. The commands are written with it."""
 
-from rlgen.agents.agent import Agent
-from rlgen.agents.gail import GAIL
-from rlgen.agents.learners import PPO, TRPO
-from rlgen.agents.saved import load
-from rlgen.agents.vime import VIME
-
-__all__ = ["GAIL", "PPO", "TRPO", "VIME", "Agent", "load"]
+from rlgen.agents.agent import Agent as Agent
+from rlgen.agents.gail import GAIL as GAIL
+from rlgen.agents.learners import PPO as PPO
+from rlgen.agents.learners import TRPO as TRPO
+from rlgen.agents.saved import load as load
+from rlgen.agents.vime import VIME as VIME

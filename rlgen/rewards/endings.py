@@ -80,7 +80,7 @@ class TerminationReward(nn.Module):
     between them, falls so far that every step costs more than an end. And h_E is known from a handful of episodes: an
     expert that falls once in thousands of steps doesn't mean to. So lambda has a weight s, the number of the expert's
     terminations expected within the horizon 1 / (1 - gamma) of returns, at most 1. With the other 1 - s a step's reward
-    loses the mean, and may earn at most c for living on, or c / m^2 if |m| < 1, and nothing for ending:
+    loses the mean, and may earn at most c for living on, or c / m^2 if that is more, and nothing for ending:
 
         s (r + lambda) + (1 - s) (r - m + min(max(lambda', 0), c max(1, 1 / m^2))),
         s = min(1, h_E / (1 - gamma)) (`ending_weight`).
