@@ -55,9 +55,9 @@ def test_no_flipped_byte_or_cut_loads(tmp_path):
 
 def test_one_of_another_format_is_refused_by_name(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("rlgen.checkpoint.FORMAT", "rlgen checkpoint 3")
+        patch.setattr("rlgen.checkpoint.FORMAT", "rlgen checkpoint 4")
         save(tmp_path, spaces.Discrete(4))
-    with pytest.raises(CheckpointError, match=r"format: 'rlgen checkpoint 3'; this version reads 'rlgen checkpoint 4'"):
+    with pytest.raises(CheckpointError, match=r"format: 'rlgen checkpoint 4'; this version reads 'rlgen checkpoint 5'"):
         load_policy(tmp_path)
 
 

@@ -237,7 +237,7 @@ def test_median_scaled_divides_by_the_mean_of_past_medians():
         ratios = [torch.tensor([[1.0, 2.0, 6.0]]) * k for k in (1 / 2, 2 / 2, 3 / 3, 4 / 5, 5 / 7)]
         for found, ratio in zip(seen, ratios, strict=True):
             torch.testing.assert_close(found, ratio.log1p() if bounded else ratio)
-        assert metrics["median"] == 8.0
+        assert metrics["raw_median"] == 8.0
         # The last rollout was scored 4, 8 and 24 and divided by the mean of 4 and 6 before.
         largest = torch.tensor(24 / 5)
         torch.testing.assert_close(metrics["max"], largest.log1p() if bounded else largest)
