@@ -232,7 +232,8 @@ def _once_a_seed(command: str, words: Sequence[str], run: RunArguments) -> int:
             left.append(word)
     now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     base = run.run_dir or Path("runs") / f"{command}__seeds__{now}"
-    return run_seeds(command, left, read_seeds(run.seeds), base, run.threads)
+    settings = read_settings(run.settings).text if isinstance(run.settings, Path) else ""
+    return run_seeds(command, left, read_seeds(run.seeds), base, run.threads, settings)
 
 
 def command_of_run(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -240,7 +241,7 @@ def command_of_run(folder: Path) -> tuple[str, dict[str, Any]]:
     from rlgen.run_log import read_config
 
     config = read_config(folder)
-    if config.get("arguments", {}) is None:
+    if "agent" in config and config.get("arguments") is None:
         raise CheckpointError(f"{folder}: a run from Python; rlgen.load(folder).learn() goes on with it")
     try:
         # `rlgen gail ...` or `python scripts/gail.py ...`

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+from rlgen.checkpoint import FILE
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import short
 from rlgen.ranges import available_processors
 from rlgen.run_log import read_config, read_summary
 
 MAX_SEEDS = 1000
-INTERRUPTED = 130
 
 
 def read_seeds(text: str) -> list[int]:
@@ -37,11 +40,14 @@ def read_seeds(text: str) -> list[int]:
     return seeds
 
 
-def run_seeds(command: str, words: Sequence[str], seeds: Sequence[int], base: Path, threads: int | None) -> int:
+def run_seeds(
+    command: str, words: Sequence[str], seeds: Sequence[int], base: Path, threads: int | None, settings: str = ""
+) -> int:
     """Run a command once a seed, as many at a time as there are processors, then tell what came out.
 
     The run of a seed goes to `seed_<seed>` in `base`, and what it prints to `seed_<seed>.log`. One that is done isn't
-    repeated, and one that was stopped goes on from its checkpoint. A failed one leaves the others alone.
+    repeated, and one that was stopped goes on from its checkpoint. A failed one leaves the others alone. A signal ends
+    the runs under way as it would end each alone.
 
     Args:
         command: its name.
@@ -49,34 +55,51 @@ def run_seeds(command: str, words: Sequence[str], seeds: Sequence[int], base: Pa
         seeds: one a run.
         base: the folder of the runs.
         threads: CPU threads of each run (default: 1).
+        settings: the text of its settings file.
 
     Returns:
-        0, or the exit code of a run that failed.
+        0, the exit code of a run that failed, or 128 and the signal.
+
+    Raises:
+        UsageError: a folder holds a run by other flags or settings.
     """
     lines = {seed: _line(command, words, seed, base, threads or 1) for seed in seeds}
     for seed, line in lines.items():
-        _check_same(base / f"seed_{seed}", line)
+        _check_same(base / f"seed_{seed}", line, settings)
     base.mkdir(parents=True, exist_ok=True)
     waiting = [seed for seed in seeds if _summary(base, seed).get("status") != "done"]
     print(f"{base}: {len(waiting)} of {len(seeds)} runs to do", flush=True)
     running: dict[int, subprocess.Popen[bytes]] = {}
     code = 0
-    while waiting or running:
-        while waiting and len(running) < max(1, available_processors() // (threads or 1)):
-            seed = waiting.pop(0)
-            running[seed] = _start(lines[seed], base / f"seed_{seed}")
-        try:
+
+    def end(number: int, frame: object) -> None:
+        nonlocal code
+        code = 128 + number
+        waiting.clear()
+        print("interrupted: the runs under way end after their iteration, then evaluate", flush=True)
+        for process in running.values():
+            # A terminal's Ctrl-C reaches them by itself.
+            if number != signal.SIGINT and process.poll() is None:
+                process.send_signal(number)
+
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), end) for name in names}
+    try:
+        while waiting or running:
+            while waiting and len(running) < max(1, available_processors() // (threads or 1)):
+                seed = waiting.pop(0)
+                running[seed] = _start(lines[seed], base / f"seed_{seed}")
             time.sleep(0.2)
-        except KeyboardInterrupt:  # the runs have it too
-            if code == INTERRUPTED:
-                raise
-            code, waiting = INTERRUPTED, []
-            print("interrupted: the runs under way end after their iteration, then evaluate", flush=True)
-        for seed, process in list(running.items()):
-            if process.poll() is not None:
-                del running[seed]
-                code = code or process.returncode
-                print(f"seed {seed}: {_told(base, seed, process.returncode)}", flush=True)
+            for seed, process in list(running.items()):
+                if process.poll() is not None:
+                    del running[seed]
+                    code = code or process.returncode
+                    print(f"seed {seed}: {_told(base, seed, process.returncode)}", flush=True)
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler or signal.SIG_DFL)
+        for process in running.values():
+            process.terminate()
     _print_table(base, seeds)
     return code
 
@@ -86,22 +109,41 @@ def _line(command: str, words: Sequence[str], seed: int, base: Path, threads: in
     return [command, *words, "--seed", str(seed), "--threads", str(threads), "--run-dir", folder]
 
 
-def _check_same(folder: Path, line: Sequence[str]) -> None:
-    """Refuse to take a run by other flags for this one."""
+def _check_same(folder: Path, line: Sequence[str], settings: str) -> None:
+    """Refuse to take a run by other flags, or by another content of its settings file, for this one."""
     if not (folder / "config.json").exists():
         return
-    kept = shlex.split(str(read_config(folder).get("command")))
+    config = read_config(folder)
+    kept = shlex.split(str(config.get("command")))
     if kept[1:] != list(line):
         raise UsageError(f"{folder} holds a run by other flags ({shlex.join(kept)}); choose another --run-dir")
+    try:
+        before = (config["arguments"]["run"]["settings"] or {"text": ""})["text"]
+    except (LookupError, TypeError):
+        before = None
+    if before != settings:
+        raise UsageError(f"{folder} holds a run by other settings; choose another --run-dir")
 
 
 def _start(line: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
-    if (folder / "config.json").exists():
-        line = [line[0], "--resume", str(folder)]
+    if (folder / FILE).exists():
+        line = [line[0], "--resume", str(folder), *_told_again(line)]
+    elif (folder / "config.json").exists():  # killed before its first checkpoint
+        shutil.rmtree(folder)
+    # -P: a file of the current folder is no module of Python's
+    program = [sys.executable, "-P", "-m", "rlgen"]
     with folder.with_name(f"{folder.name}.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "rlgen", *line], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
+        return subprocess.Popen([*program, *line], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def _told_again(line: Sequence[str]) -> list[str]:
+    """What a resumed run has to be told again: a module to import, and to be tracked."""
+    again = ["--track"] if "--track" in line else []
+    for word, following in pairwise([*line, ""]):
+        name, given, value = word.partition("=")
+        if name == "--env" and ":" in (value if given else following):
+            again += ["--env", value if given else following]
+    return again
 
 
 def _summary(base: Path, seed: int) -> dict[str, object]:

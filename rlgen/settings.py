@@ -180,8 +180,8 @@ def from_json(kind: Any, value: Any, name: str) -> Any:
             return kind(**found)
         except UsageError as error:
             raise CheckpointError(f"{name}: {error}") from None
-    if isinstance(value, np.generic):  # never out of JSON, but out of a user's loop
-        value = value.item()
+    if isinstance(value, np.generic | np.ndarray):  # never out of JSON, but out of a user's loop
+        value = value.tolist()
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         for option in inner:

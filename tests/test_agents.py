@@ -255,11 +255,30 @@ def test_a_vector_environment_gives_their_number_and_no_wrapper_is_left_out(tmp_
     rlgen.load(tmp_path / "a", env=rlgen.make_vec("CartPole-v1", 4)).learn(512, progress=False)
     with pytest.raises(CheckpointError, match="doesn't fit CartPole-v1"):
         rlgen.load(tmp_path / "a", env=rlgen.make_vec("CartPole-v1", 5)).learn(512)
+    with pytest.raises(UsageError, match="n_envs is 8, and the vector environment has 4"):
+        rlgen.PPO(rlgen.make_vec("CartPole-v1", 4), n_envs=8)
+    several = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
+    theirs = gym.make_vec("CartPole-v1", 4, "sync", vector_kwargs=several)
+    assert len(rlgen.PPO(theirs, n_steps=32, device="cpu").learn(128, progress=False).evaluate(2).returns) == 2
     wrapped = gym.wrappers.vector.TransformAction(rlgen.make_vec("CartPole-v1", 4), lambda a: 1 - a)
     with pytest.raises(UsageError, match="evaluate needs fresh environments"):
         rlgen.PPO(wrapped, device="cpu").evaluate(1)
     with pytest.raises(UsageError, match="have no effect on a vector environment"):
         rlgen.PPO(rlgen.make_vec("CartPole-v1", 4), env_kwargs={"render_mode": None})
+
+
+def test_a_run_s_data_are_those_of_its_id_in_another_environment(tmp_path):
+    make("GAIL", "CartPole-v1").learn(STEPS, run_dir=tmp_path / "run", eval_episodes=1, progress=False)
+    assert rlgen.load(tmp_path / "run", env=heavy).learn(STEPS, progress=False).num_timesteps == 2 * STEPS
+
+
+def test_a_policy_that_is_changed_before_it_learns_is_what_learns():
+    agent, other = make("GAIL"), make("GAIL")
+    with torch.no_grad():
+        agent.policy.log_std.fill_(-3.0)
+    for one in (agent, other):
+        one.learn(STEPS, progress=False)
+    assert agent.policy.log_std.mean() < other.policy.log_std.mean() - 1
 
 
 def test_in_another_environment_there_is_no_score():

@@ -1,6 +1,7 @@
 """`scripts/plot.py`: curves and a table of runs."""
 
 import csv
+import functools
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from processes import anew, forked
 
+import rlgen
 from rlgen.command import RunArguments
 from rlgen.commands import gail
 from rlgen.commands.plot import _binned, _curves, _setting
@@ -135,3 +137,34 @@ def test_a_metrics_file_that_is_none_is_told(runs, content):
     done = plot(folder, cwd=runs)
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
+
+
+def test_runs_from_python_and_saved_agents_are_drawn_by_their_settings(tmp_path):
+    small = {"n_envs": 2, "n_steps": 64, "n_threads": 1, "device": "cpu"}
+    for name, gravity, seed in (("a", 9.8, 0), ("b", 9.8, 1), ("c", 5.0, 0)):
+        make = functools.partial(rlgen.PPO, "CartPole-v1", seed=seed, gamma=0.9, **small)
+        kwargs = {} if gravity == 9.8 else {"env_kwargs": {"sutton_barto_reward": True}}
+        make(**kwargs).learn(256, run_dir=tmp_path / "runs" / name, eval_episodes=1, progress=False)
+    make().learn(256, progress=False).save(tmp_path / "runs" / "saved")
+    settings = [_setting(tmp_path / "runs" / name)[1] for name in ("a", "b", "c", "saved")]
+    assert settings[0] == settings[1] == settings[3] != settings[2]
+    assert settings[0].startswith("PPO ppo ")
+    done = plot(*(tmp_path / "runs").iterdir(), "--output", "a.png", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "a.png: 4 runs\n"), done.stderr
+
+
+def test_the_folder_of_several_seeds_stands_for_its_runs(runs):
+    for seed, path in enumerate(sorted((runs / "runs").glob("Hopper*"))):
+        path.rename(runs / "runs" / "Ant" / f"seed_{seed}")
+    done = plot("runs/Ant", "--output", "a.png", cwd=runs)
+    assert (done.returncode, done.stdout) == (0, "a.png: 2 runs\n"), done.stderr
+    done = plot("runs/Ant", "--table", cwd=runs)
+    assert "Ant/seed_1" in done.stdout
+
+
+def test_seeds_that_have_no_step_in_common_have_no_curve(runs):
+    for slope, path in enumerate(sorted((runs / "runs").glob("Hopper*"))):
+        first, then = ("1,100,5.0", "2,900,nan") if slope else ("1,100,nan", "2,900,5.0")
+        (path / "metrics.csv").write_text(f"iteration,env_steps,return_mean\n{first}\n{then}\n")
+    done = plot(*(runs / "runs").iterdir(), "--output", "a.png", cwd=runs)
+    assert done.returncode == 0, done.stderr

@@ -2,6 +2,11 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from processes import forked
@@ -9,6 +14,7 @@ from processes import forked
 from rlgen.errors import UsageError
 from rlgen.seeds import read_seeds
 
+ROOT = Path(__file__).parents[1]
 SMALL = ["--n-envs", "4", "--n-steps", "16", "--total-timesteps", "128", "--eval-episodes", "1", "--device", "cpu"]
 
 
@@ -56,6 +62,57 @@ def test_a_failed_one_is_told_and_leaves_the_others_alone(tmp_path):
     assert done.returncode == 4
     assert "seed 0: exit code 4; see all/seed_0.log" in done.stdout
     assert "seed 1: return" in done.stdout
+
+
+MODULE = """
+import gymnasium as gym
+gym.register("Slow-v0", "gymnasium.envs.classic_control:CartPoleEnv", max_episode_steps=50)
+"""
+
+
+def test_a_stopped_one_is_told_again_what_a_file_alone_may_not_say(tmp_path):
+    (tmp_path / "my_module.py").write_text(MODULE)
+    (tmp_path / "statistics.py").write_text("raise SystemExit('no module of Python's')")
+    for text in ("--env=my_module:Slow-v0", "2 of 2 runs to do"), ("--env=my_module:Slow-v0", "1 of 2 runs to do"):
+        done = vime(tmp_path, "--seeds", "0:2", text[0])
+        assert done.returncode == 0, done.stdout
+        assert text[1] in done.stdout
+        (tmp_path / "all" / "seed_1" / "summary.json").unlink()
+
+
+def test_one_that_was_killed_before_its_first_checkpoint_starts_anew(tmp_path):
+    assert vime(tmp_path, "--seeds", "0").returncode == 0
+    for path in ("summary.json", "checkpoint/model.safetensors"):
+        (tmp_path / "all" / "seed_0" / path).unlink()
+    assert vime(tmp_path, "--seeds", "0").returncode == 0
+    assert (tmp_path / "all" / "seed_0" / "summary.json").exists()
+
+
+def test_a_changed_settings_file_is_other_settings(tmp_path):
+    (tmp_path / "my.toml").write_text('["rlgen/SparseMountainCar-v0"]\nlearner.gamma = 0.9')
+    assert vime(tmp_path, "--seeds", "0", "--settings", "my.toml").returncode == 0
+    (tmp_path / "my.toml").write_text('["rlgen/SparseMountainCar-v0"]\nlearner.gamma = 0.5')
+    done = vime(tmp_path, "--seeds", "0:2", "--settings", "my.toml")
+    assert (done.returncode, "holds a run by other settings" in done.stderr) == (2, True)
+
+
+def test_a_signal_ends_all_of_them(tmp_path):
+    words = [sys.executable, str(ROOT / "scripts" / "vime.py"), *SMALL[:4], "--seeds", "0:2", "--run-dir", "all"]
+    with subprocess.Popen([*words, "--total-timesteps", "100M"], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        wait_for(lambda: all((tmp_path / "all" / f"seed_{i}" / "metrics.csv").exists() for i in (0, 1)))
+        process.send_signal(signal.SIGTERM)
+        out = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "interrupted: the runs under way end" in out
+    for i in (0, 1):
+        assert json.loads((tmp_path / "all" / f"seed_{i}" / "summary.json").read_text())["status"] == "interrupted"
+
+
+def wait_for(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(

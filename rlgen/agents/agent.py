@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import warnings
@@ -14,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium.envs.registration import EnvSpec
 
 from rlgen import presets
 from rlgen.checkpoint import save_checkpoint
@@ -211,8 +213,11 @@ class Agent:
         steps = None if total_timesteps is None else whole_number("total_timesteps", total_timesteps)
         begun = self.num_timesteps > 0 or self._loaded is not None
         if not begun:
-            self._training = None  # looked at, perhaps, by other settings
-            self.settings = self._fitting(self.settings_for(steps))
+            before, self.settings = self.settings, self._fitting(self.settings_for(steps))
+            if self.settings.for_steps(before.learner.total_timesteps) != before:
+                self._training = None  # what was looked at had other settings
+            elif self._training is not None:
+                self._training.extend(self.settings.learner.total_timesteps)
         threads = torch.get_num_threads()
         try:
             if run_dir is not None:
@@ -322,7 +327,7 @@ class Agent:
         options |= {"env_kwargs": self.env_kwargs}
         env = self.env
         if self._envs is not None:  # a wrapper around several may be anything
-            env = self._envs.spec if self._envs is self._envs.unwrapped else None
+            env = _one_of(self._envs.spec) if self._envs is self._envs.unwrapped else None
         if env is None:
             raise UsageError("evaluate needs fresh environments; pass env, an id or a function that makes one")
         found = evaluate(actor, env, n_episodes, seed, deterministic, **options)
@@ -424,6 +429,16 @@ class Agent:
         return training
 
 
+def _one_of(spec: EnvSpec | None) -> EnvSpec | None:
+    """The spec of a single environment of several that `gymnasium.make_vec` made."""
+    if spec is None:
+        return None
+    of_several = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+    spec = copy.deepcopy(spec)
+    spec.kwargs = {name: value for name, value in spec.kwargs.items() if name not in of_several}
+    return spec
+
+
 def one_of(name: str, value: str, there: Iterable[str]) -> None:
     """Refuse a value that isn't there, by a UsageError with the nearest."""
     if value not in there:
@@ -471,6 +486,8 @@ def told_settings(preset: S, told: Told | None, env: AnyEnvironment, algo: str, 
         if file is not told and not file.table(env_id):
             warnings.warn(file.describe(env_id), stacklevel=4)
         settings = file.apply(preset, env_id, algo)
+    if isinstance(env, gym.vector.VectorEnv) and values.get("n_envs", env.num_envs) != env.num_envs:
+        raise UsageError(f"n_envs is {values['n_envs']}, and the vector environment has {env.num_envs}")
     learner = vars(settings.learner.optimizer)
     if wrong := [name for name in values if name in _OF_OPTIMIZERS - learner.keys()]:
         raise UsageError(f"{wrong[0]} is no setting of {algo}'s")

@@ -179,5 +179,9 @@ class GAIL(Agent):
         return f"{self.demonstrations}\n{replace(self.settings, absorbing_states=ends).derived(self.demonstrations)}"
 
     def _config(self) -> dict[str, Any]:
-        shown = {"demonstrations": self.demonstrations.sha256, "subsample": self.demonstrations.subsample}
-        return super()._config() | shown
+        drawn = self.demonstrations
+        return super()._config() | {
+            "demonstrations": drawn.sha256,
+            "subsample": drawn.subsample,
+            "n_trajectories": len(drawn.episode_returns),
+        }

@@ -78,7 +78,8 @@ def load(
         Agent.__init__(agent, env, settings, arguments, env_kwargs)
     except gym.error.Error as error:
         raise UsageError(f"{folder}: {str(error).rstrip('.')}: import what registers it, or pass env") from None
-    agent.env_id = agent.env_id or facts["env_id"]
+    if not isinstance(env, str):  # whose demonstrations are of the id that they were recorded in
+        agent.env_id = facts["env_id"]
     agent.expert_return = typed(float | None, kept.get("expert_return"), f"{where} agent.expert_return")
     agent._loaded = Loaded(policy, state, facts, config)
     agent._rows = rows

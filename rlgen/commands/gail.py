@@ -101,7 +101,9 @@ def main(arguments: Arguments) -> int:
     print(agent.derived(), flush=True)
     result = agent.run(arguments.run, arguments)
     gain = late_gain(read_metrics(result.folder).get("discriminator_loss", ()))
-    if gain is not None and not result.interrupted:
+    if gain is not None and gain < 0 and not result.interrupted:
+        print("discriminator loss: it no longer rises; more steps would hardly help")
+    elif gain is not None and not result.interrupted:
         advice = "train longer (--total-timesteps)" if gain >= STILL_LEARNING else "more steps would hardly help"
         print(f"discriminator loss: {gain:.0%} of its rise came in the last fifth of the steps; {advice}")
     return result.exit_code

@@ -50,7 +50,9 @@ def main(arguments: Arguments | Sequence[str]) -> None:
         arguments = tyro.cli(Arguments, args=arguments)
     if not arguments.runs:
         raise UsageError("give the folders of runs, such as runs/*")
-    folders = [path for path in arguments.runs if (path / "config.json").is_file()]
+    # The folder of --seeds holds one a seed.
+    paths = [found for path in arguments.runs for found in (sorted(path.glob("seed_*")) or [path])]
+    folders = [path for path in paths if (path / "config.json").is_file()]
     if not folders:
         raise CheckpointError(f"{', '.join(map(str, arguments.runs))}: no folder of a run")
     if arguments.table:
@@ -68,7 +70,8 @@ def show_table(folders: list[Path]) -> None:
     rows = []
     for folder in folders:
         summary, metrics = read_summary(folder), read_metrics(folder)
-        row = {"run": folder.name, "status": summary.get("status", "done") if summary else "under way, or stopped"}
+        name = f"{folder.parent.name}/{folder.name}" if folder.name.startswith("seed_") else folder.name
+        row = {"run": name, "status": summary.get("status", "done") if summary else "under way, or stopped"}
         row |= {name: summary[name] for name in SUMMARY if summary.get(name) is not None}
         if not summary and len(metrics):
             row |= {"env_steps": metrics["env_steps"].iloc[-1], "return_mean": metrics["return_mean"].iloc[-1]}
@@ -126,7 +129,7 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
         for setting, runs in settings.items():
             steps, values = _curves(runs, arguments.points)
             (line,) = axes.plot(steps, values.mean(0), label=f"{setting}, {len(runs)} seed{'s'[: len(runs) > 1]}")
-            if len(runs) > 1:
+            if len(runs) > 1 and len(steps):
                 low, high = np.transpose([bootstrap_interval(column, draws=1000) for column in values.T])
                 axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.set(title=env_id, xlabel="environment steps", ylabel=arguments.metric)
@@ -149,7 +152,7 @@ def _setting(folder: Path) -> tuple[str, str]:
     from rlgen.run_log import plain, read_config
 
     config = read_config(folder)
-    if config.get("arguments", {}) is None:
+    if "agent" in config and config.get("arguments") is None:
         return _named(str(config["env_id"]), _of_agent(folder, config))
     command, told = command_of_run(folder)
     if command not in ("gail", "vime", "expert"):
@@ -176,7 +179,8 @@ def _of_agent(folder: Path, config: dict[str, Any]) -> str:
     try:
         kind, told = config["agent"]["kind"], config["agent"]["arguments"]
         told = {name: value for name, value in told.items() if name not in NO_SETTING}
-        return f"{kind} {told['algo']} {sha256(canonical_json([told, config['settings']]))[:6]}"
+        rest = [config.get(x) for x in ("settings", "env_kwargs", "demonstrations", "n_trajectories", "subsample")]
+        return f"{kind} {told['algo']} {sha256(canonical_json([told, *rest]))[:6]}"
     except (LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder}: holds no run ({type(error).__name__}: {error})") from None
 
