@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,16 +16,14 @@ def settings_of(total_timesteps: int) -> Imitation:
     """The default, for so many steps."""
     from rlgen import imitation
 
-    settings = imitation.settings()
-    return replace(settings, learner=replace(settings.learner, total_timesteps=total_timesteps))
+    return imitation.settings().for_steps(total_timesteps)
 
 
 @dataclass(frozen=True)
 class Imitated:
-    """What 50 episodes show of the last policy, deterministic, and of random actions, and how long training took."""
+    """What 50 episodes show of the last policy, deterministic, beside random actions, and how long training took."""
 
     policy: Evaluation
-    random: Evaluation
     seconds: float
 
 
@@ -34,15 +32,8 @@ def imitate(
 ) -> Imitated:
     """Train on GAIL's reward, then evaluate; on one thread."""
     import rlgen
-    from rlgen.data.episodes import RandomActor
-    from rlgen.evaluation import evaluate
 
     agent = rlgen.GAIL(
         demonstrations.env_id, demonstrations, settings=settings, seed=seed, n_threads=1, env_kwargs=env_kwargs
     ).learn(progress=False)
-    random = RandomActor(agent.policy.action_space, seed)
-    return Imitated(
-        agent.evaluate(),
-        evaluate(random, demonstrations.env_id, seed=seed + 10_000, n_threads=1, env_kwargs=env_kwargs),
-        round(agent.training.wall_seconds, 2),
-    )
+    return Imitated(agent.evaluate(), round(agent.training.wall_seconds, 2))

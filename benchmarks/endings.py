@@ -148,7 +148,7 @@ def run(cell: Cell) -> Row:
     found = default_gail.imitate(demonstrations, settings_of(cell["total_timesteps"]), seed)
     expert = evaluate(Scripted(task.act), task.env_id, seed=seed + 10_000)
     # Against an expert that earns less than random actions do, as one that falls on purpose, the ratio of returns.
-    score = normalised_score(found.policy.mean, found.random.mean, expert.mean)
+    score = normalised_score(found.policy.mean, found.policy.random, expert.mean)
     return {
         "score": found.policy.mean / expert.mean if score is None else score,
         "length": np.mean(found.policy.lengths),

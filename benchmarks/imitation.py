@@ -180,7 +180,7 @@ def settings_of(cell: Cell) -> Imitation:
     from rlgen import imitation
 
     settings = replace(imitation.settings("default", cell["algo"]), **CHANGES.get(cell["algorithm"], {}))
-    return replace(settings, learner=replace(settings.learner, total_timesteps=cell["total_timesteps"]))
+    return settings.for_steps(cell["total_timesteps"])
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:

@@ -131,7 +131,7 @@ def run(cell: Cell, experts: Path) -> Row:
     env_id, folder = environment_id(task.env), experts / cell["task"]
     demonstrations = load_demonstrations(folder, env_id, cell["n_trajectories"], seed=seed)
     found = imitate(demonstrations, settings_of(cell["total_timesteps"]), seed, task.env_kwargs)
-    zero, one = found.random.mean, demonstrations.dataset_return_mean
+    zero, one = found.policy.random, demonstrations.dataset_return_mean
     _, manifest = open_dataset(folder, env_id)
     return {
         "score": normalised_score(found.policy.mean, zero, one),

@@ -327,7 +327,7 @@ class Agent:
         options |= {"env_kwargs": self.env_kwargs}
         env = self.env
         if self._envs is not None:  # a wrapper around several may be anything
-            env = _one_of(self._envs.spec) if self._envs is self._envs.unwrapped else None
+            env = _single(self._envs.spec) if self._envs is self._envs.unwrapped else None
         if env is None:
             raise UsageError("evaluate needs fresh environments; pass env, an id or a function that makes one")
         found = evaluate(actor, env, n_episodes, seed, deterministic, **options)
@@ -429,7 +429,7 @@ class Agent:
         return training
 
 
-def _one_of(spec: EnvSpec | None) -> EnvSpec | None:
+def _single(spec: EnvSpec | None) -> EnvSpec | None:
     """The spec of a single environment of several that `gymnasium.make_vec` made."""
     if spec is None:
         return None
@@ -464,6 +464,7 @@ def whole_number(name: str, value: Any) -> int:
 
 
 def folder_path(name: str, value: Any) -> Path:
+    """A path from a string or a path; a UsageError of anything else."""
     if not isinstance(value, str | Path):
         raise UsageError(f"{name} must be a folder's path; got {value!r}")
     return Path(value)

@@ -118,10 +118,12 @@ class TRPO(Agent):
 
 
 class PPO(TRPO):
-    """Learn the task by PPO; arguments and errors are those of `TRPO`.
+    """Learn the task by PPO.
 
-    ppo = rlgen.PPO("HalfCheetah-v4", learning_rate=7e-4)
-    ppo.learn(1_000_000)
+        ppo = rlgen.PPO("HalfCheetah-v4", learning_rate=7e-4)
+        ppo.learn(1_000_000)
+
+    Arguments and errors are those of `TRPO`.
     """
 
     algo = "ppo"
