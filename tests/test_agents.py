@@ -179,12 +179,12 @@ def test_ctrl_c_ends_after_an_iteration():
 
 def test_inside_a_callback_the_agent_is_the_one_that_learns(tmp_path):
     for run_dir in (None, tmp_path / "run"):
-        agent, seen = make("PPO", "CartPole-v1"), []
+        agent, seen = make("PPO"), []
 
         def look(iteration, agent=agent, seen=seen):
             seen.append(agent.num_timesteps)
             np.testing.assert_array_equal(
-                agent.predict(np.ones(4))[0], rlgen.Actor(agent.policy).predict(np.ones(4), deterministic=True)[0]
+                agent.predict(np.ones(11))[0], rlgen.Actor(agent.policy).predict(np.ones(11), deterministic=True)[0]
             )
             return agent.num_timesteps < 2 * STEPS / 3
 
