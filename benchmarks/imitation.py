@@ -59,6 +59,7 @@ TASKS = {
 ADVERSARIAL = {
     "GAIL": "gail",
     "GAIL states": "gail",
+    "BC then GAIL": "gail",
     "FEM": "fem",
     "GTAL": "gtal",
     "AIRL": "airl",
@@ -99,13 +100,19 @@ def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation) -> 
 
     total, env_id, seed, threads = (cell[x] for x in ("total_timesteps", "env_id", "seed", "threads"))
     curve: list[float] = []
-    tested = trained = 0.0
+    tested = trained = cloned = 0.0
+    init = None
+    if cell["algorithm"] == "BC then GAIL":
+        started = time.perf_counter()
+        init = rlgen.BC(env_id, demonstrations, seed=seed, device="cpu", n_threads=threads).learn(progress=False)
+        cloned = time.perf_counter() - started
     agent = rlgen.GAIL(
         env_id,
         demonstrations,
         reward_model=ADVERSARIAL[cell["algorithm"]],
         algo=cell["algo"],
         settings=settings,
+        init=init,
         seed=seed,
         device="cpu",
         n_threads=threads,
@@ -125,7 +132,7 @@ def imitate(cell: Cell, demonstrations: Demonstrations, settings: Imitation) -> 
         raise RuntimeError("interrupted: a shorter run is another cell")
     zero, one = summary["random_return_mean"], summary["expert_return_mean"]
     return {name: summary[name] for name in COLUMNS} | {
-        "wall_seconds": round(trained, 2),
+        "wall_seconds": round(trained + cloned, 2),
         "curve": " ".join(f"{(value - zero) / (one - zero):.4f}" for value in curve),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlgen.agents import GAIL, PPO, TRPO, VIME, load
+    from rlgen.agents import BC, GAIL, PPO, TRPO, VIME, load
     from rlgen.checkpoint import load_policy
     from rlgen.data.demonstrations import load_demonstrations, load_expert, record
     from rlgen.envs import make_vec
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rlgen.nn.policy import Actor
 
 _HOMES = {
+    "BC": "rlgen.agents",
     "GAIL": "rlgen.agents",
     "VIME": "rlgen.agents",
     "TRPO": "rlgen.agents",
@@ -27,6 +28,7 @@ _HOMES = {
     "make_vec": "rlgen.envs",
 }
 __all__ = [
+    "BC",
     "GAIL",
     "PPO",
     "TRPO",

@@ -10,6 +10,7 @@ from rlgen.files import keep_writing
 
 COMMANDS = {
     "gail": "imitate an expert from its demonstrations",
+    "bc": "clone an expert's behaviour from its demonstrations alone",
     "vime": "explore where reward is silent",
     "expert": "train an expert on the task's reward, and record its demonstrations",
     "evaluate": "returns of a run's policy, with intervals and a video",

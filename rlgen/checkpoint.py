@@ -30,11 +30,18 @@ from rlgen.spaces import described_space
 from rlgen.types import State
 
 FILE = Path("checkpoint") / "model.safetensors"
-FORMAT = "rlgen checkpoint 5"
+FORMAT = "rlgen checkpoint 6"
 TENSOR, ARRAY = "<tensor>", "<array>"
 SPACES = {"observation_space": described_space, "action_space": described_space}
 # The facts that a run keeps.
-RUN = SPACES | {"env_id": ENV_ID, "env_steps": range(1 << 62), "run": dict, "config?": str, "env_kwargs?": (dict, None)}
+RUN = SPACES | {
+    "env_id": ENV_ID,
+    "env_steps": range(1 << 62),
+    "steps": range(1 << 62),
+    "run": dict,
+    "config?": str,
+    "env_kwargs?": (dict, None),
+}
 
 
 def save_checkpoint(run_dir: Path, state: State, facts: Mapping[str, Any]) -> None:

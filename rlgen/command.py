@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -54,6 +54,26 @@ JsonObject = Annotated[
 ]
 """Type of a flag whose value is a JSON object, or None."""
 
+
+def _steps(words: list[str]) -> int:
+    try:
+        return step_count(words[0])
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+Steps = Annotated[
+    int | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="STEPS",
+        instance_from_str=_steps,
+        is_instance=lambda value: value is None or isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+"""Type of a flag whose value is a number of steps such as 500k, or None."""
+
 SettingsFlag = Annotated[
     Path | SettingsFile | None,
     tyro.constructors.PrimitiveConstructorSpec(
@@ -79,10 +99,11 @@ class RunOptions:
     """Number of CPU threads for MuJoCo and torch."""
     env_kwargs: Annotated[JsonObject, default("none")] = None
     """Constructor arguments of the environment as a JSON object, such as '{"xml_file": "./ant.xml"}'."""
-    vectorization: Literal["sync", "async"] = "sync"
-    """How environments of other packages are stepped: `sync` in this process, `async` each in a process of its own."""
     eval_episodes: Count = 50
     """Number of episodes in the final evaluation, of the deterministic and of the stochastic policy each."""
+    eval_every: Annotated[Steps, default("never")] = None
+    """Also evaluate the deterministic policy in 10 episodes after each so many steps, such as 100k, to evaluations.csv,
+    and keep the agent of that time in a folder steps/<steps>. The last policy is the result all the same."""
     run_dir: Annotated[Path | None, default("a new one in runs/")] = None
     """Folder of the run."""
     checkpoint_seconds: NotNegative = 60.0
@@ -90,7 +111,10 @@ class RunOptions:
     track: bool = False
     """Also log to Weights & Biases (pip install 'rlgen[track]'); with WANDB_MODE=offline, to the run's folder only."""
     resume: Annotated[Path | None, default("none")] = None
-    """Continue the run in this folder from its last checkpoint, with the arguments that it was started with."""
+    """Continue the run in this folder from its last checkpoint, with the arguments that it was started with. With a
+    larger number of steps in total it goes on beyond its end, step sizes beginning anew."""
+    go_on_to: tyro.conf.Suppress[Count | None] = None
+    """The steps in total of a resumed run, if that isn't what it was started with."""
 
     def folder(self, env_id: str, name: str) -> Path:
         """`resume`, `run_dir`, or `runs/<environment>__<name>__<seed>__<date and time>`."""
@@ -100,9 +124,43 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class RunArguments(RunOptions):
-    """Flags that every training script has."""
+class CommandOptions(RunOptions):
+    """Flags that every training command has."""
 
+    of_steps: ClassVar[str] = "total_timesteps"
+    """The flag that tells the steps in total."""
+
+    seeds: Annotated[str | None, tyro.conf.arg(metavar="SEEDS"), default("none")] = None
+    """Run once for each of several seeds, such as 0:5 (0 to 4) or 0,3,7, each in a process and on one thread unless
+    --threads says more, as many at a time as there are processors; then print a table. --run-dir holds their folders,
+    and the same command goes on where it was stopped."""
+    settings: Annotated[SettingsFlag, default("none")] = None
+    """TOML file of settings by environment id. Its values replace the preset's, and a flag replaces the file's."""
+
+    def settings_file(self, env_id: str) -> SettingsFile:
+        """The file of --settings, an empty one without; what it says of the environment is printed."""
+        file = read_settings(self.settings) if isinstance(self.settings, Path) else self.settings or SettingsFile()
+        if self.settings is not None:
+            print(printable(file.describe(env_id)), flush=True)
+        return file
+
+    def of_agent(self, env_id: str) -> dict[str, Any]:
+        """The keyword arguments that every agent takes; what the settings file says of the environment is printed."""
+        return {
+            "settings": self.settings_file(env_id),
+            "seed": self.seed,
+            "device": self.device,
+            "n_threads": self.threads,
+            "env_kwargs": self.env_kwargs,
+        }
+
+
+@dataclass(frozen=True)
+class RunArguments(CommandOptions):
+    """Flags of the commands that learn from a reward."""
+
+    vectorization: Literal["sync", "async"] = "sync"
+    """How environments of other packages are stepped: `sync` in this process, `async` each in a process of its own."""
     n_envs: Annotated[int | None, PRESET] = None
     """Number of environments."""
     n_steps: Annotated[int | None, PRESET] = None
@@ -123,33 +181,18 @@ class RunArguments(RunOptions):
     """Hidden layers of policy and critic each, such as 64 64."""
     log_std_init: Annotated[float | None, PRESET] = None
     """Initial log standard deviation of a Gaussian policy, in units of the action space."""
-    seeds: Annotated[str | None, tyro.conf.arg(metavar="SEEDS"), default("none")] = None
-    """Run once for each of several seeds, such as 0:5 (0 to 4) or 0,3,7, each in a process and on one thread unless
-    --threads says more, as many at a time as there are processors; then print a table. --run-dir holds their folders,
-    and the same command goes on where it was stopped."""
-    settings: Annotated[SettingsFlag, default("none")] = None
-    """TOML file of settings by environment id. Its values replace the preset's, and a flag replaces the file's."""
-
-    def settings_file(self, env_id: str) -> SettingsFile:
-        """The file of --settings, an empty one without; what it says of the environment is printed."""
-        file = read_settings(self.settings) if isinstance(self.settings, Path) else self.settings or SettingsFile()
-        if self.settings is not None:
-            print(printable(file.describe(env_id)), flush=True)
-        return file
+    init: Annotated[Path | None, default("a fresh policy")] = None
+    """Start from the policy in this folder, of a run (such as one of `rlgen bc`) or of a dataset's expert."""
+    critic_warmup: Annotated[Count | None, default("5 with --init")] = None
+    """Number of iterations, with --init, in which the critic and the reward model learn and the policy stays as it is,
+    so that a good start isn't unlearned."""
 
     def of_agent(self, env_id: str) -> dict[str, Any]:
-        """The keyword arguments that every agent takes; what the settings file says of the environment is printed."""
-        values = {name: getattr(self, name) for name in LEARNER_FLAGS}
-        values["total_timesteps"] = step_count(self.total_timesteps)
-        return {
-            "settings": self.settings_file(env_id),
-            "seed": self.seed,
-            "device": self.device,
-            "n_threads": self.threads,
-            "env_kwargs": self.env_kwargs,
-            "vectorization": self.vectorization,
-            **told(values),
-        }
+        """The keyword arguments of an agent that learns from a reward."""
+        values = {name: getattr(self, name) for name in (*LEARNER_FLAGS, "init", "critic_warmup")}
+        if self.total_timesteps is not None:
+            values["total_timesteps"] = step_count(self.total_timesteps)
+        return super().of_agent(env_id) | {"vectorization": self.vectorization, **told(values)}
 
 
 LEARNER_FLAGS = (
@@ -212,7 +255,7 @@ def call(module: types.ModuleType, args: Sequence[str] | None = None) -> int:
         raise RuntimeError(f"code that the command runs called sys.exit({error.code!r})") from error
 
 
-def _once_a_seed(command: str, words: Sequence[str], run: RunArguments) -> int:
+def _once_a_seed(command: str, words: Sequence[str], run: CommandOptions) -> int:
     from rlgen.seeds import read_seeds, run_seeds
 
     assert run.seeds is not None
@@ -263,7 +306,9 @@ def _arguments_of_run(command: str, given: Any) -> Any:
     if isinstance(before.run.settings, Path):  # a file must not name another to read
         raise CheckpointError(f"{folder}/config.json: field arguments.run.settings: must hold path and text")
     again = {name: getattr(given, name) for name in OUTWARD if hasattr(given, name)}
-    expected = replace(default, run=RunArguments(resume=folder, track=given.run.track), **again)
+    steps: str | int | None = getattr(given.run, given.run.of_steps)
+    anew = {"resume": folder, "track": given.run.track}
+    expected = replace(default, run=type(given.run)(**anew, **{given.run.of_steps: steps}), **again)
     pairs = ((given, expected), (given.run, expected.run))
     more = [f.name for x, y in pairs for f in fields(x) if f.name != "run" and getattr(x, f.name) != getattr(y, f.name)]
     if more:
@@ -279,7 +324,8 @@ def _arguments_of_run(command: str, given: Any) -> Any:
         raise UsageError(f"add --{name}{'' if wanted is True else f' {wanted}'}: a {what} only when told again")
     if before.run.track and not given.run.track:
         warnings.warn("the run was tracked; add --track to go on with that", stacklevel=1)
-    return replace(before, run=replace(before.run, resume=folder, track=given.run.track))
+    total = step_count(steps) if isinstance(steps, str) else steps
+    return replace(before, run=replace(before.run, **anew, go_on_to=total))
 
 
 def render_without_a_screen() -> None:
@@ -300,17 +346,15 @@ def told(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def step_count(text: str | None) -> int | None:
+def step_count(text: str, flag: str = "--total-timesteps") -> int:
     """Read 3000000, 3e6, 3M or 500k; a UsageError where it is no positive whole number."""
-    if text is None:
-        return None
     factor = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
     try:
         steps = float(text[:-1] if factor > 1 else text) * factor
     except ValueError:
         steps = -1
     if not (1 <= steps < 1e15 and steps == int(steps)):
-        raise UsageError(f"--total-timesteps must be a positive whole number such as 3000000, 3e6 or 3M; got {text!r}")
+        raise UsageError(f"{flag} must be a positive whole number such as 3000000, 3e6 or 3M; got {text!r}")
     return int(steps)
 
 

@@ -18,8 +18,7 @@ import torch
 from rlgen.checkpoint import RUN, load_checkpoint, save_checkpoint
 from rlgen.command import RunOptions
 from rlgen.data.episodes import Predictor, RandomActor
-from rlgen.envs import BatchedEnv
-from rlgen.envs.make import Environment, environment_name
+from rlgen.envs.make import Environment
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluation import Evaluation, evaluate, normalised_score
 from rlgen.files import canonical_json, printable, sha256, short, versions, write_json
@@ -28,7 +27,7 @@ from rlgen.ranges import Threads, available_processors, check, check_ranges
 from rlgen.run_log import Display, RunLog, check_config, hold, read_config, row_of
 from rlgen.spaces import describe_space
 from rlgen.threads import choose_threads
-from rlgen.train import Iteration, Training, keep_freed_memory
+from rlgen.train import Iteration, Loop, keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Result:
     """
 
     folder: Path
-    training: Training
+    training: Loop
     summary: dict[str, Any]
     interrupted: int | None
 
@@ -115,10 +114,11 @@ def choose_device(name: str) -> torch.device:
 def run(
     options: RunOptions,
     *,
-    env: Environment,
-    make_training: Callable[[], Training],
+    env: Environment | None,
+    env_id: str,
+    make_training: Callable[[], Loop],
     algorithm: str,
-    reward: str,
+    reward: str | None,
     name: str,
     config: Mapping[str, Any],
     columns: Mapping[str, str],
@@ -132,16 +132,18 @@ def run(
     The true return is reported and decides nothing: the last policy is the result. SIGINT, SIGTERM or SIGHUP ends
     training after the iteration in progress, with checkpoint and summary as usual; a second one leaves the evaluation
     out. Whatever else ends it stands in `summary.json` as `error`, with the `status` "failed", and is raised. The
-    checkpoint is renewed every `options.checkpoint_seconds`.
+    checkpoint is renewed every `options.checkpoint_seconds`. Evaluations on the way (`options.eval_every`) go to
+    `evaluations.csv`, and the agent as it was at each to `steps/<steps>`, a folder that `rlgen.load` reads.
 
     Args:
         options: how it is done. A resumed run needs the arguments that it was started with; with our own environments
             and on one machine its result is the same to the last bit. It keeps torch's number of threads, on which sums
             over large batches depend in the last places.
-        env: what is evaluated in, an id or what else `rlgen.make_vec` takes.
+        env: what is evaluated in, an id or what else `rlgen.make_vec` takes; None: nothing is evaluated.
+        env_id: its name, or what the demonstrations were recorded in.
         make_training: the training from its first step on, in environments of its own.
         algorithm: name for the summary.
-        reward: likewise.
+        reward: likewise; None of what learns from none.
         name: of what learns, in the name of a new folder.
         config: written to `config.json`, by name: dataclasses and JSON values.
         columns: metrics to display, with short titles.
@@ -160,7 +162,8 @@ def run(
     started = time.perf_counter()
     check_ranges(options)
     seed, threads, env_kwargs, resume = options.seed, options.threads, options.env_kwargs, options.resume is not None
-    env_id = environment_name(env)
+    if options.eval_every is not None and env is None:
+        raise UsageError("eval_every needs an environment to evaluate in")
     run_dir = options.folder(env_id, name)
     facts = {} if facts is None else facts
     held = hold(run_dir) if resume else None
@@ -176,9 +179,8 @@ def run(
     names = {"env_id": env_id, "algorithm": algorithm, "reward": reward, "seed": seed}
     try:
         training = make_training()
-        envs, place = training.collector.envs, training.collector.device
         if checkpoint is not None:
-            _go_on(run_dir, training, checkpoint[1], facts, checkpoint[0].get("run"))
+            _go_on(run_dir, training, checkpoint[1], facts, checkpoint[0].get("run"), options.go_on_to)
         log = RunLog(run_dir, config, held, training.done, options.track)
     except BaseException as error:
         # A refusal ends nothing, and a summary that is there tells how the run ended.
@@ -188,63 +190,85 @@ def run(
             write_json(run_dir / "summary.json", names | ended)
         raise
     busy = "" if threads or resume or torch_threads >= available_processors() else " (more are no faster now)"
-    on = f"networks on {place} with {torch_threads} thread{'s'[: torch_threads > 1]}{busy}"
+    on = f"networks on {training.device} with {torch_threads} thread{'s'[: torch_threads > 1]}{busy}"
     say = print if progress else _silent
-    say(f"{env_id}: {envs.num_envs} x {type(envs).__name__}, {on}, run folder {run_dir}", flush=True)
+    say(f"{env_id}: {training}, {on}, run folder {run_dir}", flush=True)
     if training.done:
-        exact = "" if isinstance(envs, BatchedEnv) else "; these environments begin new episodes"
-        say(f"goes on after {training.done * training.steps_per_iteration:,} steps{exact}", flush=True)
+        exact = "" if training.exact else "; these environments begin new episodes"
+        say(f"goes on after {training.steps:,} steps{exact}", flush=True)
 
     saved = training.wall_seconds
 
-    def save() -> None:
-        nonlocal saved
-        log.sync()
-        save_checkpoint(
-            run_dir, training.state_dict(), checkpoint_facts(training, env_id, config["env_kwargs"], facts, log.content)
-        )
-        saved = training.wall_seconds
+    def save(folder: Path = run_dir) -> None:
+        kept = checkpoint_facts(training, env_id, config["env_kwargs"], facts, log.content)
+        save_checkpoint(folder, training.state_dict(), kept)
 
-    def returns(actor: Predictor, deterministic: bool) -> Evaluation:
-        return evaluate(actor, env, options.eval_episodes, seed + 10_000, deterministic, threads, env_kwargs)
+    def returns(actor: Predictor, deterministic: bool, episodes: int = options.eval_episodes) -> Evaluation:
+        assert env is not None
+        return evaluate(actor, env, episodes, seed + 10_000, deterministic, threads, env_kwargs)
+
+    def look() -> None:
+        """Evaluate on the way, and keep the agent as it is."""
+        with training.pause():
+            found = returns(Actor(training.policy), True, EPISODES_ON_THE_WAY)
+            log.evaluation(
+                {
+                    "steps": training.steps,
+                    "return_mean": found.mean,
+                    "return_std": float(np.std(found.returns)),
+                    "episode_length_mean": float(np.mean(found.lengths)),
+                    "episodes": len(found.returns),
+                }
+            )
+            write_json(run_dir / "steps" / str(training.steps) / "config.json", log.content)
+            save(run_dir / "steps" / str(training.steps))
 
     deterministic = stochastic = zero = failure = None
     signals = Signals("ends after this iteration, then evaluates; once more skips the evaluation")
     try:
         with signals:
-            with log, Display(training.n_iterations * training.steps_per_iteration, columns, progress) as display:
-                if not resume:
+            with log, Display(training.total, columns, progress) as display:
+                if not resume or options.go_on_to is not None:
                     save()
                 for iteration in training:
                     row = row_of(iteration)
                     log(row)
                     display(row)
-                    if on_iteration(iteration) is False or signals.received:
+                    goes_on = on_iteration(iteration) is not False and not signals.received
+                    if options.eval_every is not None and (
+                        training.steps % options.eval_every < training.steps_per_iteration
+                    ):
+                        look()
+                    if not goes_on:
                         break
                     if training.wall_seconds > saved + options.checkpoint_seconds:
+                        log.sync()
                         save()
+                        saved = training.wall_seconds
+                log.sync()
                 save()
-            if len(signals.received) < 2:
+            if env is not None and len(signals.received) < 2:
                 signals.evaluating = True
                 deterministic = returns(Actor(training.policy), True)
                 stochastic = returns(Actor(training.policy, np.random.default_rng(seed)), False)
-                zero = returns(RandomActor(envs.single_action_space, seed), False)
+                zero = returns(RandomActor(training.policy.action_space, seed), False)
                 signals.evaluating = False
     except BaseException as error:
         # KeyboardInterrupt without a signal is the task's own, and nothing but an error.
         if not (isinstance(error, KeyboardInterrupt) and signals.received):
             failure = error
-    steps = training.done * training.steps_per_iteration
     summary: dict[str, Any] = {
         **names,
         "status": "failed" if failure is not None else "interrupted" if signals.received else "done",
         "error": failure and _described(failure),
-        "env_steps": steps,
+        "env_steps": training.env_steps,
+        training.unit: training.steps,
+        "went_on_after": training.began * training.steps_per_iteration or None,
         "wall_seconds": round(training.wall_seconds, 2),
-        "steps_per_second": round(steps / training.wall_seconds) if training.wall_seconds else 0,
+        "steps_per_second": round(training.steps / training.wall_seconds) if training.wall_seconds else 0,
         "return_mean": deterministic and deterministic.mean,
         "return_std": deterministic and deterministic.std,
-        "episodes": options.eval_episodes,
+        "episodes": None if env is None else options.eval_episodes,
         "episode_length_mean": deterministic and float(np.mean(deterministic.lengths)),
         "stochastic_return_mean": stochastic and stochastic.mean,
         "stochastic_return_std": stochastic and stochastic.std,
@@ -252,7 +276,7 @@ def run(
         "expert_return_mean": expert_return,
         "normalised_score": None,
         "stochastic_normalised_score": None,
-        "device": str(place),
+        "device": str(training.device),
         "total_seconds": round(time.perf_counter() - started, 2),
         **facts,
     }
@@ -273,23 +297,27 @@ def _silent(*text: str, flush: bool = False) -> None:
     pass
 
 
+EPISODES_ON_THE_WAY = 10
+"""Episodes of each evaluation on the way."""
+
+
 def checkpoint_facts(
-    training: Training,
+    training: Loop,
     env_id: str,
     env_kwargs: Mapping[str, Any] | None,
     facts: Mapping[str, Any],
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a checkpoint tells beside the training's state; `config` is the content of `config.json`."""
-    envs = training.collector.envs
     return {
         "env_id": env_id,
         "env_kwargs": env_kwargs,
-        "env_steps": training.done * training.steps_per_iteration,
+        "env_steps": training.env_steps,
+        "steps": training.steps,
         "run": facts,
         "config": sha256(canonical_json(config)),
-        "observation_space": describe_space(envs.single_observation_space),
-        "action_space": describe_space(envs.single_action_space),
+        "observation_space": describe_space(training.policy.observation_space),
+        "action_space": describe_space(training.policy.action_space),
     }
 
 
@@ -315,26 +343,38 @@ def _checkpoint_to_resume(
     return facts, state
 
 
-def _go_on(run_dir: Path, training: Training, state: dict[str, Any], facts: dict[str, Any], kept: Any) -> None:
-    """Put state and facts of a checkpoint back, if they are what these settings would have written."""
-    n_iterations = training.n_iterations
+def _go_on(
+    run_dir: Path, training: Loop, state: dict[str, Any], facts: dict[str, Any], kept: Any, total: int | None
+) -> None:
+    """Put state and facts of a checkpoint back, if they are what these settings would have written.
+
+    With a `total`, so many steps in all are to be done, whatever the run was to do.
+    """
     try:
         training.load_state_dict(state)
         numbers = {name: value for name, value in kept.items() if value != facts[name]}
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{run_dir}: its checkpoint doesn't fit ({type(error).__name__}: {error})") from None
-    if type(training.done) is not int or not 0 <= training.done <= training.n_iterations == n_iterations:
-        raise CheckpointError(f"{run_dir}: its checkpoint has {training.done} of {n_iterations} iterations")
+    counts = training.began, training.done, training.n_iterations
+    if {type(count) for count in counts} != {int} or list(counts) != sorted(counts) or counts[0] < 0:
+        raise CheckpointError(f"{run_dir}: its checkpoint has {training.done} of {training.n_iterations} iterations")
     if wrong := [name for name, value in numbers.items() if type(value) not in (int, float)]:
         raise CheckpointError(f"{run_dir}: its checkpoint: field run.{wrong[0]}: must be a number")
     facts.update(numbers)
+    if total is not None:
+        if total <= training.steps:
+            raise UsageError(f"{run_dir} has done {training.steps:,} steps; to go on it must be told more in all")
+        training.extend(total - training.steps)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
     """A few lines for the person at the terminal."""
-    print(
-        f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s, {summary['steps_per_second']:,} a second"
-    )
+    of_gradient = summary.get("gradient_steps")
+    steps = f"{summary['env_steps']:,} steps" if of_gradient is None else f"{of_gradient:,} gradient steps"
+    print(f"{steps} in {summary['wall_seconds']:.0f} s, {summary['steps_per_second']:,} a second")
+    if summary["episodes"] is None:
+        print(f"no environment {summary['env_id']} to evaluate in")
+        return
     if summary["random_return_mean"] is None:
         print("interrupted before its evaluation ended")
         return

@@ -18,7 +18,7 @@ from rlgen.nn.mlp import mlp
 from rlgen.nn.random_features import RandomFeatures
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
-from rlgen.presets import Learner, Settings
+from rlgen.presets import Learner, LearnerSettings
 from rlgen.ranges import Count
 from rlgen.rewards.combine import MedianScaled, WeightedSum
 from rlgen.rewards.disagreement import Disagreement
@@ -49,7 +49,7 @@ class BonusConfig(PoolConfig):
 
 
 @dataclass(frozen=True)
-class Exploration(Settings):
+class Exploration(LearnerSettings):
     """A learner beside the bonus that it explores by.
 
     Attributes:

@@ -16,7 +16,7 @@ from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
-from rlgen.presets import Learner, Settings
+from rlgen.presets import Learner, LearnerSettings
 from rlgen.ranges import Checked, Count, Positive, Share, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
 from rlgen.rewards.endings import TerminalStates, TerminationReward, ending_weight
@@ -50,7 +50,7 @@ REWARDS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Imitation(Settings):
+class Imitation(LearnerSettings):
     """A learner beside what it imitates by.
 
     Attributes:

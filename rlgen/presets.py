@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -67,10 +69,12 @@ class Learner(Checked):
         return replace(self, **{name: value for name, value in told.items() if value is not None})
 
     def build(
-        self, envs: gym.vector.VectorEnv, device: torch.device | str = "cpu"
+        self, envs: gym.vector.VectorEnv, device: torch.device | str = "cpu", initial: Policy | None = None
     ) -> tuple[Policy, Critic, PolicyOptimizer]:
-        """Fresh networks for the spaces of `envs`, on a device, and their optimizer."""
-        policy = Policy(envs.single_observation_space, envs.single_action_space, self.net_arch, self.log_std_init)
+        """Networks for the spaces of `envs`, on a device, and their optimizer; fresh ones but for an initial policy."""
+        policy = copy.deepcopy(initial) or Policy(
+            envs.single_observation_space, envs.single_action_space, self.net_arch, self.log_std_init
+        )
         critic = Critic(policy.normalizer, self.net_arch)
         policy.to(device)
         critic.to(device)
@@ -86,21 +90,26 @@ class Learner(Checked):
         make_reward: Callable[[gym.vector.VectorEnv, Policy], RewardModel],
         seed: int = 0,
         device: torch.device | str = "cpu",
+        initial: Policy | None = None,
+        critic_warmup: int = 0,
     ) -> Training:
-        """Training of fresh networks in `envs`; iterate it.
+        """Training in `envs`; iterate it.
 
         Args:
             envs: same-step autoreset.
             make_reward: from environments and policy (on its device) to the reward model.
             seed: of networks, actions and minibatches; the caller's random numbers stay as they are.
             device: of the networks.
+            initial: the policy to start from, copied (default: a fresh one).
+            critic_warmup: see `rlgen.train.Training`; only of an initial policy.
         """
         check("seed", seed, Seed)
         device = torch.device(device)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            policy, critic, optimizer = self.build(envs, device)
-            reward_model = make_reward(envs, policy)
+            policy, critic, optimizer = self.build(envs, device, initial)
+            with contextlib.nullcontext() if initial is None else policy.same_actions():
+                reward_model = make_reward(envs, policy)
             return Training(
                 Collector(envs, self.n_steps, device),
                 policy,
@@ -112,12 +121,27 @@ class Learner(Checked):
                 gae_lambda=self.gae_lambda,
                 rng=np.random.default_rng(seed),
                 centre_rewards=self.centre_rewards,
+                critic_warmup=critic_warmup,
             )
 
 
 @dataclass(frozen=True)
 class Settings(Checked):
-    """The settings of an agent: its learner's, and what its reward model needs beside them.
+    """The settings of an agent."""
+
+    @property
+    def total_timesteps(self) -> int:
+        """Steps in all."""
+        raise NotImplementedError
+
+    def for_steps(self, total_timesteps: int | None) -> Self:
+        """The same for another number of steps in all; None leaves it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class LearnerSettings(Settings):
+    """The settings of an agent that learns from rewards: its learner's, and what its reward model needs beside them.
 
     Attributes:
         learner: the policy's side.
@@ -125,16 +149,15 @@ class Settings(Checked):
 
     learner: Learner
 
-    def for_steps(self: S, total_timesteps: int | None) -> S:
+    @property
+    def total_timesteps(self) -> int:
+        """Environment steps in all."""
+        return self.learner.total_timesteps
+
+    def for_steps(self, total_timesteps: int | None) -> Self:
         """The same for another number of environment steps in all; None leaves it."""
-        return (
-            self
-            if total_timesteps is None
-            else replace(self, learner=self.learner.override(None, None, total_timesteps))
-        )
+        return replace(self, learner=self.learner.override(total_timesteps=total_timesteps))
 
-
-S = TypeVar("S", bound=Settings)
 
 TRPO_LEARNER = Learner(TRPOConfig(), n_steps=64)
 PPO_LEARNER = Learner(PPOConfig(batch_size=256), n_steps=32, log_std_init=-0.5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import io
 import json
 import os
 import secrets
@@ -16,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -116,6 +117,10 @@ _OF_OPTIMIZER = (
     "policy_loss",
     "surrogate_improvement",
     "line_search_share",
+    "gradient_steps",
+    "training_loss",
+    "validation_loss",
+    "best_validation_loss",
 )
 
 
@@ -125,6 +130,11 @@ def _tag(name: str) -> str:
         return f"time/{name}"
     group = "rollout" if name in _OF_EPISODES else "train" if name in _OF_OPTIMIZER else "reward_model"
     return f"{group}/{name}"
+
+
+def steps_of(row: Mapping[str, float]) -> int:
+    """The steps that a row of metrics counts: of the gradient where no environment is stepped."""
+    return int(row.get("gradient_steps", row["env_steps"]))
 
 
 class Display:
@@ -151,7 +161,8 @@ class Display:
 
     def __call__(self, row: Mapping[str, float]) -> None:
         """Show a row of `row_of`."""
-        steps, tty = int(row["env_steps"]), sys.stdout.isatty()
+        steps, tty = steps_of(row), sys.stdout.isatty()
+        no_returns = "gradient_steps" in row
         if row["episodes"]:
             self._return = row["return_mean"]
         waits = not tty and steps < self.total_timesteps and time.monotonic() - self._last < 10
@@ -161,11 +172,12 @@ class Display:
         columns = {name: title for name, title in self.columns.items() if name in row}
         if not self._titled:
             self._titled = True
-            titles = ["steps", "steps/s", "return", *columns.values(), "left"]
+            titles = ["steps", "steps/s", *["return"][no_returns:], *columns.values(), "left"]
             print("  ".join(f"{title:>9}" for title in titles), flush=True)
         speed = steps / max(row["wall_seconds"], 1e-3)
         left = max(self.total_timesteps - steps, 0) / speed
-        values = [f"{steps:,}", f"{speed:,.0f}", short(self._return), *(f"{row[name]:.3g}" for name in columns)]
+        values = [f"{steps:,}", f"{speed:,.0f}", *[short(self._return)][no_returns:]]
+        values += [f"{row[name]:.3g}" for name in columns]
         values.append(f"{left // 60:.0f}:{left % 60:02.0f}")
         line = "  ".join(f"{value:>9}" for value in values)
         part = 20 * steps // self.total_timesteps
@@ -174,7 +186,7 @@ class Display:
 
 
 class RunLog:
-    """Writes `config.json`, `metrics.csv`, TensorBoard events, `curve.png` and `summary.json`.
+    """Writes `config.json`, `metrics.csv`, `evaluations.csv`, TensorBoard events, `curve.png` and `summary.json`.
 
     Args:
         folder: made if absent; refused if it holds a run already.
@@ -204,6 +216,7 @@ class RunLog:
             _wandb()  # before anything is written
         content = provenance() | {name: plain(value) for name, value in config.items()}
         rows: list[dict[str, float]] = []
+        self._evaluations: list[dict[str, float]] = []
         if held is None:
             folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -219,11 +232,10 @@ class RunLog:
             self._held = held
             content = read_config(folder)
             rows = _keep_rows(folder, resume_after)
+            done = steps_of(rows[-1]) if rows else 0
+            self._evaluations = [row for row in _records(read_evaluations(folder)) if row["steps"] <= done]
         self.content = content
         self.folder = folder
-        self.curve = [
-            (int(row["env_steps"]), row["return_mean"]) for row in rows if row["return_mean"] == row["return_mean"]
-        ]
         self._rows = rows
         try:
             self._tracked = _start_tracking(folder, content) if track else None
@@ -244,9 +256,12 @@ class RunLog:
         for path in (self.folder / "tensorboard").glob("events.out.tfevents.*"):
             path.unlink()
         self._writer = SummaryWriter(str(self.folder / "tensorboard"))
+        self._writer.add_text("config", f"```json\n{json.dumps(self.content, indent=1)}\n```")
         rows = self._rows
         for row in rows:
             self._write_events(row, time.time() - rows[-1]["wall_seconds"] + row["wall_seconds"])
+        for row in self._evaluations:
+            self._write_evaluation(row)
         self._file = (self.folder / "metrics.csv").open("a" if rows else "w", newline="")
         self._csv = csv.DictWriter(self._file, list(rows[0])) if rows else None
         return self
@@ -255,8 +270,8 @@ class RunLog:
         # What ended the run is told, not what follows from it, as on a full disk.
         with contextlib.nullcontext() if error is None else contextlib.suppress(Exception):
             self._file.close()
-            self._writer.close()
-            plot_curve(self.folder / "curve.png", self.curve)
+            self._writer.flush()
+            plot_curve(self.folder / "curve.png", self._rows)
 
     def sync(self) -> None:
         """Have the rows on the disk: before a checkpoint that counts them, so that no power cut takes them from it."""
@@ -272,19 +287,32 @@ class RunLog:
             raise CheckpointError(f"{self.folder}/metrics.csv: its columns are not those of this training")
         self._csv.writerow(row)
         self._file.flush()
+        self._rows.append(dict(row))
         self._write_events(row)
         if self._tracked is not None:
-            self._tracked.log(row, step=int(row["env_steps"]))
-        if row["episodes"]:
-            self.curve.append((int(row["env_steps"]), row["return_mean"]))
+            self._tracked.log(row, step=steps_of(row))
+
+    def evaluation(self, row: Mapping[str, float]) -> None:
+        """Log an evaluation on the way, `steps` and what was found after them, to `evaluations.csv` and TensorBoard."""
+        self._evaluations.append(dict(row))
+        write_csv(self.folder / "evaluations.csv", self._evaluations)
+        self._write_evaluation(row)
 
     def _write_events(self, row: Mapping[str, float], wall_time: float | None = None) -> None:
         for name, value in row.items():
-            self._writer.add_scalar(_tag(name), value, int(row["env_steps"]), wall_time)
+            self._writer.add_scalar(_tag(name), value, steps_of(row), wall_time)
+
+    def _write_evaluation(self, row: Mapping[str, float], prefix: str = "eval") -> None:
+        for name in ("return_mean", "episode_length_mean"):
+            self._writer.add_scalar(f"{prefix}/{name}", row[name], int(row["steps"]))
 
     def save_summary(self, summary: dict[str, Any]) -> None:
-        """Write `summary.json`, end the tracking and release the folder."""
+        """Write `summary.json`, end the logs and release the folder."""
         with self._held:
+            if summary.get("return_mean") is not None:
+                steps = summary.get("gradient_steps", summary["env_steps"])
+                self._write_evaluation(summary | {"steps": steps}, "final_eval")
+            self._writer.close()
             if self._tracked is not None:
                 self._tracked.summary.update(summary)
                 self._tracked.finish(exit_code=int(summary["status"] == "failed"))
@@ -309,9 +337,18 @@ def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
 
     At most the first `n_rows` are read.
     """
+    kinds = {"iteration": int, "env_steps": int, "return_mean": float}
+    return _read_table(folder / "metrics.csv", "metrics", kinds, n_rows)
+
+
+def read_evaluations(folder: Path) -> pd.DataFrame:
+    """A run's `evaluations.csv`, one row an evaluation on the way; empty where there are none."""
+    return _read_table(folder / "evaluations.csv", "evaluations", {"steps": int, "return_mean": float})
+
+
+def _read_table(path: Path, what: str, kinds: Mapping[str, type], n_rows: int | None = None) -> pd.DataFrame:
     import pandas as pd
 
-    path = folder / "metrics.csv"
     if not path.exists():
         return pd.DataFrame()
     try:
@@ -322,10 +359,22 @@ def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
         rows = [[float(text or "nan") for text in line] for line in lines]
         if len(set(header)) < len(header) or any(len(row) != len(header) for row in rows):
             raise ValueError("rows and header differ in length, or a name stands twice")
-        table = pd.DataFrame(rows, columns=header)
-        return table.astype({"iteration": int, "env_steps": int, "return_mean": float})
+        return pd.DataFrame(rows, columns=header).astype(dict(kinds))
     except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise CheckpointError(f"{path}: not a run's metrics ({type(error).__name__}: {error})") from None
+        raise CheckpointError(f"{path}: not a run's {what} ({type(error).__name__}: {error})") from None
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, float]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write rows of the same columns, whole or not at all."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
 
 
 def _keep_rows(folder: Path, done: int) -> list[dict[str, float]]:
@@ -340,7 +389,7 @@ def _keep_rows(folder: Path, done: int) -> list[dict[str, float]]:
     if done:
         lines = read_regular(folder / "metrics.csv", MAX_METRICS_BYTES).decode().split("\n")[: done + 1]
         write_bytes(folder / "metrics.csv", "".join(f"{line}\n" for line in lines).encode())
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    return _records(table)
 
 
 def _wandb() -> Any:
@@ -403,14 +452,23 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def plot_curve(path: Path, curve: list[tuple[int, float]]) -> None:
-    """Draw the true return over environment steps."""
+def plot_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Draw a run's progress: the true return, or the loss where no environment is stepped."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot([steps for steps, _ in curve], [value for _, value in curve])
-    axes.set_xlabel("environment steps")
-    axes.set_ylabel("return of training episodes (stochastic policy)")
+    if rows and "gradient_steps" in rows[0]:
+        axes.set_xlabel("gradient steps")
+        axes.set_ylabel("negative log-likelihood of an action, nats")
+        for name in ("training_loss", "validation_loss"):
+            if name in rows[0]:
+                axes.plot([steps_of(row) for row in rows], [row[name] for row in rows], label=name.replace("_", " "))
+        axes.legend()
+    else:
+        axes.set_xlabel("environment steps")
+        axes.set_ylabel("return of training episodes (stochastic policy)")
+        measured = [row for row in rows if row["episodes"]]
+        axes.plot([row["env_steps"] for row in measured], [row["return_mean"] for row in measured])
     axes.grid(alpha=0.3)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))

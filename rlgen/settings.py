@@ -172,10 +172,11 @@ def from_json(kind: Any, value: Any, name: str) -> Any:
         CheckpointError: it names the field whose value is none of the type, or can't be used.
     """
     if is_dataclass(kind) and isinstance(kind, type):
-        fields = typing.get_type_hints(kind)
-        if not isinstance(value, dict) or value.keys() != fields.keys():
-            raise CheckpointError(f"{name}: must have exactly the fields {', '.join(fields)}")
-        found = {field: from_json(of, value[field], f"{name}.{field}") for field, of in fields.items()}
+        hints = typing.get_type_hints(kind)
+        names = [field.name for field in fields(kind)]
+        if not isinstance(value, dict) or value.keys() != set(names):
+            raise CheckpointError(f"{name}: must have exactly the fields {', '.join(names)}")
+        found = {field: from_json(hints[field], value[field], f"{name}.{field}") for field in names}
         try:
             return kind(**found)
         except UsageError as error:

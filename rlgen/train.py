@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import math
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from rlgen.data.collect import Collector
+from rlgen.envs import BatchedEnv
 from rlgen.nn.normalizer import RewardScaler
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.optim.advantages import policy_batch
-from rlgen.types import PolicyOptimizer, RewardModel, Rollout, State, Transitions, is_stateful, rewards_of
+from rlgen.types import Metrics, PolicyOptimizer, RewardModel, Rollout, State, Transitions, is_stateful, rewards_of
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,12 @@ class Iteration:
 
     Attributes:
         number: from 1.
-        env_steps: environment steps so far.
+        env_steps: environment steps so far; 0 where none are taken.
         wall_seconds: since training began.
         episode_returns: true returns of the episodes that ended in it; for reporting only.
         metrics: means and losses by name, on the host.
         seconds: time spent by part of the loop.
-        transitions: the rollout's, `[T, N]`: where the policy has been.
+        transitions: the rollout's, `[T, N]`: where the policy has been; None without one.
     """
 
     number: int
@@ -40,7 +43,7 @@ class Iteration:
     episode_returns: list[float]
     metrics: dict[str, float]
     seconds: dict[str, float]
-    transitions: Transitions
+    transitions: Transitions | None
 
 
 class _Clock:
@@ -71,13 +74,141 @@ def keep_freed_memory() -> None:
 _PROGRESS = ("done", "began", "n_iterations", "wall_seconds")
 
 
-class Training:
+class Loop:
+    """Something that is trained in place, one `Iteration` at a time, by iterating it.
+
+    `Training` learns from rewards, `rlgen.cloning.Cloning` from pairs alone. Its random numbers of torch go on from the
+    global ones when it is made, and leave those alone. `state_dict` holds all that the following iterations depend on.
+
+    Args:
+        policy: what is trained.
+        total: steps in all, rounded up to whole iterations.
+        steps_per_iteration: steps of each.
+
+    Attributes:
+        done: iterations done.
+        began: those done when step sizes began to shrink.
+        n_iterations: those to do in all.
+        wall_seconds: since training began.
+        device: of the networks.
+    """
+
+    unit: ClassVar[str] = "env_steps"
+    """What is counted as a step, by its name in metrics."""
+
+    def __init__(self, policy: Policy, total: int, steps_per_iteration: int) -> None:
+        self.policy = policy
+        self.steps_per_iteration = steps_per_iteration
+        self.n_iterations = -(-total // steps_per_iteration)
+        self.done = self.began = 0
+        self.wall_seconds = 0.0
+        self.device = policy.normalizer.mean.device
+        self._paused = 0.0
+        self._gpus = [self.device] if self.device.type == "cuda" else []
+        self._random = self._global_random()
+
+    @property
+    def steps(self) -> int:
+        """Steps done."""
+        return self.done * self.steps_per_iteration
+
+    @property
+    def total(self) -> int:
+        """Steps to do in all."""
+        return self.n_iterations * self.steps_per_iteration
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps done."""
+        return self.steps if self.unit == "env_steps" else 0
+
+    @property
+    def exact(self) -> bool:
+        """Whether training that goes on from a state is the same to the last bit, on one machine."""
+        return True
+
+    def extend(self, steps: int) -> None:
+        """Have so many steps more done, rounded up to whole iterations; step sizes that shrink start anew."""
+        self.began = self.done
+        self.n_iterations = self.done + -(-steps // self.steps_per_iteration)
+
+    def __iter__(self) -> Iterator[Iteration]:
+        """Train until `n_iterations` are done.
+
+        Raises:
+            FloatingPointError: an observation, a reward or a loss isn't finite.
+            ValueError: the reward model gave rewards of another shape.
+        """
+        before = self.wall_seconds + self._paused
+        started = time.perf_counter()
+        while self.done < self.n_iterations:
+            with self._own_random():
+                found, rollout, seconds = self._iterate()
+            self.done += 1
+            self.wall_seconds = before + time.perf_counter() - started - self._paused
+            returns, transitions = ([], None) if rollout is None else (rollout.episode_returns, rollout.transitions)
+            yield Iteration(self.done, self.env_steps, self.wall_seconds, returns, found, seconds, transitions)
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Time inside, such as an evaluation's, is none of training."""
+        started = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - started
+
+    def _iterate(self) -> tuple[dict[str, float], Rollout | None, dict[str, float]]:
+        """One iteration: metrics, what was collected, and seconds by part of the loop."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def _own_random(self) -> Iterator[None]:
+        """Torch's global random numbers are this training's inside, and the caller's again afterwards."""
+        with torch.random.fork_rng(self._gpus):
+            torch.set_rng_state(self._random["torch"])
+            if self._gpus and self._random["cuda"] is not None:
+                torch.cuda.set_rng_state(self._random["cuda"], self.device)
+            yield
+            self._random = self._global_random()
+
+    def _global_random(self) -> State:
+        cuda = torch.cuda.get_rng_state(self.device) if self._gpus else None
+        return {"torch": torch.get_rng_state(), "cuda": cuda}
+
+    def _check_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"iteration {self.done + 1}: {name} is {value}; training stops, the last checkpoint stands"
+            )
+
+    def _measured(self, metrics: Metrics) -> dict[str, float]:
+        """Metrics on the host, those finite that must be."""
+        found = {name: float(value) for name, value in metrics.items()}
+        for name, value in found.items():
+            # Other metrics may be undefined, as an explained variance of nothing is.
+            if name in ("reward", "kl") or name.endswith("loss"):
+                self._check_finite(name, value)
+        return found
+
+    def state_dict(self) -> State:
+        """Everything that the next iteration depends on, by part."""
+        return {
+            "policy": self.policy.state_dict(),
+            "random": dict(self._random),
+            "progress": {name: getattr(self, name) for name in _PROGRESS},
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state of the same settings and environments."""
+        self.policy.load_state_dict(state["policy"])
+        self._random = {name: state["random"][name] for name in ("torch", "cuda")}
+        for name in _PROGRESS:
+            setattr(self, name, state["progress"][name])
+
+
+class Training(Loop):
     """Policy, critic and reward model being trained in place; iterating it trains, one `Iteration` at a time.
 
     Observation statistics change only between iterations, so that the policy that is improved is the one that acted.
-    Its random numbers of torch go on from the global ones when it is made, and leave those alone.
-    `state_dict` holds all that the following iterations depend on: on one machine, training that goes on from it is the
-    same to the last bit where the environments are ours.
 
     Args:
         collector: steps the environments.
@@ -90,6 +221,8 @@ class Training:
         gae_lambda: GAE's lambda.
         rng: for the actions.
         centre_rewards: see `rlgen.nn.normalizer.RewardScaler`.
+        critic_warmup: number of iterations in which critic and reward model learn and the policy stays as it is, which
+            is a trained one then; 0 of a fresh policy.
     """
 
     def __init__(
@@ -105,60 +238,26 @@ class Training:
         gae_lambda: float,
         rng: np.random.Generator,
         centre_rewards: bool = False,
+        critic_warmup: int = 0,
     ) -> None:
+        super().__init__(policy, total_timesteps, collector.n_steps * collector.envs.num_envs)
         self.collector = collector
-        self.policy = policy
         self.critic = critic
         self.optimizer = optimizer
         self.reward_model = reward_model
         self.gamma = gamma
         self.gae_lambda = gae_lambda
         self.rng = rng
-        self.scaler = RewardScaler(collector.envs.num_envs, gamma, centre_rewards).to(collector.device)
-        self.steps_per_iteration = collector.n_steps * collector.envs.num_envs
-        self.n_iterations = -(-total_timesteps // self.steps_per_iteration)
-        self.done = self.began = 0
-        self.wall_seconds = 0.0
-        self._gpus = [collector.device] if collector.device.type == "cuda" else []
-        self._random = self._global_random()
+        self.scaler = RewardScaler(collector.envs.num_envs, gamma, centre_rewards).to(self.device)
+        self.critic_warmup = critic_warmup
 
-    def extend(self, total_timesteps: int) -> None:
-        """Have so many steps more done, rounded up to whole rollouts; step sizes that shrink start anew."""
-        self.began = self.done
-        self.n_iterations = self.done + -(-total_timesteps // self.steps_per_iteration)
+    def __str__(self) -> str:
+        return f"{self.collector.envs.num_envs} x {type(self.collector.envs).__name__}"
 
-    def __iter__(self) -> Iterator[Iteration]:
-        """Train until `total_timesteps` are done.
-
-        Raises:
-            FloatingPointError: an observation, a reward or a loss isn't finite.
-            ValueError: the reward model gave rewards of another shape.
-        """
-        before = self.wall_seconds
-        started = time.perf_counter()
-        while self.done < self.n_iterations:
-            with self._own_random():
-                found, rollout, seconds = self._iterate()
-            self.done += 1
-            self.wall_seconds = before + time.perf_counter() - started
-            steps = self.done * self.steps_per_iteration
-            yield Iteration(
-                self.done, steps, self.wall_seconds, rollout.episode_returns, found, seconds, rollout.transitions
-            )
-
-    @contextlib.contextmanager
-    def _own_random(self) -> Iterator[None]:
-        """Torch's global random numbers are this training's inside, and the caller's again afterwards."""
-        with torch.random.fork_rng(self._gpus):
-            torch.set_rng_state(self._random["torch"])
-            if self._gpus and self._random["cuda"] is not None:
-                torch.cuda.set_rng_state(self._random["cuda"], self.collector.device)
-            yield
-            self._random = self._global_random()
-
-    def _global_random(self) -> State:
-        cuda = torch.cuda.get_rng_state(self.collector.device) if self._gpus else None
-        return {"torch": torch.get_rng_state(), "cuda": cuda}
+    @property
+    def exact(self) -> bool:
+        """Whether the environments are ours, whose state can be kept."""
+        return isinstance(self.collector.envs, BatchedEnv)
 
     def _iterate(self) -> tuple[dict[str, float], Rollout, dict[str, float]]:
         clock = _Clock()
@@ -169,7 +268,11 @@ class Training:
         self._check_finite("observation", float(steps.obs.sum() + steps.next_obs.sum()))
         # Also where another reward is learned from: the task is broken, and its returns mean nothing.
         self._check_finite("the task's reward", float(steps.rewards.sum()))
-        if self.done == 0:
+        warming_up = self.done < self.critic_warmup
+        if warming_up:
+            with self.policy.same_actions():
+                self.policy.normalizer.update(steps.obs)
+        elif self.done == 0:
             # The first policy acts alike in every state, so its observations may set their own statistics.
             self.policy.normalizer.update(steps.obs)
         # A task's observations may be float64, and so a reward made of them.
@@ -178,44 +281,35 @@ class Training:
         clock.lap("reward")
         batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda)
         progress = (self.done - self.began) / (self.n_iterations - self.began)
-        metrics = self.optimizer.update(batch, progress_remaining=1 - progress)
+        trained = copy.deepcopy(self.policy.state_dict()) if warming_up else {}
+        metrics = dict(self.optimizer.update(batch, progress_remaining=1 - progress))
+        if warming_up:
+            self.policy.load_state_dict(trained)
+            metrics["kl"] = torch.zeros(())
         clock.lap("policy")
         metrics = {"reward": rewards.mean(), **metrics, **self.reward_model.update(steps)}
-        if self.done > 0:
+        if self.done > 0 and not warming_up:
             self.policy.normalizer.update(steps.obs)
-        found = {name: float(value) for name, value in metrics.items()}
-        for name, value in found.items():
-            # Other metrics may be undefined, as an explained variance of nothing is.
-            if name in ("reward", "kl") or name.endswith("loss"):
-                self._check_finite(name, value)
+        found = self._measured(metrics)
         clock.lap("reward model")
         return found, rollout, clock.seconds
 
-    def _check_finite(self, name: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"iteration {self.done + 1}: {name} is {value}; training stops, the last checkpoint stands"
-            )
-
     def state_dict(self) -> State:
         """Everything that the next iteration depends on, by part."""
+        kept = super().state_dict()
         return {
-            "policy": self.policy.state_dict(),
+            **kept,
             "critic": self.critic.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "reward_model": self.reward_model.state_dict() if is_stateful(self.reward_model) else {},
             "scaler": self.scaler.state_dict(),
             "collector": self.collector.state_dict(),
-            "random": {
-                "actions": self.rng.bit_generator.state,
-                **self._random,
-            },
-            "progress": {name: getattr(self, name) for name in _PROGRESS},
+            "random": {"actions": self.rng.bit_generator.state, **kept["random"]},
         }
 
     def load_state_dict(self, state: State) -> None:
         """Go on from a state of the same settings and environments."""
-        self.policy.load_state_dict(state["policy"])
+        super().load_state_dict(state)
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
         if is_stateful(self.reward_model):
@@ -225,6 +319,3 @@ class Training:
         if "envs" not in state["collector"]:
             self.scaler.returns.zero_()  # new episodes begin
         self.rng.bit_generator.state = state["random"]["actions"]
-        self._random = {name: state["random"][name] for name in ("torch", "cuda")}
-        for name in _PROGRESS:
-            setattr(self, name, state["progress"][name])

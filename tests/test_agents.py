@@ -26,12 +26,13 @@ from rlgen.run_log import Display
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "expert_data"
 SMALL = {"n_envs": 4, "n_steps": 32, "n_threads": 1, "device": "cpu"}
+FEW = {"n_threads": 1, "device": "cpu", "net_arch": (16,), "subsample": 20}
 STEPS = 4 * 32 * 3
 
 
 def make(kind, env="Hopper-v4", **values):
-    expert = {"expert": DATA} if kind == "GAIL" else {}
-    return getattr(rlgen, kind)(env, **expert, **SMALL | values)
+    expert = {"expert": DATA} if kind in ("GAIL", "BC") else {}
+    return getattr(rlgen, kind)(env, **expert, **(FEW if kind == "BC" else SMALL) | values)
 
 
 def weights(agent):
@@ -79,7 +80,8 @@ def test_the_numbers_are_the_commands_to_the_last_bit(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", AGENTS)
 def test_an_agent_goes_on_as_if_it_had_not_been_saved(tmp_path, kind):
-    agent = make(kind).learn(STEPS, progress=False)
+    steps = 300 if kind == "BC" else STEPS
+    agent = make(kind).learn(steps, progress=False)
     agent.save(tmp_path / "a")
     assert {path.suffix for path in (tmp_path / "a").rglob("*.*")} == {".json", ".safetensors", ".csv"}
     other = rlgen.load(tmp_path / "a")
@@ -90,14 +92,14 @@ def test_an_agent_goes_on_as_if_it_had_not_been_saved(tmp_path, kind):
     pd.testing.assert_frame_equal(agent.metrics, other.metrics, check_dtype=False)
     other.save(tmp_path / "copy")  # without the data or the environments
     for one in (agent, other):
-        one.learn(STEPS, progress=False)
+        one.learn(steps, progress=False)
     assert same(weights(agent), weights(other))
     assert not np.array_equal(agent.predict(observation)[0], rlgen.load(tmp_path / "a").predict(observation)[0])
-    assert agent.num_timesteps == other.num_timesteps == 2 * STEPS
+    assert agent.num_timesteps == other.num_timesteps == 2 * steps
     with pytest.raises(FileExistsError, match="holds a run, or an agent"):
         agent.save(tmp_path / "a")
     agent.save(tmp_path / "a", overwrite=True)
-    assert rlgen.load(tmp_path / "a").num_timesteps == 2 * STEPS
+    assert rlgen.load(tmp_path / "a").num_timesteps == 2 * steps
 
 
 def test_learning_again_takes_steps_of_full_size():
@@ -158,9 +160,15 @@ def test_tensorboard_has_metrics_in_groups(tmp_path, kind):
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     tags = events.Tags()["scalars"]
-    of_optimizer = {"kl", "entropy", "value_loss", "explained_variance"}
-    assert of_optimizer < {tag.removeprefix("train/") for tag in tags if tag.startswith("train/")}
-    assert {"rollout/return_mean", "time/seconds_collect", "time/wall_seconds"} <= set(tags)
+    assert {"final_eval/return_mean", "time/wall_seconds"} <= set(tags)
+    assert events.Tags()["tensors"] == ["config/text_summary"]
+    of_optimizer = {tag.removeprefix("train/") for tag in tags if tag.startswith("train/")}
+    if kind == "BC":
+        assert of_optimizer == {"gradient_steps", "training_loss", "validation_loss", "best_validation_loss"}
+        assert [event.step for event in events.Scalars("train/validation_loss")] == [100, 200, 300, 400]
+        return
+    assert {"kl", "entropy", "value_loss", "explained_variance"} < of_optimizer
+    assert {"rollout/return_mean", "time/seconds_collect"} <= set(tags)
     learned = {tag for tag in tags if tag.startswith("reward_model/")}
     assert learned
     assert not [tag for tag in learned if any(word in tag for word in ("policy_loss", "kl", "surrogate"))]
@@ -263,7 +271,7 @@ def test_a_vector_environment_gives_their_number_and_no_wrapper_is_left_out(tmp_
     wrapped = gym.wrappers.vector.TransformAction(rlgen.make_vec("CartPole-v1", 4), lambda a: 1 - a)
     with pytest.raises(UsageError, match="evaluate needs fresh environments"):
         rlgen.PPO(wrapped, device="cpu").evaluate(1)
-    with pytest.raises(UsageError, match="have no effect on a vector environment"):
+    with pytest.raises(UsageError, match="no effect on a vector environment"):
         rlgen.PPO(rlgen.make_vec("CartPole-v1", 4), env_kwargs={"render_mode": None})
 
 
@@ -336,7 +344,10 @@ def test_settings_are_told_whole_in_part_in_a_file_or_by_name(tmp_path):
         ({"seed": -1}, "seed must be in"),
         ({"n_threads": 0}, "n_threads must be in"),
         ({"settings": {"gial": {}}}, "settings: gial: no such setting; did you mean gail?"),
-        ({"settings": presets.Settings(presets.TRPO_LEARNER)}, "settings must be Imitation; got Settings"),
+        (
+            {"settings": presets.LearnerSettings(presets.TRPO_LEARNER)},
+            "settings must be Imitation; got LearnerSettings",
+        ),
         ({"settings": 5}, "settings must be a folder's path; got 5"),
         ({"settings": imitation.settings(), "algo": "ppo"}, "algo is ppo; the settings' optimizer is TRPOConfig"),
         ({"settings": imitation.settings(), "preset": "paper"}, "whole settings take the preset's place"),

@@ -57,7 +57,7 @@ def test_one_of_another_format_is_refused_by_name(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("rlgen.checkpoint.FORMAT", "rlgen checkpoint 4")
         save(tmp_path, spaces.Discrete(4))
-    with pytest.raises(CheckpointError, match=r"format: 'rlgen checkpoint 4'; this version reads 'rlgen checkpoint 5'"):
+    with pytest.raises(CheckpointError, match=r"format: 'rlgen checkpoint 4'; this version reads 'rlgen checkpoint 6'"):
         load_policy(tmp_path)
 
 
@@ -108,7 +108,7 @@ def test_wrong_content_with_a_right_checksum_is_named(tmp_path, change, message)
 @pytest.mark.parametrize("change", [{"env_id": ["Hopper-v4"]}, {"env_steps": "3"}, {"env_steps": True}, {"run": []}])
 def test_wrong_facts_of_a_run_are_named(tmp_path, change):
     save(tmp_path, spaces.Discrete(4))
-    crafted(tmp_path, lambda c, t: c["facts"].update({"env_id": "Toy-v0", "run": {}} | change))
+    crafted(tmp_path, lambda c, t: c["facts"].update({"env_id": "Toy-v0", "steps": 0, "run": {}} | change))
     with pytest.raises(CheckpointError, match=rf"model\.safetensors: field facts\.{next(iter(change))}: must be"):
         load_checkpoint(tmp_path, RUN)
 

@@ -7,7 +7,7 @@ import difflib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_type_hints
 
@@ -17,27 +17,22 @@ import numpy.typing as npt
 import torch
 from gymnasium.envs.registration import EnvSpec
 
-from rlgen import presets
 from rlgen.checkpoint import save_checkpoint
 from rlgen.command import RunOptions
-from rlgen.data.episodes import RandomActor, check_ends
-from rlgen.envs import BatchedEnv, make_vec
+from rlgen.data.episodes import RandomActor
 from rlgen.envs.batched import require_same_step
-from rlgen.envs.make import Environment, Vectorization, environment_name, maker
+from rlgen.envs.make import Environment, environment_name, maker
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluation import Evaluation, evaluate
-from rlgen.experiment import Result, Signals, checkpoint_facts, choose_device, run
+from rlgen.experiment import Result, Signals, checkpoint_facts, run
 from rlgen.files import write_bytes, write_json
 from rlgen.nn.policy import Actor, Policy
-from rlgen.optim.ppo import PPOConfig
-from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import Settings
 from rlgen.ranges import Checked, Seed, Threads
 from rlgen.run_log import Display, plain, provenance, row_of
 from rlgen.settings import SettingsFile, from_json, override, read_settings, with_values
 from rlgen.threads import choose_threads
-from rlgen.train import Iteration, Training, keep_freed_memory
-from rlgen.types import RewardModel
+from rlgen.train import Iteration, Loop, keep_freed_memory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,18 +49,14 @@ class Arguments(Checked):
     """What an agent was made with, beside its environment and settings; JSON values, kept in `config.json`.
 
     Attributes:
-        algo: policy optimizer, `trpo` or `ppo`.
         seed: seed of environments, networks and actions, and of the draw from a dataset.
         device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
         n_threads: number of CPU threads for MuJoCo and torch; None: measured.
-        vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
     """
 
-    algo: str
     seed: Seed
     device: str
     n_threads: Threads | None
-    vectorization: Vectorization
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
@@ -73,7 +64,6 @@ class Arguments(Checked):
             if not isinstance(value, Path):
                 object.__setattr__(self, name, typed(hint, value, name))
         super().__post_init__()
-        one_of("algo", self.algo, presets.LEARNERS)
 
 
 @dataclass(frozen=True)
@@ -89,13 +79,13 @@ class Loaded:
 class Agent:
     """A policy, and all that it takes to train it in an environment.
 
-    Users make `GAIL`, `VIME`, `TRPO` and `PPO`, each of which says what its reward is. Behind it is a `Training`, made
-    of a learner, a reward model and environments; with parts of your own, compose these.
+    Users make `BC`, and `GAIL`, `VIME`, `TRPO` and `PPO`, which are `OnPolicyAgent`s. Behind each is a
+    `rlgen.train.Loop`.
 
     Attributes:
-        env: what it was made for.
+        env: what it was made for; None: nothing that it can be tried in.
         env_id: its name.
-        settings: those of the learner, and of the reward model.
+        settings: of the learner, and of what it learns from.
         arguments: what else it was made with.
         facts: numbers of the training, by name, which stand in a run's summary.
         expert_return: the mean return that is a score of 1; None without an expert.
@@ -111,8 +101,8 @@ class Agent:
         self._envs = env if isinstance(env, gym.vector.VectorEnv) else None
         if self._envs is not None:
             require_same_step(self._envs)
-            if env_kwargs is not None or arguments.vectorization != "sync":
-                raise UsageError("env_kwargs and vectorization have no effect on a vector environment")
+            if env_kwargs is not None:
+                raise UsageError("env_kwargs has no effect on a vector environment")
         elif env is not None:
             maker(env, env_kwargs or {})  # what can't be made is told at once
             if isinstance(env, str):
@@ -121,26 +111,30 @@ class Agent:
         self.settings = self._fitting(settings)
         self.facts: dict[str, Any] = {}
         self.expert_return: float | None = None
-        self._training: Training | None = None
+        self._training: Loop | None = None
         self._loaded: Loaded | None = None
         self._rows: list[Mapping[str, Any]] = []
         self._actor: tuple[int, Actor] | None = None
 
-    # What the reward is.
+    # What kinds of agents differ in.
 
-    def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
-        """A fresh one for these environments, on the policy's device."""
+    def _build(self) -> Loop:
+        """The loop from its first step on, or from a loaded state."""
         raise NotImplementedError
 
+    def _fitting(self, settings: S) -> S:
+        """Settings for as many environments as were passed."""
+        return settings
+
     @property
-    def reward(self) -> str:
-        """The reward's name in a run's summary."""
+    def reward(self) -> str | None:
+        """The reward's name in a run's summary; None of what learns from none."""
         raise NotImplementedError
 
     @property
     def name(self) -> str:
         """The agent's, in a run's folder and summary."""
-        return self.arguments.algo
+        raise NotImplementedError
 
     def settings_for(self, total_timesteps: int | None) -> Settings:
         """The settings for so many steps (default: as many as they say)."""
@@ -152,10 +146,16 @@ class Agent:
     # What users call.
 
     @property
-    def training(self) -> Training:
-        """The loop, made when it is first needed; iterating it trains too, see `rlgen.train.Training`."""
+    def training(self) -> Loop:
+        """The loop, made when it is first needed; iterating it trains too, see `rlgen.train`."""
         if self._training is None:
             self._training = self._build()
+            if self._loaded is not None:
+                try:
+                    self._training.load_state_dict(self._loaded.state)
+                except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                    self._training = None
+                    raise CheckpointError(f"what was saved doesn't fit {self.env_id} ({error})") from None
         return self._training
 
     @property
@@ -165,10 +165,10 @@ class Agent:
 
     @property
     def num_timesteps(self) -> int:
-        """Environment steps done."""
+        """Steps done: of the environment, or of BC's gradient."""
         if self._training is None:
-            return 0 if self._loaded is None else int(self._loaded.facts["env_steps"])
-        return self._training.done * self._training.steps_per_iteration
+            return 0 if self._loaded is None else int(self._loaded.facts["steps"])
+        return self._training.steps
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -183,6 +183,7 @@ class Agent:
         *,
         run_dir: str | Path | None = None,
         eval_episodes: int = 50,
+        eval_every: float | None = None,
         callback: Callable[[Iteration], Any] | None = None,
         progress: bool = True,
     ) -> Self:
@@ -192,11 +193,13 @@ class Agent:
         saved and trained on as after any other.
 
         Args:
-            total_timesteps: environment steps, rounded up to whole iterations (default: the settings'). An agent that
-                has learned does so many more, beginning again with steps of full size.
+            total_timesteps: environment steps (BC: gradient steps), rounded up to whole iterations (default: the
+                settings'). An agent that has learned does so many more, beginning again with steps of full size.
             run_dir: write a run as the commands do to this new folder: configuration, metrics, TensorBoard events,
                 checkpoints, and the evaluation of the last policy (default: write nothing).
             eval_episodes: number of episodes of that evaluation.
+            eval_every: with `run_dir`, also evaluate the deterministic policy in 10 episodes after each so many steps,
+                to `evaluations.csv`, and keep the agent of that time in a folder `steps/<steps>` (default: never).
             callback: called after each iteration; training ends where it returns False.
             progress: print it.
 
@@ -208,20 +211,24 @@ class Agent:
             FloatingPointError: an observation, a reward or a loss isn't finite.
             UsageError: an argument can't be used, or `run_dir` is given to an agent that has learned.
         """
+        every = None if eval_every is None else whole_number("eval_every", eval_every)
+        if every is not None and run_dir is None:
+            raise UsageError("eval_every needs run_dir, where the evaluations go")
         if not (callback is None or callable(callback)):
             raise UsageError(f"callback must be a function of an iteration; got {callback!r}")
         steps = None if total_timesteps is None else whole_number("total_timesteps", total_timesteps)
         begun = self.num_timesteps > 0 or self._loaded is not None
         if not begun:
             before, self.settings = self.settings, self._fitting(self.settings_for(steps))
-            if self.settings.for_steps(before.learner.total_timesteps) != before:
+            if self.settings.for_steps(before.total_timesteps) != before:
                 self._training = None  # what was looked at had other settings
             elif self._training is not None:
-                self._training.extend(self.settings.learner.total_timesteps)
+                self._training.extend(self.settings.total_timesteps)
         threads = torch.get_num_threads()
         try:
             if run_dir is not None:
-                options = RunOptions(run_dir=folder_path("run_dir", run_dir), eval_episodes=eval_episodes)
+                folder = folder_path("run_dir", run_dir)
+                options = RunOptions(run_dir=folder, eval_episodes=eval_episodes, eval_every=every)
                 if self.run(options, callback=callback, progress=progress).interrupted:
                     raise KeyboardInterrupt
                 return self
@@ -229,9 +236,9 @@ class Agent:
             torch.set_num_threads(self.arguments.n_threads or choose_threads())
             training = self.training
             if begun:
-                training.extend(steps or self.settings.learner.total_timesteps)
-            total = training.n_iterations * training.steps_per_iteration
-            with Signals("ends after this iteration") as signals, Display(total, self.columns, progress) as display:
+                training.extend(steps or self.settings.total_timesteps)
+            signals, display = Signals("ends after this iteration"), Display(training.total, self.columns, progress)
+            with signals, display:
                 for iteration in training:
                     display(row_of(iteration))
                     ended = self._note(iteration, callback) is False
@@ -269,10 +276,10 @@ class Agent:
                 seed=arguments.seed,
                 device=arguments.device,
                 threads=arguments.n_threads,
-                vectorization=arguments.vectorization,
                 env_kwargs=None if self.env_kwargs is None else dict(self.env_kwargs),
             ),
             env=self.env,
+            env_id=self.env_id,
             make_training=lambda: self.training,
             algorithm=self.name,
             reward=self.reward,
@@ -364,8 +371,6 @@ class Agent:
 
     def close(self) -> None:
         """Close the environments, if there are any."""
-        if self._training is not None:
-            self._training.collector.envs.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.env_id!r}, {self.name}, {self.num_timesteps:,} steps done)"
@@ -387,46 +392,10 @@ class Agent:
         }
         return {"env_id": self.env_id, "env_kwargs": env_kwargs, "settings": self.settings, "agent": agent}
 
-    def _fitting(self, settings: S) -> S:
-        """Settings for as many environments as were passed."""
-        if self._envs is None:
-            return settings
-        return replace(settings, learner=settings.learner.override(n_envs=self._envs.num_envs))
-
     def _note(self, iteration: Iteration, callback: Callable[[Iteration], Any] | None) -> Any:
         self._rows.append(row_of(iteration))
         self.on_iteration(iteration)
         return None if callback is None else callback(iteration)
-
-    def _build(self) -> Training:
-        arguments, learner = self.arguments, self.settings.learner
-        device = choose_device(arguments.device)
-        if self.env is None:
-            raise UsageError(f"the folder doesn't tell how {self.env_id} was made; pass env to load")
-        if self._envs is None:
-            envs = make_vec(
-                self.env,
-                learner.n_envs,
-                arguments.seed,
-                n_threads=arguments.n_threads,
-                vectorization=arguments.vectorization,
-                env_kwargs=self.env_kwargs,
-            )
-            if arguments.vectorization != "sync" and isinstance(envs, BatchedEnv):
-                raise UsageError(
-                    f"vectorization {arguments.vectorization} has no effect: {self.env_id} is stepped as one batch"
-                )
-            check_ends(envs, self.env, self.env_kwargs)
-        else:
-            envs = self._envs
-            envs.reset(seed=arguments.seed)
-        training = learner.training(envs, self.reward_model, arguments.seed, device)
-        if self._loaded is not None:
-            try:
-                training.load_state_dict(self._loaded.state)
-            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-                raise CheckpointError(f"what was saved doesn't fit {self.env_id} ({error})") from None
-        return training
 
 
 def _single(spec: EnvSpec | None) -> EnvSpec | None:
@@ -470,29 +439,18 @@ def folder_path(name: str, value: Any) -> Path:
     return Path(value)
 
 
-def told_settings(preset: S, told: Told | None, env: AnyEnvironment, algo: str, values: Mapping[str, Any]) -> S:
+def told_settings(preset: S, told: Told | None, env_id: str, algo: str, values: Mapping[str, Any]) -> S:
     """A preset with the settings that a user tells: in whole or in part, then by name."""
     settings: Any = preset
     if isinstance(told, Settings):
         if type(told) is not type(preset):
             raise UsageError(f"settings must be {type(preset).__name__}; got {type(told).__name__}")
-        if type(told.learner.optimizer) is not type(preset.learner.optimizer):
-            raise UsageError(f"algo is {algo}; the settings' optimizer is {type(told.learner.optimizer).__name__}")
         settings = told
     elif isinstance(told, Mapping):
         settings = override(preset, told, "settings: ")
     elif told is not None:
         file = told if isinstance(told, SettingsFile) else read_settings(folder_path("settings", told))
-        env_id = environment_name(env)
         if file is not told and not file.table(env_id):
-            warnings.warn(file.describe(env_id), stacklevel=4)
+            warnings.warn(file.describe(env_id), stacklevel=5)
         settings = file.apply(preset, env_id, algo)
-    if isinstance(env, gym.vector.VectorEnv) and values.get("n_envs", env.num_envs) != env.num_envs:
-        raise UsageError(f"n_envs is {values['n_envs']}, and the vector environment has {env.num_envs}")
-    learner = vars(settings.learner.optimizer)
-    if wrong := [name for name in values if name in _OF_OPTIMIZERS - learner.keys()]:
-        raise UsageError(f"{wrong[0]} is no setting of {algo}'s")
     return with_values(settings, values)
-
-
-_OF_OPTIMIZERS = {field.name for kind in (TRPOConfig, PPOConfig) for field in fields(kind)}

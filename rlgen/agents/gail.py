@@ -10,33 +10,26 @@ from typing import Any, ClassVar
 import gymnasium as gym
 
 from rlgen import imitation
-from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, one_of, told_settings
-from rlgen.data.demonstrations import Demonstrations, load_demonstrations
+from rlgen.agents.agent import AnyEnvironment, Told, one_of
+from rlgen.agents.imitator import ExpertArguments, Imitator, drawn_from
+from rlgen.agents.on_policy import Initial, OnPolicyAgent, OnPolicyArguments, learner_settings, start_of
+from rlgen.data.demonstrations import Demonstrations
 from rlgen.envs.make import Vectorization
-from rlgen.errors import DemonstrationError, UsageError
+from rlgen.errors import UsageError
 from rlgen.nn.policy import Policy
 from rlgen.presets import Settings
-from rlgen.ranges import Count
 from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
-class GAILArguments(Arguments):
+class GAILArguments(OnPolicyArguments, ExpertArguments):
     """Those of `GAIL`.
 
     Attributes:
-        expert: the folder of datasets; None: demonstrations were passed.
-        n_trajectories: number of expert trajectories to draw.
-        subsample: keep one state-action pair in this many; None: every pair in the dataset.
-        include_failed: also draw from the episodes in which the expert failed.
         reward_model: one of `rlgen.imitation.IMITATORS`.
         preset: one of `rlgen.imitation.PRESETS`.
     """
 
-    expert: Path | None
-    n_trajectories: Count
-    subsample: Count | None
-    include_failed: bool
     reward_model: str
     preset: str
 
@@ -46,7 +39,7 @@ class GAILArguments(Arguments):
         one_of("preset", self.preset, imitation.PRESETS)
 
 
-class GAIL(Agent):
+class GAIL(Imitator, OnPolicyAgent):
     """Imitate an expert by GAIL, or by another reward model learned from demonstrations.
 
         gail = rlgen.GAIL("HalfCheetah-v4", expert="expert_data")
@@ -63,6 +56,9 @@ class GAIL(Agent):
         algo: policy optimizer, `trpo` or `ppo`.
         preset: settings, `default` or those of the `paper` (Ho & Ermon 2016).
         settings: what replaces the preset's, see `Told`.
+        init: the policy to start from, see `Initial` (default: a fresh one).
+        critic_warmup: number of iterations in which the critic and the reward model alone learn, with `init`
+            (default: 5).
         seed: seed of environments, networks and actions, and of the draw from the dataset.
         device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
         n_threads: number of CPU threads for MuJoCo and torch (default: measured).
@@ -84,7 +80,6 @@ class GAIL(Agent):
         "discriminator_accuracy_expert": "D(expert)",
         "kl": "kl",
     }
-    _demonstrations: Demonstrations | None = None
 
     def __init__(
         self,
@@ -98,6 +93,8 @@ class GAIL(Agent):
         algo: str = "trpo",
         preset: str = "default",
         settings: Told | None = None,
+        init: Initial | None = None,
+        critic_warmup: int | None = None,
         seed: int = 0,
         device: str = "auto",
         n_threads: int | None = None,
@@ -105,19 +102,14 @@ class GAIL(Agent):
         vectorization: Vectorization = "sync",
         **values: Any,
     ) -> None:
-        passed = expert if isinstance(expert, Demonstrations) else None
-        if passed is not None and (n_trajectories is not None or subsample is not None or include_failed):
-            raise UsageError("n_trajectories, subsample and include_failed draw from a folder, not from demonstrations")
         arguments = GAILArguments(
             algo=algo,
             seed=seed,
             device=str(device),
             n_threads=n_threads,
             vectorization=vectorization,
-            expert=None if isinstance(expert, Demonstrations) else folder_path("expert", expert),
-            n_trajectories=4 if n_trajectories is None else n_trajectories,
-            subsample=subsample,
-            include_failed=include_failed,
+            **start_of(init, critic_warmup),
+            **drawn_from(expert, n_trajectories, subsample, include_failed),
             reward_model=reward_model,
             preset=preset,
         )
@@ -125,35 +117,9 @@ class GAIL(Agent):
             raise UsageError(f"{wrong[0]} has no effect with reward_model {reward_model}")
         if isinstance(settings, Settings) and preset != "default":
             raise UsageError("whole settings take the preset's place; leave out one of them")
-        told = told_settings(imitation.settings(preset, algo), settings, env, algo, values)
-        super().__init__(env, told, arguments, env_kwargs)
-        self._demonstrations = passed
-        self.expert_return = self.demonstrations.dataset_return_mean
-        self.facts = {
-            "preset": preset,
-            "n_trajectories": len(self.demonstrations.episode_returns),
-            "subsample": self.demonstrations.subsample,
-            "demonstration_returns": self.demonstrations.episode_returns,
-        }
-
-    @property
-    def demonstrations(self) -> Demonstrations:
-        """The expert's pairs that were drawn."""
-        if self._demonstrations is None:
-            told = self.arguments
-            if told.expert is None:
-                raise UsageError("the agent was made with demonstrations that its folder lacks; pass expert to load")
-            self._demonstrations = load_demonstrations(
-                told.expert,
-                self.env_id,
-                told.n_trajectories,
-                told.subsample,
-                seed=told.seed,
-                include_failed=told.include_failed,
-            )
-            if self._loaded is not None and self._loaded.config.get("demonstrations") != self._demonstrations.sha256:
-                raise DemonstrationError(f"{self._demonstrations.path}: not the dataset that the agent was trained on")
-        return self._demonstrations
+        told = learner_settings(imitation.settings(preset, algo), settings, env, algo, values)
+        super().__init__(env, told, arguments, env_kwargs, init)
+        self.facts = {"preset": preset, **self._imitate(expert)}
 
     @property
     def name(self) -> str:
@@ -177,11 +143,3 @@ class GAIL(Agent):
             self.arguments.reward_model, ()
         )
         return f"{self.demonstrations}\n{replace(self.settings, absorbing_states=ends).derived(self.demonstrations)}"
-
-    def _config(self) -> dict[str, Any]:
-        drawn = self.demonstrations
-        return super()._config() | {
-            "demonstrations": drawn.sha256,
-            "subsample": drawn.subsample,
-            "n_trajectories": len(drawn.episode_returns),
-        }

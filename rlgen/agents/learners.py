@@ -10,19 +10,20 @@ from typing import Any, ClassVar
 import gymnasium as gym
 
 from rlgen import presets
-from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, told_settings
+from rlgen.agents.agent import AnyEnvironment, Told, folder_path
+from rlgen.agents.on_policy import Initial, OnPolicyAgent, OnPolicyArguments, learner_settings, start_of
 from rlgen.agents.recovered import recovered_reward
 from rlgen.envs.make import Vectorization
 from rlgen.errors import CheckpointError
 from rlgen.nn.policy import Policy
-from rlgen.presets import Settings
+from rlgen.presets import LearnerSettings
 from rlgen.rewards.environment import EnvironmentReward
 from rlgen.spaces import describe_space
 from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
-class LearnerArguments(Arguments):
+class LearnerArguments(OnPolicyArguments):
     """Those of `TRPO` and `PPO`.
 
     Attributes:
@@ -32,7 +33,7 @@ class LearnerArguments(Arguments):
     recovered: Path | None
 
 
-class TRPO(Agent):
+class TRPO(OnPolicyAgent):
     """Learn the task by TRPO, on the environment's own reward or on one that AIRL recovered.
 
         trpo = rlgen.TRPO("Hopper-v4")
@@ -42,6 +43,8 @@ class TRPO(Agent):
         env: an id or what else `rlgen.make_vec` takes, or a vector environment with same-step autoreset.
         recovered: the folder of a run of AIRL, whose recovered reward is trained on (default: the environment's).
         settings: what replaces the defaults, see `Told`.
+        init: the policy to start from, see `Initial` (default: a fresh one).
+        critic_warmup: number of iterations in which the critic alone learns, with `init` (default: 5).
         seed: seed of environments, networks and actions.
         device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
         n_threads: number of CPU threads for MuJoCo and torch (default: measured).
@@ -66,6 +69,8 @@ class TRPO(Agent):
         *,
         recovered: str | Path | None = None,
         settings: Told | None = None,
+        init: Initial | None = None,
+        critic_warmup: int | None = None,
         seed: int = 0,
         device: str = "auto",
         n_threads: int | None = None,
@@ -80,25 +85,28 @@ class TRPO(Agent):
             device=str(device),
             n_threads=n_threads,
             vectorization=vectorization,
+            **start_of(init, critic_warmup),
             recovered=folder,
         )
         self._told = settings, values
         if folder is not None:
             recovered_reward(folder)  # told at once where it holds none
-        super().__init__(env, self._for(env), arguments, env_kwargs)
+        super().__init__(env, self._for(env), arguments, env_kwargs, init)
 
-    def settings_for(self, total_timesteps: int | None) -> Settings:
+    def settings_for(self, total_timesteps: int | None) -> LearnerSettings:
         """The settings for so many steps; few have rollouts and minibatches of their own."""
-        return super().settings_for(total_timesteps) if self._told is None else self._for(self.env, total_timesteps)
+        if self._told is None:
+            return self.settings.for_steps(total_timesteps)
+        return self._for(self.env, total_timesteps)
 
-    def _for(self, env: AnyEnvironment, total_timesteps: int | None = None) -> Settings:
+    def _for(self, env: AnyEnvironment, total_timesteps: int | None = None) -> LearnerSettings:
         preset = presets.EXPERT[self.algo]
         settings, values = self._told or (None, {})
-        found = told_settings(Settings(preset), settings, env, self.algo, values).for_steps(total_timesteps)
+        found = learner_settings(LearnerSettings(preset), settings, env, self.algo, values).for_steps(total_timesteps)
         if found.learner.total_timesteps >= presets.SHORT:
             return found
-        short = Settings(presets.shortened(preset))
-        return told_settings(short, settings, env, self.algo, values).for_steps(total_timesteps)
+        short = LearnerSettings(presets.shortened(preset))
+        return learner_settings(short, settings, env, self.algo, values).for_steps(total_timesteps)
 
     @property
     def reward(self) -> str:

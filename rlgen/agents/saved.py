@@ -9,22 +9,26 @@ import gymnasium as gym
 
 from rlgen import exploration, imitation
 from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Loaded, folder_path, typed
+from rlgen.agents.bc import BC
 from rlgen.agents.gail import GAIL, GAILArguments
+from rlgen.agents.imitator import ExpertArguments, Imitator
 from rlgen.agents.learners import PPO, TRPO, LearnerArguments
 from rlgen.agents.vime import VIME, VIMEArguments
 from rlgen.checkpoint import RUN, load_checkpoint
+from rlgen.cloning import CloningSettings
 from rlgen.data.demonstrations import Demonstrations
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.nn.weights import policy_of_weights
-from rlgen.presets import Settings
+from rlgen.presets import LearnerSettings, Settings
 from rlgen.run_log import check_unchanged, read_config, read_metrics
 from rlgen.settings import from_json
 
 AGENTS: Mapping[str, tuple[type[Agent], type[Arguments], type[Settings]]] = {
+    "BC": (BC, ExpertArguments, CloningSettings),
     "GAIL": (GAIL, GAILArguments, imitation.Imitation),
     "VIME": (VIME, VIMEArguments, exploration.Exploration),
-    "TRPO": (TRPO, LearnerArguments, Settings),
-    "PPO": (PPO, LearnerArguments, Settings),
+    "TRPO": (TRPO, LearnerArguments, LearnerSettings),
+    "PPO": (PPO, LearnerArguments, LearnerSettings),
 }
 
 
@@ -84,6 +88,6 @@ def load(
     agent._loaded = Loaded(policy, state, facts, config)
     agent._rows = rows
     agent._restore(facts["run"])
-    if isinstance(agent, GAIL) and isinstance(expert, Demonstrations):
+    if isinstance(agent, Imitator) and isinstance(expert, Demonstrations):
         agent._demonstrations = expert
     return agent

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 
 from rlgen import exploration
-from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, one_of, told_settings, typed
+from rlgen.agents.agent import AnyEnvironment, Told, one_of, typed
+from rlgen.agents.on_policy import Initial, OnPolicyAgent, OnPolicyArguments, learner_settings, start_of
 from rlgen.envs.make import Vectorization, environment_name
 from rlgen.errors import UsageError
 from rlgen.nn.policy import Policy
@@ -18,7 +19,7 @@ from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
-class VIMEArguments(Arguments):
+class VIMEArguments(OnPolicyArguments):
     """Those of `VIME`.
 
     Attributes:
@@ -32,7 +33,7 @@ class VIMEArguments(Arguments):
         one_of("bonus", self.bonus, exploration.BONUSES)
 
 
-class VIME(Agent):
+class VIME(OnPolicyAgent):
     """Explore where the task's reward is sparse, by a bonus beside it: VIME's, or another.
 
         vime = rlgen.VIME("rlgen/SparseMountainCar-v0")
@@ -45,6 +46,8 @@ class VIME(Agent):
             or `none`.
         algo: policy optimizer, `trpo` or `ppo`.
         settings: what replaces the defaults, see `Told`.
+        init: the policy to start from, see `Initial` (default: a fresh one).
+        critic_warmup: number of iterations in which the critic and the bonus alone learn, with `init` (default: 5).
         seed: seed of environments, networks and actions.
         device: device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one).
         n_threads: number of CPU threads for MuJoCo and torch (default: measured).
@@ -73,6 +76,8 @@ class VIME(Agent):
         bonus: str = "vime",
         algo: str = "trpo",
         settings: Told | None = None,
+        init: Initial | None = None,
+        critic_warmup: int | None = None,
         seed: int = 0,
         device: str = "auto",
         n_threads: int | None = None,
@@ -86,12 +91,13 @@ class VIME(Agent):
             device=str(device),
             n_threads=n_threads,
             vectorization=vectorization,
+            **start_of(init, critic_warmup),
             bonus=bonus,
         )
         if wrong := [name for name in exploration.UNUSED.get(bonus, ()) if name in values]:
             raise UsageError(f"{wrong[0]} has no effect with bonus {bonus}")
-        told = told_settings(exploration.settings(algo, environment_name(env), bonus), settings, env, algo, values)
-        super().__init__(env, told, arguments, env_kwargs)
+        told = learner_settings(exploration.settings(algo, environment_name(env), bonus), settings, env, algo, values)
+        super().__init__(env, told, arguments, env_kwargs, init)
         self._restore({})
 
     @property

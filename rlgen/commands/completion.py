@@ -24,9 +24,9 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Print it."""
-    from rlgen.commands import completion, data, doctor, evaluate, expert, gail, plot, vime
+    from rlgen.commands import bc, completion, data, doctor, evaluate, expert, gail, plot, vime
 
-    modules = (gail, vime, expert, evaluate, plot, data, doctor, completion)
+    modules = (gail, bc, vime, expert, evaluate, plot, data, doctor, completion)
     each = [Annotated[m.Arguments, tyro.conf.subcommand(m.__name__.rpartition(".")[2])] for m in modules]
     every: Any = functools.reduce(operator.or_, each)
     with contextlib.suppress(SystemExit):

@@ -56,13 +56,19 @@ def main(arguments: Arguments) -> None:
     env_id, policy = facts["env_id"], load_policy(arguments.run)
     if arguments.env is not None and environment_id(arguments.env) != env_id:
         raise UsageError(f"--env {arguments.env}: {arguments.run} was trained in {env_id}")
-    check_registered(env_id)
     env_kwargs = facts.get("env_kwargs") if arguments.env_kwargs is None else arguments.env_kwargs
     if arguments.onnx is not None:
         from rlgen.export import export_onnx
 
         export_onnx(policy, arguments.onnx)
         print(f"{arguments.onnx}: obs [N, {len(policy.normalizer.mean)}] to action")
+    agent = read_config(arguments.run).get("agent", {})
+    if agent.get("told_by_id") is False and arguments.env is None:
+        if arguments.onnx is not None:
+            return
+        where = "rlgen.load(folder, env=...).evaluate() evaluates it in an environment of yours"
+        raise UsageError(f"{arguments.run}: its environment has no id; {where}")
+    check_registered(env_id)
     n, seed = arguments.episodes, arguments.seed
     options: Any = {"n_threads": arguments.threads, "env_kwargs": env_kwargs}
     found = {
@@ -70,9 +76,6 @@ def main(arguments: Arguments) -> None:
         "stochastic": evaluate(Actor(policy, np.random.default_rng(seed)), env_id, n, seed, False, **options),
         "random": evaluate(RandomActor(policy.action_space, seed), env_id, n, seed, **options),
     }
-    agent = read_config(arguments.run).get("agent", {})
-    if agent.get("told_by_id") is False and arguments.env is None:
-        raise UsageError(f"{arguments.run}: its environment was made in Python; rlgen.load(folder, env=...).evaluate()")
     expert = read_summary(arguments.run).get("expert_return_mean", agent.get("expert_return"))
     count = f"{arguments.episodes} episodes each, 95% intervals" if arguments.episodes > 1 else "1 episode each"
     print(f"{env_id} after {facts['env_steps']:,} steps, {count}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Policy(nn.Module):
         super().__init__()
         self.observation_space = flat_box(observation_space)
         self.action_space = action_space
+        self.net_arch = tuple(net_arch)
         self.actions = ActionCoder(action_space)
         n_observations = self.observation_space.shape[0]
         self.normalizer = RunningNormalizer(n_observations)
@@ -56,6 +58,23 @@ class Policy(nn.Module):
     def forward(self, obs: Tensor) -> Distribution:
         """The distribution of what is sampled, see `head`, at raw observations `[*B, D]`."""
         return self.head(self.network(self.normalizer(obs)))
+
+    @contextlib.contextmanager
+    def same_actions(self) -> Iterator[None]:
+        """Observation statistics may change inside; the first layer is changed with them so that the actions don't.
+
+        With mean m and scale s before, m' and s' after, W <- W s / s' and b <- b + W s (m' - m). The ratio s / s' is at
+        most the normaliser's `clip`: where a feature varies that much more than before, most of it was clipped.
+        """
+        normalizer, (weight, bias, *_) = self.normalizer, self.network.parameters()
+        mean, scale = normalizer.mean.clone(), normalizer.scale()
+        yield
+        now = normalizer.scale()
+        ratio = torch.where(now > 0, scale / now, 0.0).clamp_max(normalizer.clip)
+        with torch.no_grad():
+            shift = (normalizer.mean - mean) * torch.where(now > 0, ratio * now, scale)
+            bias.add_((weight.double() @ shift).float())
+            weight.mul_(ratio.float())
 
     def head(self, output: Tensor) -> Distribution:
         """The distribution that a network output `[*B, n_outputs]` stands for; `actions.samples` gives its values."""

@@ -1,0 +1,89 @@
+"""What agents share that learn from an expert's demonstrations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlgen.agents.agent import Agent, Arguments, folder_path
+from rlgen.data.demonstrations import Demonstrations, load_demonstrations
+from rlgen.errors import DemonstrationError, UsageError
+from rlgen.ranges import Count
+
+
+@dataclass(frozen=True)
+class ExpertArguments(Arguments):
+    """Those of agents that learn from demonstrations.
+
+    Attributes:
+        expert: the folder of datasets; None: demonstrations were passed.
+        n_trajectories: number of expert trajectories to draw.
+        subsample: keep one state-action pair in this many; None: every pair in the dataset.
+        include_failed: also draw from the episodes in which the expert failed.
+    """
+
+    expert: Path | None
+    n_trajectories: Count
+    subsample: Count | None
+    include_failed: bool
+
+
+def drawn_from(
+    expert: str | Path | Demonstrations, n_trajectories: int | None, subsample: int | None, include_failed: bool
+) -> dict[str, Any]:
+    """The fields of `ExpertArguments` from what a user tells."""
+    passed = isinstance(expert, Demonstrations)
+    if passed and (n_trajectories is not None or subsample is not None or include_failed):
+        raise UsageError("n_trajectories, subsample and include_failed draw from a folder, not from demonstrations")
+    return {
+        "expert": None if passed else folder_path("expert", expert),
+        "n_trajectories": 4 if n_trajectories is None else n_trajectories,
+        "subsample": subsample,
+        "include_failed": include_failed,
+    }
+
+
+class Imitator(Agent):
+    """An agent that learns from an expert's demonstrations."""
+
+    arguments: ExpertArguments
+    _demonstrations: Demonstrations | None = None
+
+    def _imitate(self, expert: str | Path | Demonstrations) -> dict[str, Any]:
+        """Have the demonstrations at hand; what a summary tells of them."""
+        self._demonstrations = expert if isinstance(expert, Demonstrations) else None
+        drawn = self.demonstrations
+        self.expert_return = drawn.dataset_return_mean
+        return {
+            "n_trajectories": len(drawn.episode_returns),
+            "subsample": drawn.subsample,
+            "demonstration_returns": drawn.episode_returns,
+        }
+
+    @property
+    def demonstrations(self) -> Demonstrations:
+        """The expert's pairs that were drawn."""
+        if self._demonstrations is None:
+            told = self.arguments
+            if told.expert is None:
+                raise UsageError("the agent was made with demonstrations that its folder lacks; pass expert to load")
+            self._demonstrations = load_demonstrations(
+                told.expert,
+                self.env_id,
+                told.n_trajectories,
+                told.subsample,
+                seed=told.seed,
+                include_failed=told.include_failed,
+            )
+            if self._loaded is not None and self._loaded.config.get("demonstrations") != self._demonstrations.sha256:
+                raise DemonstrationError(f"{self._demonstrations.path}: not the dataset that the agent was trained on")
+        return self._demonstrations
+
+    def _config(self) -> dict[str, Any]:
+        drawn = self.demonstrations
+        return super()._config() | {
+            "demonstrations": drawn.sha256,
+            "subsample": drawn.subsample,
+            "n_trajectories": len(drawn.episode_returns),
+        }

@@ -1,0 +1,187 @@
+"""Agents that learn from a reward, by TRPO or PPO on fresh rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import gymnasium as gym
+
+from rlgen import presets
+from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, one_of, told_settings, whole_number
+from rlgen.checkpoint import FILE, load_policy
+from rlgen.data.demonstrations import load_expert
+from rlgen.data.episodes import check_ends
+from rlgen.envs import BatchedEnv, make_vec
+from rlgen.envs.make import Vectorization, environment_name
+from rlgen.errors import UsageError
+from rlgen.experiment import choose_device
+from rlgen.nn.policy import Policy
+from rlgen.optim.ppo import PPOConfig
+from rlgen.optim.trpo import TRPOConfig
+from rlgen.presets import LearnerSettings
+from rlgen.ranges import Range
+from rlgen.spaces import describe_space, flat_box
+from rlgen.train import Training
+from rlgen.types import RewardModel
+
+S = TypeVar("S", bound=LearnerSettings)
+Initial = str | Path | Policy | Agent
+"""A policy to start from: a run's or an agent's folder, a dataset's with its expert, a policy, or an agent."""
+
+
+@dataclass(frozen=True)
+class OnPolicyArguments(Arguments):
+    """Those of agents that learn from a reward.
+
+    Attributes:
+        algo: policy optimizer, `trpo` or `ppo`.
+        vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+        init: the folder of the policy to start from; None: a fresh policy, or one that was passed.
+        critic_warmup: iterations in which a policy that training starts from stays as it is; 0 of a fresh one.
+    """
+
+    algo: str
+    vectorization: Vectorization
+    init: Path | None
+    critic_warmup: Annotated[int, Range(0)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("algo", self.algo, presets.LEARNERS)
+
+
+class OnPolicyAgent(Agent):
+    """An agent behind which is a `rlgen.train.Training` of a learner, a reward model and environments.
+
+    With parts of your own, compose these.
+
+    It can start from a trained policy (`init`), by behaviour cloning for example. In the first `critic_warmup`
+    iterations critic and reward model alone learn then, since a policy that is improved by a critic that knows nothing
+    is soon no better than a fresh one.
+    """
+
+    settings: LearnerSettings
+    arguments: OnPolicyArguments
+    training: Training
+    _initial: Policy | None = None
+
+    def __init__(
+        self,
+        env: Any,
+        settings: LearnerSettings,
+        arguments: OnPolicyArguments,
+        env_kwargs: Mapping[str, Any] | None,
+        init: Initial | None = None,
+    ) -> None:
+        if isinstance(env, gym.vector.VectorEnv) and arguments.vectorization != "sync":
+            raise UsageError("vectorization has no effect on a vector environment")
+        super().__init__(env, settings, arguments, env_kwargs)
+        self._initial = None if init is None else initial_policy(init, self.env_id)
+        self.settings = self._fitting(self.settings)
+
+    def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
+        """A fresh one for these environments, on the policy's device."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """The optimizer's."""
+        return self.arguments.algo
+
+    def close(self) -> None:
+        """Close the environments, if there are any."""
+        if self._training is not None:
+            self.training.collector.envs.close()
+
+    def _fitting(self, settings: S) -> S:  # type: ignore[override]
+        """Settings for the environments and the policy that were passed."""
+        learner = settings.learner
+        if self._envs is not None:
+            learner = learner.override(n_envs=self._envs.num_envs)
+        if self._initial is not None:
+            learner = replace(learner, net_arch=self._initial.net_arch)
+        return replace(settings, learner=learner)
+
+    def _build(self) -> Training:
+        arguments, learner = self.arguments, self.settings.learner
+        device = choose_device(arguments.device)
+        if self.env is None:
+            raise UsageError(f"the folder doesn't tell how {self.env_id} was made; pass env to load")
+        if self._envs is None:
+            envs = make_vec(
+                self.env,
+                learner.n_envs,
+                arguments.seed,
+                n_threads=arguments.n_threads,
+                vectorization=arguments.vectorization,
+                env_kwargs=self.env_kwargs,
+            )
+            if arguments.vectorization != "sync" and isinstance(envs, BatchedEnv):
+                raise UsageError(
+                    f"vectorization {arguments.vectorization} has no effect: {self.env_id} is stepped as one batch"
+                )
+            check_ends(envs, self.env, self.env_kwargs)
+        else:
+            envs = self._envs
+            envs.reset(seed=arguments.seed)
+        if self._initial is not None:
+            check_spaces(self._initial, envs, self.env_id)
+        return learner.training(envs, self.reward_model, arguments.seed, device, self._initial, arguments.critic_warmup)
+
+
+CRITIC_WARMUP = 5
+"""Iterations, by default, in which a policy that training starts from stays as it is."""
+
+
+def start_of(init: Initial | None, critic_warmup: int | None) -> dict[str, Any]:
+    """The arguments `init` and `critic_warmup` from what a user tells."""
+    if init is None and critic_warmup is not None:
+        raise UsageError("critic_warmup has no effect without init")
+    path = folder_path("init", init) if isinstance(init, str | Path) else None
+    warmup = CRITIC_WARMUP if critic_warmup is None else whole_number("critic_warmup", critic_warmup)
+    return {"init": path, "critic_warmup": 0 if init is None else warmup}
+
+
+def initial_policy(init: Initial, env_id: str) -> Policy:
+    """The policy that `init` names.
+
+    Raises:
+        CheckpointError: the folder of a run or an agent holds a damaged policy.
+        DemonstrationError: the folder holds neither these nor a dataset of `env_id` with its expert's weights.
+        UsageError: it is nothing of the kind.
+    """
+    if isinstance(init, Agent):
+        return init.policy
+    if isinstance(init, Policy):
+        return init
+    folder = folder_path("init", init)
+    return load_policy(folder) if (folder / FILE).exists() else load_expert(folder, env_id)
+
+
+def check_spaces(policy: Policy, envs: gym.vector.VectorEnv, env_id: str) -> None:
+    """Refuse to start in environments from a policy of other spaces, by a UsageError."""
+    seen, there = policy.observation_space.columns, flat_box(envs.single_observation_space).columns
+    if seen != there:
+        observations = envs.single_observation_space
+        raise UsageError(f"init: its policy sees observations {policy.observation_space}; {env_id} has {observations}")
+    if describe_space(policy.action_space) != describe_space(envs.single_action_space):
+        raise UsageError(
+            f"init: its policy's actions are {policy.action_space}; {env_id} has {envs.single_action_space}"
+        )
+
+
+def learner_settings(preset: S, told: Told | None, env: AnyEnvironment, algo: str, values: Mapping[str, Any]) -> S:
+    """A preset with the settings that a user tells, see `rlgen.agents.agent.told_settings`."""
+    if isinstance(told, LearnerSettings) and type(told.learner.optimizer) is not type(preset.learner.optimizer):
+        raise UsageError(f"algo is {algo}; the settings' optimizer is {type(told.learner.optimizer).__name__}")
+    if isinstance(env, gym.vector.VectorEnv) and values.get("n_envs", env.num_envs) != env.num_envs:
+        raise UsageError(f"n_envs is {values['n_envs']}, and the vector environment has {env.num_envs}")
+    if wrong := [name for name in values if name in _OF_OPTIMIZERS - vars(preset.learner.optimizer).keys()]:
+        raise UsageError(f"{wrong[0]} is no setting of {algo}'s")
+    return told_settings(preset, told, environment_name(env), algo, values)
+
+
+_OF_OPTIMIZERS = {field.name for kind in (TRPOConfig, PPOConfig) for field in fields(kind)}
