@@ -200,6 +200,7 @@ def run(
     saved = training.wall_seconds
 
     def save(folder: Path = run_dir) -> None:
+        log.sync()
         kept = checkpoint_facts(training, env_id, config["env_kwargs"], facts, log.content)
         save_checkpoint(folder, training.state_dict(), kept)
 
@@ -242,10 +243,8 @@ def run(
                     if not goes_on:
                         break
                     if training.wall_seconds > saved + options.checkpoint_seconds:
-                        log.sync()
                         save()
                         saved = training.wall_seconds
-                log.sync()
                 save()
             if env is not None and len(signals.received) < 2:
                 signals.evaluating = True

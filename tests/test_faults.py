@@ -186,6 +186,7 @@ def test_signals_in_an_evaluation_leave_it_out_and_keep_the_summary(tmp_path, mo
     result = experiment.run(
         RunOptions(run_dir=tmp_path / "a", device="cpu"),
         env="CartPole-v1",
+        env_id="CartPole-v1",
         make_training=lambda: learner.training(make_vec("CartPole-v1", 2, 0), lambda *_: EnvironmentReward()),
         algorithm="trpo",
         reward="environment",
@@ -205,6 +206,7 @@ def small_run(folder, reward=None, make_reward=None, on_iteration=lambda iterati
     return experiment.run(
         RunOptions(run_dir=folder, resume=folder if resume else None, device="cpu", eval_episodes=2, **options),
         env="CartPole-v1",
+        env_id="CartPole-v1",
         make_training=lambda: learner.training(make_vec("CartPole-v1", 2, 0), make_reward),
         algorithm="trpo",
         reward="environment",

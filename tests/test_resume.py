@@ -375,7 +375,7 @@ def test_metrics_are_on_the_disk_before_the_checkpoint_that_counts_them(monkeypa
     monkeypatch.setattr(experiment, "save_checkpoint", save)
     experiment.run(
         RunOptions(run_dir=tmp_path / "a", eval_episodes=1, checkpoint_seconds=0), name="ppo",
-        env="CartPole-v1", make_training=lambda: LEARNERS["ppo"].override(2, 16, 64).training(
+        env="CartPole-v1", env_id="CartPole-v1", make_training=lambda: LEARNERS["ppo"].override(2, 16, 64).training(
             make_vec("CartPole-v1", 2, 0), lambda *_: EnvironmentReward()
         ),
         algorithm="ppo", reward="environment", config={}, columns={},
