@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from rlgen import __version__
 from rlgen.errors import UsageError
 from rlgen.files import write_bytes
 from rlgen.nn.actions import tensor_dtype
 from rlgen.nn.policy import Policy
+from rlgen.spaces import describe_space
 
 
 class _Mode(nn.Module):
@@ -27,15 +30,20 @@ class _Mode(nn.Module):
         return policy.actions.mode(policy.network(policy.normalizer(obs)))
 
 
-def export_onnx(policy: Policy, path: str | Path) -> None:
+def export_onnx(policy: Policy, path: str | Path, env_id: str = "") -> None:
     """Write a policy's mode as ONNX: input `obs` `[N, D]`, output `action` `[N, *action_shape]`.
 
     Observations are flat (`rlgen.spaces.FlatBox`) and of the space's precision, float64 for MuJoCo's tasks; actions are
-    int64, or floats of their space's precision.
+    int64, or floats of their space's precision. Raw observations go in: the network standardises them itself.
+
+    The file's metadata tell how it is to be used, each a JSON text: `observation` (name and width of each part, in
+    order), `observation_space` and `action_space` with their bounds, `normalization` (the mean and standard deviation
+    that observations are standardised by, and where they are clipped), `env_id` and `rlgen_version`.
 
     Args:
         policy: on any device.
         path: replaced if it exists.
+        env_id: the environment that it was trained for.
 
     Raises:
         UsageError: the packages that write ONNX aren't installed.
@@ -44,6 +52,8 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
     space = policy.observation_space
     obs = torch.zeros(2, *space.shape, dtype=tensor_dtype(space.dtype))
     try:
+        import onnx
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, about its tree functions
             program = torch.onnx.export(
@@ -59,4 +69,18 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
         raise UsageError("exporting needs onnx and onnxscript: pip install 'rlgen[export]'") from None
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
-    write_bytes(Path(path), program.model_proto.SerializeToString())
+    model, normalizer = program.model_proto, policy.normalizer
+    told = {
+        "env_id": env_id,
+        "observation": policy.observation_space.columns,
+        "observation_space": describe_space(policy.observation_space),
+        "action_space": describe_space(policy.action_space),
+        "normalization": {
+            "mean": normalizer.mean.tolist(),
+            "std": normalizer.std().tolist(),
+            "clip": normalizer.clip,
+        },
+        "rlgen_version": __version__,
+    }
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in told.items()})
+    write_bytes(Path(path), model.SerializeToString())

@@ -60,7 +60,7 @@ def main(arguments: Arguments) -> None:
     if arguments.onnx is not None:
         from rlgen.export import export_onnx
 
-        export_onnx(policy, arguments.onnx)
+        export_onnx(policy, arguments.onnx, env_id)
         print(f"{arguments.onnx}: obs [N, {len(policy.normalizer.mean)}] to action")
     agent = read_config(arguments.run).get("agent", {})
     if agent.get("told_by_id") is False and arguments.env is None:
