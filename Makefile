@@ -52,4 +52,4 @@ bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/throughput.py
 
 clean:
-	rm -rf $(VENV) docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) docs/_build docs/api docs/commands.md .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -1,6 +1,12 @@
 """The site: `make docs`."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 from rlgen import __version__
+from rlgen.__main__ import COMMANDS
 
 project = "rlgen"
 author = "the rlgen authors"
@@ -31,3 +37,18 @@ autodoc_typehints_description_target = "documented_params"
 autodoc_preserve_defaults = True
 napoleon_use_ivar = True
 nitpicky = False
+
+
+def write_commands() -> None:
+    """The page of the commands, as their parsers tell of them."""
+    page = ["# Commands", "", "Each is also a script, `python scripts/gail.py` and so on."]
+    plain = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    for name in COMMANDS:
+        told = subprocess.run(
+            [sys.executable, "-m", "rlgen", name, "--help"], env=plain, capture_output=True, text=True, check=True
+        ).stdout
+        page += ["", f"## rlgen {name}", "", "```text", told.rstrip(), "```"]
+    Path(__file__).with_name("commands.md").write_text("\n".join(page) + "\n", encoding="utf-8")
+
+
+write_commands()
