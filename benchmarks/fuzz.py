@@ -92,6 +92,19 @@ def subjects(folder: Path) -> dict[str, tuple[Path, Load]]:
     )
     found["imitation npz"] = path, foreign
 
+    rows = pd.DataFrame(np.concatenate([e.actions for e in episodes]), columns=["x", "y", "u"])
+    rows = rows.assign(trial=np.repeat(range(3), n))
+    rows.to_csv(folder / "log.csv", index=False)
+    rows.to_parquet(folder / "log.parquet")
+    np.save(folder / "log.npy", rows.to_records(index=False))
+    mapping = formats.log.mapping_of({"obs": ["x", "y"], "actions": "u", "episode": "trial"}, "columns")
+
+    def log(path: Path) -> object:
+        read = formats.log.read(path, None, mapping).episodes
+        return [array.tobytes() for e in read for array in (e.obs, e.actions)]
+
+    found |= {f"log {kind}": (folder / f"log.{kind}", log) for kind in ("csv", "parquet", "npy")}
+
     dataset = folder / "rlgen"
     policy = Policy(box, actions, (8,))
     save_demonstrations(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlgen.agents import BC, GAIL, PPO, TRPO, VIME, load
     from rlgen.checkpoint import load_policy
+    from rlgen.data.convert import demonstrations_of
     from rlgen.data.demonstrations import load_demonstrations, load_expert, record
     from rlgen.envs import make_vec
     from rlgen.evaluation import evaluate
@@ -19,6 +20,7 @@ _HOMES = {
     "TRPO": "rlgen.agents",
     "PPO": "rlgen.agents",
     "load": "rlgen.agents",
+    "demonstrations_of": "rlgen.data.convert",
     "record": "rlgen.data.demonstrations",
     "Actor": "rlgen.nn.policy",
     "evaluate": "rlgen.evaluation",
@@ -34,6 +36,7 @@ __all__ = [
     "TRPO",
     "VIME",
     "Actor",
+    "demonstrations_of",
     "evaluate",
     "load",
     "load_demonstrations",

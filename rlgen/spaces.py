@@ -71,6 +71,30 @@ class FlatBox(spaces.Box):
             parts.append(_code(leaf, np.asarray(part), n))
         return np.concatenate(parts, axis=1, dtype=self.dtype)
 
+    def coded(self, rows: Array, found: Columns) -> tuple[Array, Array | None]:
+        """Rows `[n, D]` of this space out of rows with one number for each index, whose parts are found by name.
+
+        Args:
+            rows: `[n, K]`, the parts one after the other in any order.
+            found: their names and widths.
+
+        Returns:
+            The rows, and where each of their columns was among the K; None if parts were coded one-hot.
+
+        Raises:
+            ValueError: parts differ by name or width, or a number is no index of its part.
+        """
+        raw = {name: math.prod(leaf.shape or ()) for name, _, leaf in self._leaves}
+        order = column_order(found, tuple(raw.items()))
+        stops = np.cumsum(list(raw.values()))
+        parts = np.split(rows[:, order], stops[:-1], 1)
+        codes = [_code(leaf, part, len(rows)) for (_, _, leaf), part in zip(self._leaves, parts, strict=True)]
+        for (name, _, leaf), code in zip(self._leaves, codes, strict=True):
+            if isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete) and not (code.sum(1) == raw[name]).all():
+                raise ValueError(f"{name or 'observation'} has values that are none of {leaf}")
+        coded = np.concatenate(codes, axis=1, dtype=self.dtype)
+        return coded, order if coded.shape[1] == rows.shape[1] else None
+
     def rows(self, value: Any) -> tuple[Array, bool]:
         """Rows `[N, D]` of one element or of several stacked, flat or of the original space, and whether it is one.
 

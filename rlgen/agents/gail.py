@@ -135,6 +135,8 @@ class GAIL(Imitator, OnPolicyAgent):
     def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
         """A fresh one, trained on the demonstrations."""
         make = imitation.IMITATORS[self.arguments.reward_model]
+        if not self.settings.state_only:
+            self.demonstrations.require_actions(f"reward model {self.arguments.reward_model}")
         return make(self.settings, policy, self.settings.expert(envs, policy, self.demonstrations))
 
     def derived(self) -> str:

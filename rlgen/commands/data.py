@@ -2,15 +2,17 @@
 
 python scripts/data.py inspect expert_data/HalfCheetah-v4
 python scripts/data.py convert hopper_expert-v2.hdf5 --env Hopper-v4 --output my_experts/
+python scripts/data.py convert robot.csv --name my_robot --obs joint_pos --actions torque --output my_experts/
 python scripts/data.py convert expert_data/Hopper-v4 --to minari --output ~/.minari/datasets/hopper-expert-v0
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -19,7 +21,14 @@ from rlgen.errors import UsageError
 from rlgen.files import printable
 
 if TYPE_CHECKING:
+    from rlgen.data.formats.log import LogMapping
     from rlgen.data.formats.recording import Recording
+
+NONE = default("none")
+NAME = re.compile(r"[A-Za-z0-9][\w-]{0,99}", re.ASCII)
+SPACES = ("obs. space", "action space")
+# Flags of `Convert` that are fields of a log's mapping.
+COLUMNS = ("obs", "actions", "next_obs", "rewards", "terminated", "truncated", "done", "episode")
 
 Input = Annotated[Path, tyro.conf.Positional]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -28,7 +37,8 @@ Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 @dataclass(frozen=True, kw_only=True)
 class _Source:
     path: Input
-    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code."""
+    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code; for convert
+    also a log of your own."""
     env: Annotated[str | None, default("what the file tells")] = None
     """Gymnasium id, with its version."""
 
@@ -43,14 +53,47 @@ class Validate(_Source):
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(_Source):
-    """Convert to a dataset of ours, or from one to another package's format."""
+    """Convert to a dataset of ours, or from one to another package's format.
+
+    A log of your own (CSV, Parquet, npz, npy, or a folder of such files, each an episode) is read by the names of its
+    columns. A name is a column or an array; where there is none of that name, it stands for numbered columns, as
+    joint_pos for joint_pos_0, joint_pos_1 and so on, or joint_pos[0], joint_pos[1].
+    """
 
     output: Path
     """Ours goes to a folder of the environment's name in this one; of another format this is the file or folder."""
     to: Literal["rlgen", "minari", "imitation", "d4rl", "sb3"] = "rlgen"
     """The format to write. That of Minari is a folder whose name has a version, as hopper-expert-v0."""
+    name: Annotated[str | None, default("none")] = None
+    """Name of a log that no environment belongs to, in place of --env. Its spaces are derived from the values."""
+    mapping: Annotated[Path | None, default("none")] = None
+    """TOML file that tells the columns of a log: obs, actions, next_obs, rewards, terminated, truncated, done, episode,
+    observation_space, action_space. A flag replaces the file's entry."""
+    obs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ..."), NONE] = ()
+    """Columns of a log that are observations, in the order of the environment's."""
+    actions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ..."), NONE] = ()
+    """Columns that are the executed actions. Without them the dataset is of states alone, for --state-only."""
+    next_obs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ..."), NONE] = ()
+    """Columns that are the next observations; only the last one of an episode is kept, the others must be the next
+    row's --obs."""
+    rewards: Annotated[str | None, NONE] = None
+    """Column of rewards. Without it there is no expert's return and no score."""
+    terminated: Annotated[str | None, NONE] = None
+    """Column that is 1 in the last row of an episode that ended in the task's own sense."""
+    truncated: Annotated[str | None, NONE] = None
+    """Column that is 1 in the last row of an episode that was cut, as by a time limit."""
+    done: Annotated[str | None, NONE] = None
+    """Column that is 1 in the last row of an episode, where the log doesn't tell how episodes end."""
+    episode: Annotated[str | None, NONE] = None
+    """Column whose value changes where an episode begins."""
     clip_actions: bool = False
-    """Clip actions to the environment's bounds, as it does. By default those outside are refused."""
+    """Clip actions to their bounds, as environments do. By default those outside are refused."""
+    keep_actions: bool = False
+    """Keep actions outside the bounds and widen these. GAIL then refuses the dataset, whose action space is no longer
+    the environment's."""
+    skip_broken: bool = False
+    """Leave out episodes that can't be used, such as those with NaN or with arrays of different lengths, and count
+    them."""
     deterministic: Annotated[bool | None, default("unknown")] = None
     """Whether the expert acted by its mode."""
     overwrite: bool = False
@@ -81,30 +124,39 @@ def describe(source: Recording) -> str:
     import numpy as np
 
     from rlgen.data.demonstrations import failed_episodes
+    from rlgen.data.formats.log import listed
 
     episodes = source.episodes
     returns = [episode.total_reward for episode in episodes]
     lengths = [len(episode.actions) for episode in episodes]
     obs = np.concatenate([episode.obs.reshape(len(episode.obs), -1) for episode in episodes])
-    actions = np.concatenate([episode.actions.reshape(len(episode.actions), -1) for episode in episodes])
+    actions = np.concatenate([episode.actions for episode in episodes])
     terminated = sum(episode.terminated for episode in episodes)
     without = sum(len(episode.obs) == len(episode.actions) for episode in episodes)
     guessed = (
         ", by their lengths: the file doesn't tell" if source.env_id else " or unknown: --env tells the time limit"
     )
+    if source.names:
+        guessed = ": the log doesn't tell, and episodes count as cut"
+    names = {part: f" of {listed(columns)}" for part, columns in source.names.items()}
     lines = {
         "format": source.format,
         "environment": source.env_id or "not told; --env tells it",
         "episodes": f"{len(episodes)}, {len(failed_episodes(returns))} of them failed (far below the median); "
         f"{source.n_incomplete} incomplete ones left out",
         "steps": f"{sum(lengths):,}; {min(lengths)} to {max(lengths)} an episode",
-        "return": f"{np.mean(returns):.1f} +- {np.std(returns):.1f}; {min(returns):.1f} to {max(returns):.1f}",
+        "return": "unknown: no rewards"
+        if np.isnan(returns).all()
+        else f"{np.mean(returns):.1f} +- {np.std(returns):.1f}; {min(returns):.1f} to {max(returns):.1f}",
         "ends": f"{terminated} terminated, {len(episodes) - terminated} truncated"
         + ("" if source.tells_ends else guessed),
         "observations": f"{episodes[0].obs.shape[1:]}, {obs.min():.4g} to {obs.max():.4g}"
+        + names.get("obs", "")
         + (f"; the final one is missing in {without} episodes" if without else ""),
-        "actions": f"{episodes[0].actions.shape[1:]} {episodes[0].actions.dtype}, {actions.min():.4g} to "
-        f"{actions.max():.4g}",
+        "actions": f"{actions.shape[1:]} {actions.dtype}, {actions.min():.4g} to {actions.max():.4g}"
+        + names.get("actions", "")
+        if actions.size
+        else "none: states alone",
     }
     lines |= {
         name: str(source.manifest[name]) for name in ("algorithm", "command", "source") if name in source.manifest
@@ -115,7 +167,7 @@ def describe(source: Recording) -> str:
 def main(arguments: Arguments) -> None:
     """Do what the arguments are of."""
     from rlgen.data import formats
-    from rlgen.data.convert import OURS, load_source, save_as, save_dataset
+    from rlgen.data.convert import OURS, load_source, log_spaces, save_as, save_dataset
     from rlgen.data.demonstrations import dataset_folder, load_all
     from rlgen.run_log import command_line
 
@@ -132,10 +184,21 @@ def main(arguments: Arguments) -> None:
         if pairs.subsample > 1:
             print(pairs)
             return
-    sources = [load_source(path, env_id) for path in paths]
+    mapping, spaces = None, None
+    options: dict[str, Any] = {}
+    if isinstance(arguments, Convert):
+        mapping = _mapping(arguments)
+        options = {"mapping": mapping, "skip_broken": arguments.skip_broken}
+    sources = [load_source(path, env_id, **options) for path in paths]
     for source in sources:
         if source.n_incomplete:
             print(f"{source.path}: {source.n_incomplete} incomplete episodes left out", file=sys.stderr)
+        if source.broken:
+            told = f"{len(source.broken)} broken episodes left out; the first: {source.broken[0]}"
+            print(printable(f"{source.path}: {told}"), file=sys.stderr)
+    if mapping is not None and isinstance(arguments, Convert) and arguments.name is not None:
+        sources = [replace(sources[0], env_id=arguments.name)]
+        spaces = log_spaces(sources[0], mapping)
     if isinstance(arguments, Inspect):
         print(describe(sources[0]))
         return
@@ -159,6 +222,37 @@ def main(arguments: Arguments) -> None:
         arguments.output,
         command=command_line(),
         clip_actions=arguments.clip_actions,
+        keep_actions=isinstance(arguments, Convert) and arguments.keep_actions,
         deterministic=deterministic,
+        spaces=spaces,
     )
     print(f"{folder}: {len(episodes)} episodes")
+    if mapping is not None:
+        print(describe(replace(sources[0], episodes=episodes)))
+    if spaces is not None:
+        print("\n".join(printable(f"{name:<13} {space}") for name, space in zip(SPACES, spaces, strict=True)))
+
+
+def _mapping(arguments: Convert) -> LogMapping | None:
+    """The columns that the file and the flags tell of; None where neither does, and the path is no log."""
+    from gymnasium import registry
+
+    from rlgen.data.formats.log import mapping_of, read_mapping
+
+    told = {} if arguments.mapping is None else read_mapping(arguments.mapping.expanduser())
+    flags = {name: value for name in COLUMNS if (value := getattr(arguments, name))}
+    told |= {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()}
+    if not told:
+        if arguments.name is not None:
+            raise UsageError("--name is for a log, whose columns --obs and --actions or --mapping tell")
+        return None
+    mapping = mapping_of(told, "the log's columns" if arguments.mapping is None else str(arguments.mapping))
+    if (arguments.env is None) == (arguments.name is None):
+        raise UsageError("tell the log's environment, --env ID, or a name where there is none, --name my_robot")
+    if arguments.env is not None and (mapping.observation_space or mapping.action_space):
+        raise UsageError(f"{arguments.mapping}: {arguments.env} has spaces; leave out those of the mapping")
+    if arguments.name is not None and (arguments.name in registry or not NAME.fullmatch(arguments.name)):
+        raise UsageError(f"--name {arguments.name}: must be letters, digits, - and _, and no environment's id")
+    if arguments.name is not None and arguments.to != "rlgen":
+        raise UsageError(f"--to {arguments.to} needs an environment; leave out --name, tell --env")
+    return mapping

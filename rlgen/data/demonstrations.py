@@ -24,6 +24,7 @@ from safetensors.torch import save
 
 from rlgen.data.episodes import Array, Episode, Predictor, check_ends, joined, parted, run_episodes
 from rlgen.data.formats.recording import Header, allowance, fail, read_npz
+from rlgen.data.formats.tables import table_files
 from rlgen.envs.make import Environment, environment_name, make_vec
 from rlgen.errors import DemonstrationError
 from rlgen.files import (
@@ -56,21 +57,26 @@ MANIFEST = {
     "observation_space": described_space,
     "action_space": described_space,
     "n_episodes": COUNT,
-    "returns": [float],
-    "return_mean?": float,
-    "return_std?": float,
+    "returns": [(float, None)],
+    "return_mean?": (float, None),
+    "return_std?": (float, None),
     "failed_episodes?": [range(1 << 40)],
     "deterministic": (bool, None),
     "keep_every?": COUNT,
     "final_obs?": bool,
+    "actions?": bool,
+    "rewards?": bool,
     "algorithm": str,
     "command": str,
     "training_command?": (str, None),
     "seed?": (int, None),
-    "source?": {"path?": str, "format?": str, "tells_ends?": bool},
+    "source?": {"path?": str, "format?": str, "tells_ends?": bool, "names?": {"*": [str]}},
     "versions": {"*": str},
     "sha256": {"episodes.npz": SHA256, "policy.safetensors?": SHA256},
 }
+
+# Files of other packages' datasets, in their folders.
+OTHER_PACKAGES = ("data/metadata.json", "metadata.json", "state.json")
 
 # See `failed_episodes`.
 FAILED_PART = 0.45
@@ -83,14 +89,16 @@ class Demonstrations:
 
     Attributes:
         transitions: the kept pairs, `[P]`, float32; `next_obs` is each pair's true successor, also when subsampled.
-        env_id: the environment they were recorded in.
+            Rewards are NaN if a log had none, actions `[P, 0]` if it had states alone.
+        env_id: the environment they were recorded in, or the name of a log that has none.
         episode_indices: which episodes of the dataset were drawn.
-        episode_returns: the returns of those.
+        episode_returns: the returns of those; None where a log had no rewards.
         episode_lengths: their numbers of steps, before they were subsampled.
         n_terminated: how many of those terminated; the others reached a time limit.
         terminations: the last pairs of the episodes that terminated, `[K]`, whether or not they were kept; without
             those whose final observation isn't stored.
-        dataset_return_mean: mean return of all the dataset's episodes, failed ones too; the expert's score.
+        dataset_return_mean: mean return of all the dataset's episodes, failed ones too, the expert's score; None where
+            a log had no rewards.
         dataset_return_std: its standard deviation.
         subsample: one pair in this many was kept.
         deterministic: whether the expert acted by its mode; None where a converted file doesn't tell.
@@ -103,12 +111,12 @@ class Demonstrations:
     transitions: Transitions
     env_id: str
     episode_indices: list[int]
-    episode_returns: list[float]
+    episode_returns: list[float | None]
     episode_lengths: list[int]
     n_terminated: int
     terminations: Transitions
-    dataset_return_mean: float
-    dataset_return_std: float
+    dataset_return_mean: float | None
+    dataset_return_std: float | None
     subsample: int
     deterministic: bool | None
     path: Path
@@ -120,6 +128,21 @@ class Demonstrations:
     def termination_rate(self) -> float:
         """Terminations per step."""
         return self.n_terminated / sum(self.episode_lengths)
+
+    def require_actions(self, who: str) -> None:
+        """Refuse demonstrations of states alone.
+
+        Args:
+            who: what needs actions, for the error.
+
+        Raises:
+            DemonstrationError: they hold no actions.
+        """
+        if not self.transitions.actions.numel():
+            raise DemonstrationError(
+                f"{self.path}: holds states and no actions, and {who} learns from actions. GAIL learns from states "
+                "alone by --state-only (state_only=True)"
+            )
 
     def fitted_to(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> Demonstrations:
         """The same pairs with the observations' parts in the order that `envs` has them, matched by name.
@@ -145,12 +168,15 @@ class Demonstrations:
         return dataclasses.replace(self, transitions=steps, terminations=terminations, observation_space=here.original)
 
     def __str__(self) -> str:
-        returns = ", ".join(f"{value:.0f}" for value in self.episode_returns)
-        if len(self.episode_returns) > 10:
-            returns = f"{min(self.episode_returns):.0f} to {max(self.episode_returns):.0f}"
+        values = [value for value in self.episode_returns if value is not None]
+        returns = "returns " + ", ".join(f"{value:.0f}" for value in values)
+        if len(values) > 10:
+            returns = f"returns {min(values):.0f} to {max(values):.0f}"
+        expert = self.dataset_return_mean
+        told = "no rewards" if expert is None else f"{returns}; the expert's mean {expert:.0f}"
         return (
-            f"{len(self.transitions.rewards)} pairs of {len(self.episode_indices)} {self.env_id} trajectories "
-            f"({_pairs_kept(self.subsample)}; returns {returns}; the expert's mean {self.dataset_return_mean:.0f})"
+            f"{len(self.transitions.rewards)} {'pairs' if self.transitions.actions.numel() else 'states'} of "
+            f"{len(self.episode_indices)} {self.env_id} trajectories ({_pairs_kept(self.subsample)}; {told})"
         )
 
 
@@ -160,15 +186,17 @@ def _pairs_kept(k: int) -> str:
     return "every pair" if k == 1 else f"every {k}{ending} pair"
 
 
-def failed_episodes(returns: Sequence[float]) -> list[int]:
+def failed_episodes(returns: Sequence[float | None]) -> list[int]:
     """Indices of episodes that are far worse than the others.
 
     There are some if the worst return lies more than 20 median absolute deviations below the median (13 standard
     deviations of normal noise); then those that are nearer to the worst return than 0.45 of its distance to the median.
     Adding a number to all returns or multiplying them by a positive one changes nothing. Where more than half of the
-    returns are equal, every other one is far away.
+    returns are equal, every other one is far away. Without returns (NaN, None) none has failed.
     """
     values = np.array(returns, np.float64)
+    if np.isnan(values).all():
+        return []
     median, worst = np.median(values), values.min()
     if median - worst <= FAILED_DISTANCE * np.median(abs(values - median)):
         return []
@@ -190,7 +218,7 @@ def save_demonstrations(
     training_command: str | None = None,
     keep_every: int = 1,
     source: Mapping[str, Any] | None = None,
-) -> None:
+) -> tuple[dict[str, Array], dict[str, Any]]:
     """Write a dataset, validated as it would be on loading; an older one is kept until the new one is whole.
 
     Args:
@@ -207,7 +235,11 @@ def save_demonstrations(
         training_command: what trained the expert, where that was another command.
         keep_every: store one state-action pair in this many, from a random offset in each episode, so that tasks with
             many observations stay small. Rewards and lengths are whole all the same.
-        source: what the data were converted from: its `path` stands in errors, its `versions` in place of ours.
+        source: what the data were converted from: its `path` stands in errors, its `versions` in place of ours, and its
+            `names` of the columns of `obs` and `actions` are those of a log.
+
+    Returns:
+        The arrays and the manifest.
 
     Raises:
         DemonstrationError: an episode is not what the spaces say.
@@ -218,12 +250,16 @@ def save_demonstrations(
     if keep_every < 1:
         raise DemonstrationError(f"{where}: keep_every must be at least 1; got {keep_every}")
     flat = flat_box(observation_space)
+    has_actions = any(e.actions.shape[1:] != (0,) for e in episodes)
     for i, e in enumerate(episodes):
-        for field, array, shape in (("obs", e.obs, flat.shape), ("actions", e.actions, action_space.shape)):
+        acted = action_space.shape if has_actions else (0,)
+        for field, array, shape in (("obs", e.obs, flat.shape), ("actions", e.actions, acted)):
             if array.shape[1:] != shape:
                 fail(where, field, f"shape {array.shape[1:]}; the environment's is {shape}", i)
-    returns = [episode.total_reward for episode in episodes]
+    totals = [episode.total_reward for episode in episodes]
     arrays = joined(episodes)
+    has_rewards = not np.isnan(arrays["rewards"]).all()
+    returns = totals if has_rewards else [None] * len(totals)
     arrays |= {name: _stored(arrays[name]) for name in ("obs", "actions", "final_obs") if name in arrays}
     arrays["rewards"] = arrays["rewards"].astype(np.float32)
     final_obs = "final_obs" in arrays
@@ -233,7 +269,8 @@ def save_demonstrations(
         arrays = _thin(arrays, keep_every, np.random.default_rng(seed or 0))
     if (size := sum(array.nbytes for array in arrays.values())) > MAX_BYTES:
         raise DemonstrationError(f"{where}: {size} bytes; at most {MAX_BYTES} are read again. Leave out episodes")
-    observation_space = _kept_bounds(observation_space, arrays, where)
+    names = (source or {}).get("names", {})
+    observation_space = _kept_bounds(observation_space, arrays, where, names.get("obs"))
     for write in (np.savez_compressed, np.savez):
         write(content := io.BytesIO(), allow_pickle=False, **arrays)
         if size <= allowance(content.tell()):  # else more than a reader believes of a compressed file
@@ -245,8 +282,8 @@ def save_demonstrations(
         "action_space": describe_space(action_space),
         "n_episodes": len(episodes),
         "returns": returns,
-        "return_mean": float(np.mean(returns)),
-        "return_std": float(np.std(returns)),
+        "return_mean": float(np.mean(totals)) if has_rewards else None,
+        "return_std": float(np.std(totals)) if has_rewards else None,
         "failed_episodes": failed_episodes(returns),
         "deterministic": deterministic,
         "keep_every": keep_every,
@@ -256,22 +293,23 @@ def save_demonstrations(
         "seed": seed,
         "versions": versions(),
     }
-    if not final_obs:
-        manifest["final_obs"] = False
+    told_absent = {"final_obs": final_obs, "actions": has_actions, "rewards": has_rewards}
+    manifest |= {name: False for name, there in told_absent.items() if not there}
     if source is not None:
         told = dict(source)
         manifest |= {"versions": told.pop("versions", {}), "source": told}
     _validate_headers({name: (array.shape, array.dtype) for name, array in arrays.items()}, manifest, where)
     _validate(arrays, manifest, where)
-    if folder is None:
-        return
     files = {"episodes.npz": content.getvalue()}
     if policy is not None:
         weights = {name: tensor.detach().cpu().clone() for name, tensor in policy.state_dict().items()}
         files["policy.safetensors"] = save(weights)
     manifest["sha256"] = {name: sha256(data) for name, data in files.items()}
+    if folder is None:
+        return arrays, manifest
     files["manifest.json"] = json_bytes(manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
     write_folder(Path(folder), files)
+    return arrays, manifest
 
 
 def record(
@@ -356,11 +394,27 @@ def load_demonstrations(
     """
     folder, manifest = open_dataset(Path(path), env_id)
     arrays = _read_arrays(folder / "episodes.npz", manifest)
-    if (recorded := manifest["versions"].get("mujoco", "of unknown version")) != (here := version("mujoco")):
+    simulated = "names" not in manifest.get("source", {})  # a log is replayed nowhere
+    recorded = manifest["versions"].get("mujoco", "of unknown version")
+    if simulated and recorded != (here := version("mujoco")):
         warnings.warn(
             f"{folder} was recorded with MuJoCo {printable(recorded)}, this is {here}: replays will differ",
             stacklevel=2,
         )
+    return drawn_of(arrays, manifest, folder, n_trajectories, subsample, seed=seed, include_failed=include_failed)
+
+
+def drawn_of(
+    arrays: Mapping[str, Array],
+    manifest: Mapping[str, Any],
+    folder: Path,
+    n_trajectories: int | None = None,
+    subsample: int | None = None,
+    *,
+    seed: int = 0,
+    include_failed: bool = False,
+) -> Demonstrations:
+    """Draw trajectories from a dataset's arrays and manifest; other arguments as for `load_demonstrations`."""
     keep_every = manifest.get("keep_every", 1)
     subsample = keep_every if subsample is None else subsample
     if subsample < 1:
@@ -370,7 +424,7 @@ def load_demonstrations(
             f"{folder} stores {_pairs_kept(keep_every)}: subsample must be a multiple of {keep_every}; got {subsample}"
         )
 
-    returns = manifest["returns"]
+    returns, env_id = manifest["returns"], manifest["env_id"]
     failed = [] if include_failed else failed_episodes(returns)
     candidates = np.setdiff1d(np.arange(manifest["n_episodes"]), failed)
     n_trajectories = len(candidates) if n_trajectories is None else n_trajectories
@@ -413,8 +467,8 @@ def load_demonstrations(
         arrays["lengths"][drawn].tolist(),
         int(arrays["terminated"][drawn].sum()),
         pairs(terminating),
-        float(np.mean(returns)),
-        float(np.std(returns)),
+        float(np.mean(returns)) if manifest.get("rewards", True) else None,
+        float(np.std(returns)) if manifest.get("rewards", True) else None,
         subsample,
         manifest["deterministic"],
         folder,
@@ -504,6 +558,12 @@ def open_dataset(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
 def _without_dataset(path: Path, env_id: str) -> str:
     """What to say of a folder that holds no dataset of an environment."""
     record = f"Record one: rlgen expert --env {env_id} --output {path}"
+    logs = table_files(path) if path.exists() else []
+    if path.is_file() or logs or any((path / name).exists() for name in OTHER_PACKAGES):
+        columns = " --obs NAME ... --actions NAME ..." if logs else ""
+        command = f"rlgen data convert {shlex.quote(str(path))} --env {env_id} --output experts{columns}"
+        known = ". Other packages' npz needs no names" if path.suffix == ".npz" else ""
+        return f"{path}: no dataset of ours. Convert it: {command}; then --expert experts{known}"
     if not path.is_dir():
         return f"{path}: no such folder (from {Path.cwd()}). {record}"
     found = sorted(p.parent.name for p in path.glob("*/manifest.json"))
@@ -561,6 +621,12 @@ def _validate_headers(headers: Mapping[str, Header], manifest: Mapping[str, Any]
     flat = flat_box(described_space(manifest["observation_space"]))
     action_space = described_space(manifest["action_space"])
     floats = (np.float32, np.float64)
+    acted: tuple[tuple[int, ...], tuple[Any, ...]] = (
+        (n_pairs, *(action_space.shape or ())),
+        floats if np.issubdtype(action_space.dtype, np.floating) else (np.int64,),
+    )
+    if not manifest.get("actions", True):
+        acted = (n_pairs, 0), floats
     expected: dict[str, tuple[tuple[int, ...], tuple[Any, ...]]] = {
         "lengths": ((n_episodes,), (np.int64,)),
         "rewards": ((n_steps,), (np.float32,)),
@@ -569,10 +635,7 @@ def _validate_headers(headers: Mapping[str, Header], manifest: Mapping[str, Any]
         "obs": ((n_pairs, *flat.shape), floats),
         "next_obs": ((n_pairs, *flat.shape), floats),
         "final_obs": ((n_episodes, *flat.shape), floats),
-        "actions": (
-            (n_pairs, *(action_space.shape or ())),
-            floats if np.issubdtype(action_space.dtype, np.floating) else (np.int64,),
-        ),
+        "actions": acted,
         "steps": ((n_pairs,), (np.int64,)),
     }
     for field, (shape, dtype) in headers.items():
@@ -583,7 +646,9 @@ def _validate_headers(headers: Mapping[str, Header], manifest: Mapping[str, Any]
             fail(file, field, f"dtype {dtype}; must be {names}")
 
 
-def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, Array], where: str) -> gym.Space[Any]:
+def _kept_bounds(
+    space: gym.Space[Any], arrays: Mapping[str, Array], where: str, names: Sequence[str] | None
+) -> gym.Space[Any]:
     """The space without the bounds that observations don't keep to, as those of many environments don't."""
     space = space.original if isinstance(space, FlatBox) else space
     if not isinstance(space, gym.spaces.Box):
@@ -594,9 +659,30 @@ def _kept_bounds(space: gym.Space[Any], arrays: Mapping[str, Array], where: str)
     below, above = least < space.low.astype(least.dtype), most > space.high.astype(most.dtype)
     if not (below | above).any():
         return space
-    warnings.warn(f"{where}: observations lie outside {space}; the dataset promises no such bounds", stacklevel=3)
+    told = outside_by_column(np.concatenate(rows), space, names)
+    warnings.warn(
+        f"{where}: observations lie outside {space}, and the dataset promises no such bounds: {told}", stacklevel=3
+    )
     dtype: Any = np.result_type(space.dtype, np.float32)
     return gym.spaces.Box(np.where(below, -np.inf, space.low), np.where(above, np.inf, space.high), dtype=dtype)
+
+
+def outside_by_column(values: Array, space: gym.Space[Any], names: Sequence[str] | None = None) -> str:
+    """How many rows of `values` `[N, ...]` are not in a space, by column; empty if all are.
+
+    Args:
+        values: as a dataset holds them.
+        space: bounds are rounded as the values were.
+        names: of the columns (default: their numbers).
+    """
+    units = ActionUnits(space)
+    rows = values.reshape(len(values), -1)
+    counts = ((rows < units.low.astype(values.dtype)) | (rows > units.high.astype(values.dtype))).sum(0)
+    names = names or [f"column {i}" for i in range(len(counts))]
+    return ", ".join(
+        f"{printable(names[i])} in {counts[i]} of {len(rows)} rows ({rows[:, i].min():.4g} to {rows[:, i].max():.4g})"
+        for i in np.flatnonzero(counts).tolist()
+    )
 
 
 def _outside(values: Array, space: gym.Space[Any]) -> Array:
@@ -632,7 +718,10 @@ def _validate(arrays: Mapping[str, Array], manifest: Mapping[str, Any], file: st
     observation_space = described_space(manifest["observation_space"])
     if isinstance(observation_space, gym.spaces.Box):  # parts of others may be coded
         spaces |= dict.fromkeys(("obs", "next_obs", "final_obs"), observation_space)
-    for field in arrays.keys() & episodes_of.keys():
+    absent = {field for field in ("actions", "rewards") if not manifest.get(field, True)}
+    if "rewards" in absent and not np.isnan(arrays["rewards"]).all():
+        fail(file, "rewards", "the manifest says that there are none")
+    for field in (arrays.keys() & episodes_of.keys()) - absent:
         bad = np.flatnonzero(~np.isfinite(arrays[field].reshape(len(arrays[field]), -1)).all(1))
         if len(bad):
             fail(file, field, "NaN or infinite", int(episodes_of[field][bad[0]]))
@@ -640,6 +729,10 @@ def _validate(arrays: Mapping[str, Array], manifest: Mapping[str, Any], file: st
             fail(file, field, f"outside {spaces[field]}", int(episodes_of[field][np.flatnonzero(outside)[0]]))
     if not (ended := arrays["terminated"] | arrays["truncated"]).all():
         fail(file, "terminated", "neither terminated nor truncated: the episode is incomplete", int(ended.argmin()))
+    if (None in manifest["returns"]) != ("rewards" in absent):
+        fail(file, "returns", "the manifest must list them where there are rewards, and there alone")
+    if "rewards" in absent:
+        return
     returns = [float(x.sum(dtype=np.float64)) for x in np.split(arrays["rewards"], np.cumsum(lengths)[:-1])]
     for i, (told, found) in enumerate(zip(manifest["returns"], returns, strict=True)):
         if not math.isclose(told, found, rel_tol=1e-6, abs_tol=1e-3):

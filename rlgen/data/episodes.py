@@ -26,6 +26,12 @@ N_PROBED = 10_000
 """Random steps in which an environment without a time limit has to end an episode."""
 
 
+def time_limit(envs: gym.vector.VectorEnv[Any, Any, Any]) -> int | None:
+    """The environments' time limit in steps; None without one."""
+    spec = envs.spec
+    return envs.max_episode_steps if isinstance(envs, BatchedEnv) else None if spec is None else spec.max_episode_steps
+
+
 def check_ends(envs: gym.vector.VectorEnv[Any, Any, Any], env: Any, env_kwargs: Mapping[str, Any] | None) -> None:
     """Refuse an environment that has no time limit, and whose episodes random actions don't end.
 
@@ -37,8 +43,7 @@ def check_ends(envs: gym.vector.VectorEnv[Any, Any, Any], env: Any, env_kwargs: 
     Raises:
         UsageError: with the way out.
     """
-    limit = envs.max_episode_steps if isinstance(envs, BatchedEnv) else envs.spec and envs.spec.max_episode_steps
-    if limit is not None:
+    if time_limit(envs) is not None:
         return
     probe = make_vec(env, 1, 0, env_kwargs=env_kwargs)
     probe.action_space.seed(0)
@@ -66,8 +71,9 @@ class Episode:
     Attributes:
         obs: `[T + 1, D]`, flat (`rlgen.spaces.FlatBox`), the last being the true final observation; `[T, D]` where a
             converted file doesn't have that.
-        actions: `[T, *action_shape]` as executed: int64, or floats of the action space's precision.
-        rewards: `[T]` float32.
+        actions: `[T, *action_shape]` as executed: int64, or floats of the action space's precision; `[T, 0]` where a
+            log has states alone.
+        rewards: `[T]` float32; NaN where a log has none.
         terminated: ended in the task's own sense.
         truncated: cut by the time limit.
     """
@@ -80,7 +86,7 @@ class Episode:
 
     @property
     def total_reward(self) -> float:
-        """The undiscounted return."""
+        """The undiscounted return; NaN where a log has no rewards."""
         return float(self.rewards.sum(dtype=np.float64))
 
 

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rlgen.errors import UsageError
 from rlgen.spaces import ActionUnits, float_dtype
 
 
@@ -49,7 +50,13 @@ class ActionCoder(nn.Module):
         self.register_buffer("high", torch.tensor(high, dtype=torch.float32), persistent=False)
 
     def samples(self, actions: Tensor) -> Tensor:
-        """What a policy would have sampled: units of a Box `[*B, A]` float32, indices `[*B]` or `[*B, K]` int64."""
+        """What a policy would have sampled: units of a Box `[*B, A]` float32, indices `[*B]` or `[*B, K]` int64.
+
+        Raises:
+            UsageError: the actions are those of demonstrations that hold states alone.
+        """
+        if actions.ndim > 1 and not actions.shape[-1]:
+            raise UsageError("these demonstrations hold states and no actions, which this network sees")
         n_leading = actions.ndim - len(self.units.space.shape or ())
         if self.units.sizes is None:
             rows = actions.flatten(n_leading) if actions.ndim > n_leading else actions.unsqueeze(-1)

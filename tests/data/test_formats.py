@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from fuzz import fuzz
 
+from rlgen.commands import data as data_command
 from rlgen.data import formats
 from rlgen.data.convert import load_source, save_as, save_dataset
 from rlgen.data.demonstrations import load_demonstrations, load_episodes
@@ -427,6 +428,58 @@ def test_observations_are_matched_by_name(tmp_path, monkeypatch):
     minari_of_names(tmp_path / "wide-v0", monkeypatch, Named.observation_space, obs | {"angle": 10 * angle})
     with pytest.raises(DemonstrationError, match=r"field episode_0: observations outside"):
         load_source(tmp_path / "wide-v0", "tests/Named-v0")
+
+
+def minari_with_broken_episodes(folder):
+    """Of five episodes the second has an action too few, the third no actions, and the fourth a NaN."""
+    rows = [episode(6, i) for i in range(5)]
+    rows[3].obs[2] = np.nan
+    formats.minari.write(folder, rows, HOPPER)
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        short = file["episode_1/actions"][:-1]
+        del file["episode_1/actions"], file["episode_2/actions"]
+        file["episode_1/actions"] = short
+    return [rows[0], rows[4]]
+
+
+def test_broken_minari_episodes_are_skipped_if_asked(tmp_path, capsys):
+    whole = minari_with_broken_episodes(tmp_path / "toy-v0")
+    with pytest.raises(DemonstrationError, match="field episode_1: observations, actions, rewards and ends differ"):
+        load_source(tmp_path / "toy-v0")
+    found = load_source(tmp_path / "toy-v0", skip_broken=True)
+    assert_equal(found.episodes, whole)
+    assert [told.partition(": ")[2][:9] for told in found.broken[:1]] == ["field epi"]
+    assert len(found.broken) == 3
+    data_command.main(data_command.Convert(path=tmp_path / "toy-v0", output=tmp_path, env=None, skip_broken=True))
+    assert "3 broken episodes left out; the first: " in capsys.readouterr().err
+    assert load_episodes(tmp_path, HOPPER)[0]["n_episodes"] == 2
+    with h5py.File(tmp_path / "toy-v0" / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_0"], file["episode_3"], file["episode_4"]
+    with pytest.raises(DemonstrationError, match=r"no complete episode; .*episode_0"):
+        load_source(tmp_path / "toy-v0", skip_broken=True)
+
+
+def test_broken_trajectories_and_nan_are_skipped_if_asked(tmp_path):
+    rows = episodes_of()
+    datasets.Dataset.from_dict(
+        {
+            "obs": [e.obs for e in rows],
+            "acts": [e.actions[i == 1 :] for i, e in enumerate(rows)],
+            "terminal": [True] * 3,
+            "rews": [e.rewards for e in rows],
+        }
+    ).save_to_disk(str(tmp_path / "folder"))
+    with pytest.raises(DemonstrationError, match="trajectory 1: 1001 observations, 999 actions and 1000 rewards"):
+        load_source(tmp_path / "folder", HOPPER)
+    found = load_source(tmp_path / "folder", HOPPER, skip_broken=True)
+    assert_equal(found.episodes, [rows[0], rows[2]])
+    assert len(found.broken) == 1
+    arrays = d4rl(tmp_path / "hopper.hdf5")
+    arrays["observations"][12] = np.nan
+    d4rl(tmp_path / "hopper.hdf5", observations=arrays["observations"])
+    found = load_source(tmp_path / "hopper.hdf5", HOPPER, skip_broken=True)
+    assert [len(e.actions) for e in found.episodes] == [10, 10]
+    assert found.broken == ["episode 1: NaN or infinite"]
 
 
 def test_another_environment_than_the_files_warns(tmp_path):

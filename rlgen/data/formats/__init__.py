@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from rlgen.data.episodes import joined, parted
-from rlgen.data.formats import baselines, d4rl, imitation, minari, openai_imitation, sb3
+from rlgen.data.formats import baselines, d4rl, imitation, log, minari, openai_imitation, sb3
 from rlgen.data.formats.recording import Format, Recording, Writable, read_npz
 from rlgen.errors import DemonstrationError
 from rlgen.files import MAX_BYTES, opened, parse_json, plain_files
@@ -45,11 +47,23 @@ def recognise(path: Path) -> Format:
     for known in FORMATS:
         if known.recognise(path):
             return known
+    if columns := log.column_names(path):
+        raise DemonstrationError(
+            f"{path}: a log with the columns {log.listed(columns)}. Tell which are what: rlgen data convert "
+            f"{shlex.quote(str(path))} --output ... --env ID --obs NAME ... --actions NAME ..."
+        )
     names = ", ".join(known.NAME for known in FORMATS)
     raise DemonstrationError(f"{path}: none of the formats that are read: {names}")
 
 
-def read(path: Path, time_limit: int | None = None, timeout: float = 600.0) -> Recording:
+def read(
+    path: Path,
+    time_limit: int | None = None,
+    timeout: float = 600.0,
+    *,
+    mapping: log.LogMapping | None = None,
+    skip_broken: bool = False,
+) -> Recording:
     """A foreign file's complete episodes, see `Format.read`.
 
     The libraries for HDF5 and Arrow are large, and a damaged or malicious file may crash them, or claim to unpack to
@@ -60,10 +74,13 @@ def read(path: Path, time_limit: int | None = None, timeout: float = 600.0) -> R
         path: a file or folder of one of `FORMATS`.
         time_limit: of the environment, in steps.
         timeout: seconds.
+        mapping: read the path as a log whose columns are these.
+        skip_broken: leave out episodes that can't be used, see `Format.read`.
     """
     memory = MAX_BYTES + 8 * _size(path)
     # Nothing of the caller's folder is to be imported there.
-    command = [sys.executable, "-P", "-m", "rlgen.data.formats", str(path), str(time_limit or ""), str(memory)]
+    options = {"time_limit": time_limit, "skip_broken": skip_broken, "mapping": mapping and asdict(mapping)}
+    command = [sys.executable, "-P", "-m", "rlgen.data.formats", str(path), str(memory), json.dumps(options)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout, env=os.environ | {"OMP_NUM_THREADS": "1"})
     except subprocess.TimeoutExpired:
@@ -81,8 +98,10 @@ ABOUT = {
     "format": str,
     "env_id": (str, None),
     "n_incomplete": range(1 << 40),
+    "broken": [str],
     "tells_ends": bool,
     "columns": ([list], None),
+    "names": {"*": [str]},
 }
 """What a `Recording` says beside its episodes."""
 

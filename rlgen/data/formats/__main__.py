@@ -1,10 +1,11 @@
 """Read one foreign file with limited memory, for `rlgen.data.formats.read`: an npz on stdout, or exit code 3."""
 
+import json
 import os
 import sys
 from pathlib import Path
 
-from rlgen.data.formats import ERROR, pack, recognise
+from rlgen.data.formats import ERROR, log, pack, recognise
 
 
 def limit_memory(n_bytes: int) -> None:
@@ -21,10 +22,15 @@ def limit_memory(n_bytes: int) -> None:
 
 def main() -> int:
     """Read, write, or say why not."""
-    path, time_limit, memory = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    path, memory, options = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+    time_limit, skip_broken = options["time_limit"], options["skip_broken"]
     try:
         limit_memory(memory)
-        pack(recognise(path).read(path, int(time_limit) if time_limit else None), sys.stdout.buffer)
+        if options["mapping"] is not None:
+            recording = log.read(path, time_limit, log.LogMapping(**options["mapping"]), skip_broken)
+        else:
+            recording = recognise(path).read(path, time_limit, skip_broken)
+        pack(recording, sys.stdout.buffer)
     except MemoryError:
         print(f"{ERROR}{path}: needs more than {memory >> 20} MiB to read; damaged, or split it", file=sys.stderr)
         return 3

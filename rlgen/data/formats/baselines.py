@@ -13,7 +13,7 @@ FIELDS = ("obs", "acs", "rews")
 recognise = has_fields(npz_fields, FIELDS)
 
 
-def read(path: Path, time_limit: int | None) -> Recording:
+def read(path: Path, time_limit: int | None, skip_broken: bool = False) -> Recording:
     """See `Format`. Episodes of several lengths stand in Python objects there, which are not read."""
     arrays = read_npz(path, path, FIELDS)
     if arrays["obs"].ndim < 3:

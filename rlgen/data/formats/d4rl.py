@@ -28,7 +28,7 @@ FIELDS = ("observations", "actions", "rewards", "terminals")
 recognise = has_fields(hdf5_fields, FIELDS)
 
 
-def read(path: Path, time_limit: int | None) -> Recording:
+def read(path: Path, time_limit: int | None, skip_broken: bool = False) -> Recording:
     """See `Format`. Without `timeouts` an episode that doesn't terminate ends at the time limit."""
     arrays = read_hdf5(path, FIELDS, ("timeouts",))
     terminals = arrays["terminals"].reshape(-1).astype(bool)

@@ -13,6 +13,7 @@ from rlgen.data.episodes import Episode
 from rlgen.data.formats.recording import (
     Array,
     Recording,
+    arrow_array,
     ended,
     episode,
     fail,
@@ -35,20 +36,24 @@ def recognise(path: Path) -> bool:
     return (path / "state.json").is_file() or npz_fields(path) >= {*FIELDS, "indices"}
 
 
-def read(path: Path, time_limit: int | None) -> Recording:
+def read(path: Path, time_limit: int | None, skip_broken: bool = False) -> Recording:
     """See `Format`. `terminal` tells whole episodes from those cut off, not how they end; `infos` is never decoded."""
     trajectories = _arrow(path) if path.is_dir() else _npz(path)
-    episodes, n_incomplete = [], 0
+    episodes, broken, n_incomplete = [], [], 0
     for i, (obs, acts, rews, terminal) in enumerate(trajectories):
         if obs.ndim < 2 or len(obs) != len(acts) + 1 or len(rews) != len(acts) or not len(acts):
-            fail(path, "obs", f"trajectory {i}: {len(obs)} observations, {len(acts)} actions and {len(rews)} rewards")
+            told = f"trajectory {i}: {len(obs)} observations, {len(acts)} actions and {len(rews)} rewards"
+            if not skip_broken:
+                fail(path, "obs", told)
+            broken.append(told)
+            continue
         if terminal or len(acts) == time_limit:
             episodes.append(episode(obs, acts, rews, *ended(len(acts), time_limit)))
         else:
             n_incomplete += 1
     if not episodes:
         raise DemonstrationError(f"{path}: holds no complete episode")
-    return Recording(NAME, episodes, n_incomplete=n_incomplete, tells_ends=False)
+    return Recording(NAME, episodes, n_incomplete=n_incomplete, broken=broken, tells_ends=False)
 
 
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:
@@ -114,20 +119,9 @@ def _arrow(folder: Path) -> list[tuple[Array, Array, Array, bool]]:
                 fail(folder / name, missing[0], "missing")
             columns = [table[field] for field in FIELDS]
             for obs, acts, rews, terminal in zip(*columns, strict=True):
-                found.append((_array(obs), _array(acts), _array(rews), bool(terminal.as_py())))
+                obs, acts, rews = (arrow_array(scalar.values) for scalar in (obs, acts, rews))
+                found.append((obs, acts, rews, bool(terminal.as_py())))
     return found
-
-
-def _array(scalar: Any) -> Array:
-    """The array `[T]` or `[T, D]` of a row's list or list of lists, which must be equally long."""
-    values, shape = scalar.values, [len(scalar.values)]
-    while values.type.num_fields:
-        lengths = np.unique(values.value_lengths().to_numpy(zero_copy_only=False))
-        if len(lengths) != 1:
-            raise ValueError("its rows differ in length")
-        values = values.flatten()
-        shape.append(int(lengths[0]))
-    return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(shape)
 
 
 def _npz(path: Path) -> list[tuple[Array, Array, Array, bool]]:

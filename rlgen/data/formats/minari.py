@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -28,7 +29,7 @@ def recognise(path: Path) -> bool:
     return _data(path) is not None
 
 
-def read(path: Path, time_limit: int | None) -> Recording:
+def read(path: Path, time_limit: int | None, skip_broken: bool = False) -> Recording:
     """See `Format`. Observations in dictionaries are flattened in the file's order, and their names kept."""
     minari = needed("minari")
     folder = _data(path)
@@ -51,30 +52,43 @@ def read(path: Path, time_limit: int | None) -> Recording:
         if not isinstance(storage.action_space, gym.spaces.Box | gym.spaces.Discrete | gym.spaces.MultiDiscrete):
             fail(folder / "metadata.json", "action_space", "must be one array of actions, a Box or a Discrete")
         space = FlatBox(storage.observation_space)
-        episodes, n_incomplete = [], 0
-        for i, found in enumerate(storage.get_episodes(range(storage.total_episodes))):
+        episodes, broken, n_incomplete = [], [], 0
+        for i in range(storage.total_episodes):
             try:
-                obs = space.flatten(found["observations"], len(found["rewards"]) + 1)
-            except ValueError as error:
-                fail(folder, f"episode_{i}", f"observations: {error}")
-            if ((obs < space.low) | (obs > space.high)).any():
-                fail(folder, f"episode_{i}", f"observations outside {storage.observation_space}")
-            actions = np.asarray(found["actions"])
-            rewards = np.asarray(found["rewards"])
-            ends = [np.asarray(found[name]).astype(bool) for name in ("terminations", "truncations")]
-            lengths = {len(obs) - 1, len(actions), len(rewards), *(len(end) for end in ends)}
-            if len(lengths) != 1 or not len(actions):
-                fail(folder, f"episode_{i}", "observations, actions, rewards and ends differ in length")
-            if any(end[:-1].any() for end in ends):
-                fail(folder, f"episode_{i}", "it ends before its last step")
-            terminated, truncated = (bool(end[-1]) for end in ends)
-            if terminated or truncated:
-                episodes.append(episode(obs, actions, rewards, terminated, truncated))
+                with foreign(folder / f"episode_{i}", "an episode"):
+                    found = _episode(storage, space, i, folder)
+            except DemonstrationError as error:
+                if not skip_broken:
+                    raise
+                broken.append(str(error))
+                continue
+            if found.terminated or found.truncated:
+                episodes.append(found)
             else:
                 n_incomplete += 1
     if not episodes:
-        raise DemonstrationError(f"{path}: holds no complete episode")
-    return Recording(NAME, episodes, env_id, n_incomplete, columns=space.columns if space.columns[0][0] else None)
+        raise DemonstrationError(f"{path}: holds no complete episode{f'; {broken[0]}' if broken else ''}")
+    columns = space.columns if space.columns[0][0] else None
+    return Recording(NAME, episodes, env_id, n_incomplete, broken, columns=columns)
+
+
+def _episode(storage: Any, space: FlatBox, i: int, folder: Path) -> Episode:
+    """One episode of a Minari dataset."""
+    (found,) = storage.get_episodes([i])
+    try:
+        obs = space.flatten(found["observations"], len(found["rewards"]) + 1)
+    except ValueError as error:
+        fail(folder, f"episode_{i}", f"observations: {error}")
+    if ((obs < space.low) | (obs > space.high)).any():
+        fail(folder, f"episode_{i}", f"observations outside {storage.observation_space}")
+    actions, rewards = np.asarray(found["actions"]), np.asarray(found["rewards"])
+    ends = [np.asarray(found[name]).astype(bool) for name in ("terminations", "truncations")]
+    lengths = {len(obs) - 1, len(actions), len(rewards), *(len(end) for end in ends)}
+    if len(lengths) != 1 or not len(actions):
+        fail(folder, f"episode_{i}", "observations, actions, rewards and ends differ in length")
+    if any(end[:-1].any() for end in ends):
+        fail(folder, f"episode_{i}", "it ends before its last step")
+    return episode(obs, actions, rewards, *(bool(end[-1]) for end in ends))
 
 
 def write(path: Path, episodes: Sequence[Episode], env_id: str) -> None:

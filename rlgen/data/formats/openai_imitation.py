@@ -13,7 +13,7 @@ FIELDS = ("obs_B_T_Do", "a_B_T_Da", "r_B_T", "len_B")
 recognise = has_fields(hdf5_fields, FIELDS)
 
 
-def read(path: Path, time_limit: int | None) -> Recording:
+def read(path: Path, time_limit: int | None, skip_broken: bool = False) -> Recording:
     """See `Format`. It has no final observations and doesn't tell how an episode ends."""
     arrays = read_hdf5(path, FIELDS)
     obs, actions, rewards, lengths = (arrays[field] for field in FIELDS)

@@ -43,8 +43,10 @@ class Recording:
         episodes: in the file's order.
         env_id: the environment as the file tells it; None where it doesn't.
         n_incomplete: episodes that were left out because they are cut off in mid-episode.
+        broken: what is wrong with each episode that was left out because it can't be used.
         tells_ends: whether the file tells termination from truncation; otherwise the time limit decided.
         columns: name and width of each part of the observations, where the file names them.
+        names: of the columns of a log that are observations (`obs`) and actions (`actions`); empty for other formats.
         path: the file or folder.
         manifest: of a dataset of ours; empty else.
     """
@@ -53,8 +55,10 @@ class Recording:
     episodes: list[Episode]
     env_id: str | None = None
     n_incomplete: int = 0
+    broken: Sequence[str] = ()
     tells_ends: bool = True
     columns: Columns | None = None
+    names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     path: Path = Path()
     manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -68,13 +72,14 @@ class Format(Protocol):
         """Whether a path looks like this format, by its name, its keys or the files in it."""
         ...
 
-    def read(self, path: Path, time_limit: int | None) -> Recording:
+    def read(self, path: Path, time_limit: int | None, skip_broken: bool = False) -> Recording:
         """The file's complete episodes.
 
         Args:
             path: a file or folder.
             time_limit: of the environment, in steps: where a file doesn't tell how an episode ended, one of this length
                 was truncated and a shorter one terminated.
+            skip_broken: leave out an episode whose arrays don't fit together, where a file holds episodes apart.
         """
         ...
 
@@ -307,6 +312,18 @@ def read_hdf5(path: Path, names: Sequence[str], optional: Sequence[str] = ()) ->
                 fail(path, name, "missing" if array is None else "not an array of numbers")
             found[name] = array[()]
     return found
+
+
+def arrow_array(values: Any) -> Array:
+    """The array `[N]` or `[N, ...]` of an Arrow array of numbers, or of lists, which must be equally long."""
+    shape = [len(values)]
+    while values.type.num_fields and hasattr(values, "value_lengths"):
+        lengths = np.unique(values.value_lengths().to_numpy(zero_copy_only=False))
+        if len(lengths) != 1:
+            raise ValueError("its rows differ in length")
+        values = values.flatten()
+        shape.append(int(lengths[0]))
+    return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(shape)
 
 
 def needed(module: str) -> Any:

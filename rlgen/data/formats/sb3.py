@@ -16,7 +16,7 @@ FIELDS = ("obs", "actions", "rewards", "episode_starts")
 recognise = has_fields(npz_fields, FIELDS)
 
 
-def read(path: Path, time_limit: int | None) -> Recording:
+def read(path: Path, time_limit: int | None, skip_broken: bool = False) -> Recording:
     """See `Format`. It records whole episodes, and neither their final observations nor how they end."""
     arrays = read_npz(path, path, FIELDS)
     starts = arrays["episode_starts"].reshape(-1).astype(bool)
