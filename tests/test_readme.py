@@ -12,7 +12,11 @@ ROOT = Path(__file__).parents[1]
     ("name", "n_blocks", "printed"),
     [
         ("README.md", 5, ["pairs of 4 HalfCheetah-v4 trajectories"]),
-        ("docs/guide.md", 15, ["0.9 10", "pairs of 4 Reach-v0 trajectories", "3 Hopper-v4 36", "return 36"]),
+        (
+            "docs/guide.md",
+            16,
+            ["0.9 10", "pairs of 4 Reach-v0 trajectories", "pairs of 3 Reach-v0", "3 Hopper-v4 36", "return 36"],
+        ),
     ],
 )
 def test_every_python_block_runs(monkeypatch, capsys, name, n_blocks, printed):

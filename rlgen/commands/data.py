@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rlgen.data.formats.recording import Recording
 
 NONE = default("none")
+NAMES = tyro.conf.arg(metavar="NAME ...")
 NAME = re.compile(r"[A-Za-z0-9][\w-]{0,99}", re.ASCII)
 SPACES = ("obs. space", "action space")
 # Flags of `Convert` that are fields of a log's mapping.
@@ -37,8 +38,7 @@ Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 @dataclass(frozen=True, kw_only=True)
 class _Source:
     path: Input
-    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code; for convert
-    also a log of your own."""
+    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code."""
     env: Annotated[str | None, default("what the file tells")] = None
     """Gymnasium id, with its version."""
 
@@ -55,45 +55,40 @@ class Validate(_Source):
 class Convert(_Source):
     """Convert to a dataset of ours, or from one to another package's format.
 
-    A log of your own (CSV, Parquet, npz, npy, or a folder of such files, each an episode) is read by the names of its
-    columns. A name is a column or an array; where there is none of that name, it stands for numbered columns, as
-    joint_pos for joint_pos_0, joint_pos_1 and so on, or joint_pos[0], joint_pos[1].
+    PATH may also be a log of your own: CSV, Parquet, npz, npy, or a folder of such files, each an episode. Its columns
+    are told by name: joint_pos is the column or array of that name, else the columns joint_pos_0, joint_pos_1 and on.
     """
 
     output: Path
     """Ours goes to a folder of the environment's name in this one; of another format this is the file or folder."""
     to: Literal["rlgen", "minari", "imitation", "d4rl", "sb3"] = "rlgen"
     """The format to write. That of Minari is a folder whose name has a version, as hopper-expert-v0."""
-    name: Annotated[str | None, default("none")] = None
-    """Name of a log that no environment belongs to, in place of --env. Its spaces are derived from the values."""
-    mapping: Annotated[Path | None, default("none")] = None
-    """TOML file that tells the columns of a log: obs, actions, next_obs, rewards, terminated, truncated, done, episode,
-    observation_space, action_space. A flag replaces the file's entry."""
-    obs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ..."), NONE] = ()
-    """Columns of a log that are observations, in the order of the environment's."""
-    actions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ..."), NONE] = ()
-    """Columns that are the executed actions. Without them the dataset is of states alone, for --state-only."""
-    next_obs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ..."), NONE] = ()
-    """Columns that are the next observations; only the last one of an episode is kept, the others must be the next
-    row's --obs."""
+    name: Annotated[str | None, NONE] = None
+    """Name of a log that no environment belongs to, in place of --env; its spaces are those of its values."""
+    mapping: Annotated[Path | None, NONE] = None
+    """TOML file with the columns of a log, as obs = ["x", "y"]; a flag replaces its entry."""
+    obs: Annotated[tuple[str, ...], NAMES, NONE] = ()
+    """Columns of a log that are observations, in the environment's order."""
+    actions: Annotated[tuple[str, ...], NAMES, NONE] = ()
+    """Columns that are the executed actions; without them only gail --state-only learns from the dataset."""
+    next_obs: Annotated[tuple[str, ...], NAMES, NONE] = ()
+    """Columns that are the next observations, of which an episode's last one is kept."""
     rewards: Annotated[str | None, NONE] = None
-    """Column of rewards. Without it there is no expert's return and no score."""
+    """Column of rewards; without it there is no expert's return and no score."""
     terminated: Annotated[str | None, NONE] = None
     """Column that is 1 in the last row of an episode that ended in the task's own sense."""
     truncated: Annotated[str | None, NONE] = None
     """Column that is 1 in the last row of an episode that was cut, as by a time limit."""
     done: Annotated[str | None, NONE] = None
-    """Column that is 1 in the last row of an episode, where the log doesn't tell how episodes end."""
+    """Column that is 1 in the last row of an episode, in a log that doesn't tell how episodes end."""
     episode: Annotated[str | None, NONE] = None
     """Column whose value changes where an episode begins."""
     clip_actions: bool = False
-    """Clip actions to their bounds, as environments do. By default those outside are refused."""
+    """Clip actions to their bounds, as environments do, rather than refuse those outside."""
     keep_actions: bool = False
-    """Keep actions outside the bounds and widen these. GAIL then refuses the dataset, whose action space is no longer
-    the environment's."""
+    """Widen the bounds of the dataset's actions rather than refuse those outside; GAIL needs the environment's."""
     skip_broken: bool = False
-    """Leave out episodes that can't be used, such as those with NaN or with arrays of different lengths, and count
-    them."""
+    """Leave out episodes that hold NaN or whose arrays don't fit together, and count them."""
     deterministic: Annotated[bool | None, default("unknown")] = None
     """Whether the expert acted by its mode."""
     overwrite: bool = False

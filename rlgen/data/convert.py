@@ -39,7 +39,6 @@ from rlgen.spaces import (
     describe_space,
     described_space,
     flat_box,
-    float_dtype,
 )
 
 OURS = "rlgen"
@@ -98,8 +97,8 @@ def _without_broken(recording: Recording) -> Recording:
 def log_spaces(source: Recording, mapping: LogMapping) -> tuple[gym.Space[Any], gym.Space[Any]]:
     """Observation and action space of a log without an environment: as its mapping tells, else as its values are.
 
-    Observations are boxes without bounds. Actions are a box of the least and the largest values, or Discrete where they
-    are one column of whole numbers from 0 up.
+    Observations are boxes without bounds. Actions are a float32 box of the least and the largest values, or Discrete
+    where they are one column of whole numbers from 0 up.
 
     Raises:
         UsageError: what the mapping tells is no space, or nothing tells that of actions.
@@ -119,7 +118,7 @@ def log_spaces(source: Recording, mapping: LogMapping) -> tuple[gym.Space[Any], 
         )
     actions = np.concatenate([e.actions for e in source.episodes])
     indices, actions = actions.ndim == 1, actions.reshape(len(actions), -1 if actions.size else 0)
-    box = {"type": "Box", "shape": list(actions.shape[1:]), "dtype": str(float_dtype(actions.dtype))}
+    box = {"type": "Box", "shape": list(actions.shape[1:]), "dtype": "float32"}
     if mapping.action_space is not None:
         return observation_space, _space(box | dict(mapping.action_space), "action_space")
     if not actions.size:
@@ -363,7 +362,8 @@ def _ordered(source: Recording, space: FlatBox) -> Recording:
             places = column_order(source.columns, space.columns)
             rows = [x[:, places] for x in rows]
     except ValueError as error:
-        raise DemonstrationError(f"{source.path}: field observations: {printable(error)}") from None
+        hint = ". A mapping tells them by key, [obs]" if source.names and len(space.columns) > 1 else ""
+        raise DemonstrationError(f"{source.path}: field observations: {printable(error)}{hint}") from None
     episodes = [replace(episode, obs=x) for episode, x in zip(source.episodes, rows, strict=True)]
     return replace(source, episodes=episodes, names=names)
 

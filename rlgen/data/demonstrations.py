@@ -8,6 +8,7 @@ import difflib
 import io
 import itertools
 import math
+import os
 import shlex
 import sys
 import warnings
@@ -24,7 +25,7 @@ from safetensors.torch import save
 
 from rlgen.data.episodes import Array, Episode, Predictor, check_ends, joined, parted, run_episodes
 from rlgen.data.formats.recording import Header, allowance, fail, read_npz
-from rlgen.data.formats.tables import table_files
+from rlgen.data.formats.tables import READERS
 from rlgen.envs.make import Environment, environment_name, make_vec
 from rlgen.errors import DemonstrationError
 from rlgen.files import (
@@ -57,9 +58,9 @@ MANIFEST = {
     "observation_space": described_space,
     "action_space": described_space,
     "n_episodes": COUNT,
-    "returns": [(float, None)],
-    "return_mean?": (float, None),
-    "return_std?": (float, None),
+    "returns": [(None, float)],
+    "return_mean?": (None, float),
+    "return_std?": (None, float),
     "failed_episodes?": [range(1 << 40)],
     "deterministic": (bool, None),
     "keep_every?": COUNT,
@@ -558,8 +559,10 @@ def open_dataset(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
 def _without_dataset(path: Path, env_id: str) -> str:
     """What to say of a folder that holds no dataset of an environment."""
     record = f"Record one: rlgen expert --env {env_id} --output {path}"
-    logs = table_files(path) if path.exists() else []
-    if path.is_file() or logs or any((path / name).exists() for name in OTHER_PACKAGES):
+    files = [path] if path.is_file() else sorted(path.glob("*"))
+    logs = any(file.suffix.lower() in READERS for file in files)
+    foreign = path.is_file() or logs or any((path / name).exists() for name in OTHER_PACKAGES)
+    if foreign and not os.path.lexists(path / "manifest.json"):
         columns = " --obs NAME ... --actions NAME ..." if logs else ""
         command = f"rlgen data convert {shlex.quote(str(path))} --env {env_id} --output experts{columns}"
         known = ". Other packages' npz needs no names" if path.suffix == ".npz" else ""

@@ -200,6 +200,7 @@ def written(path, change=lambda table: table, **options):
         (lambda t: t.rename(columns={"time": "r"}), {}, "several columns are named r"),
         (lambda t: t.iloc[:0], {}, "a header and no rows"),
         (lambda t: t.iloc[[0, 6, 1]], {}, "field trial: an episode goes on after another one began"),
+        (lambda t: t.replace({"trial": {"a": None}}), {}, "field trial: empty in row 6"),
         (lambda t: t, {"rewards": "joint_pos"}, "rewards must be one column; got joint_pos_0, joint_pos_1"),
         (lambda t: t, {"actions": ["joint_pos_1"]}, "joint_pos_1 is told twice among obs and actions"),
         (lambda t: t, {"terminated": "time"}, "field time: must be 0 or 1"),
@@ -330,6 +331,20 @@ class Cart(gym.Env):
         return {"velocity": np.ones(2, np.float32), "gear": 1}, 0.0, False, False, {}
 
 
+class Simulator(gym.Env):
+    """Of a robot of three joints and two motors that stands still."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(3, np.float32), 0.0, False, False, {}
+
+
 @pytest.fixture
 def cart():
     if "tests/Cart-v0" not in gym.registry:
@@ -412,6 +427,12 @@ def test_arrays_become_demonstrations(tmp_path):
         ),
         ({"actions": ["left"] * 20}, DemonstrationError, "field actions: must be numbers; got <U4"),
         ({"obs": np.zeros((20, 4))}, DemonstrationError, r"its parts are observation \(4\); the environment's are"),
+        (
+            {"rewards": np.ones((20, 2))},
+            DemonstrationError,
+            r"field rewards: must be one number a row; got rewards\[0\]",
+        ),
+        ({"episode": ["a"] * 9 + ["b", "a"] * 5 + ["c"]}, DemonstrationError, "an episode goes on after another one"),
         ({"actions": np.full((20, 1), np.nan)}, DemonstrationError, r"NaN or infinite of 20 rows: actions in 20"),
         ({"actions": np.full((20, 2), 1.0)}, DemonstrationError, r"field actions: shape \(2,\)"),
     ],
@@ -505,24 +526,32 @@ def test_a_robot_without_a_simulator_has_the_spaces_of_its_log(tmp_path):
     found = load_demonstrations(tmp_path, "arm")
     _, actions, rewards = expected()
     assert found.observation_space == gym.spaces.Box(-np.inf, np.inf, (3,), np.float64)
-    np.testing.assert_array_equal(found.action_space.low, actions.min(0))
-    np.testing.assert_array_equal(found.action_space.high, actions.max(0))
+    np.testing.assert_array_equal(found.action_space.low, actions.min(0).astype(np.float32))
+    np.testing.assert_array_equal(found.action_space.high, actions.max(0).astype(np.float32))
     np.testing.assert_allclose(found.dataset_return_mean, rewards.sum() / 3, rtol=1e-6)
     manifest, _ = load_episodes(tmp_path, "arm")
     assert manifest["source"]["names"]["actions"] == ["torque[0]", "torque[1]"]
     # It is checked, merged and converted without an environment.
     save_dataset([load_source(tmp_path / "arm"), load_source(tmp_path / "arm")], tmp_path / "twice")
     assert load_episodes(tmp_path / "twice", "arm")[0]["n_episodes"] == 6
-    # With one of that name, which has its spaces, imitation is as ever.
+    # GAIL acts in an environment: a simulator that is registered by the log's name, with its spaces.
     with pytest.raises(gym.error.Error, match="arm"):
         rlgen.GAIL("arm", tmp_path)
+    gym.register("arm", Simulator, max_episode_steps=7)
+    try:
+        told = mapping_of(COLUMNS | {"action_space": {"low": -1, "high": 1}}, "test")
+        save_dataset([source], tmp_path / "bounded", spaces=log_spaces(source, told))
+        gail = rlgen.GAIL("arm", tmp_path / "bounded", n_trajectories=3, n_envs=2, n_steps=32, n_threads=1)
+        assert gail.learn(64, progress=False).metrics["discriminator_loss"].notna().all()
+    finally:
+        del gym.registry["arm"]
 
 
 @pytest.mark.parametrize(
     ("told", "spaces"),
     [
         ({}, (gym.spaces.Box(-np.inf, np.inf, (2,), np.float64), gym.spaces.Discrete(3))),
-        ({"action_space": {"low": -5, "high": 5}}, (None, gym.spaces.Box(-5, 5, (1,), np.float64))),
+        ({"action_space": {"low": -5, "high": 5}}, (None, gym.spaces.Box(-5, 5, (1,), np.float32))),
         ({"action_space": {"type": "Discrete", "n": 8}}, (None, gym.spaces.Discrete(8))),
         ({"observation_space": {"low": -1, "high": [1, 2]}},
          (gym.spaces.Box(np.array([-1, -1.0]), np.array([1, 2.0]), dtype=np.float64), None)),

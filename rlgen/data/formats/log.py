@@ -22,6 +22,9 @@ from rlgen.files import check, printable, read_regular
 NAME = "log"
 MAX_MAPPING_BYTES = 1 << 16
 
+MANY = ("obs", "next_obs", "actions")
+"""Fields of `LogMapping` that may be of several columns."""
+
 Names = Sequence[str]
 Place = tuple[str, str]
 """A field of `LogMapping`, and in a table of names the key."""
@@ -83,7 +86,7 @@ class LogMapping:
         if self.episode is not None:
             found["episode", ""] = _find(self.episode, there, where)
         for (part, _), columns in found.items():
-            if len(columns) > 1 and part not in ("obs", "next_obs", "actions"):
+            if len(columns) > 1 and part not in MANY:
                 raise DemonstrationError(f"{where}: {part} must be one column; got {listed(columns)}")
         seen = [column for (part, _), columns in found.items() if part in ("obs", "actions") for column in columns]
         if twice := sorted({column for column in seen if seen.count(column) > 1}):
@@ -304,6 +307,9 @@ def _steps(
 ) -> _Steps:
     n = _n_steps(table, resolved, where)
     parts = {place: _rows(table, columns, where) for place, columns in resolved.items() if place[0] != "episode"}
+    for (part, _), (rows, columns) in parts.items():
+        if part not in MANY and rows.shape[1] != 1:
+            fail(where, part, f"must be one number a row; got {listed(columns)}")
     names = {part: [name for place, (_, names) in parts.items() if place[0] == part for name in names]
              for part in ("obs", "actions")}  # fmt: skip
     obs = np.concatenate([parts["obs", key][0] for key in mapping.obs], 1)
@@ -389,6 +395,7 @@ def _stops(
     if ("episode", "") in resolved:
         (name,) = resolved["episode", ""]
         labels = table[name].reshape(-1)
+        labels = labels.astype(str) if labels.dtype.kind == "O" else labels
         if len(labels) != n or (labels.dtype.kind == "f" and np.isnan(labels).any()):
             fail(where, printable(name), "must be one label a row; some are missing")
         changes = np.flatnonzero(labels[1:] != labels[:-1]) + 1

@@ -73,6 +73,8 @@ def _csv(path: Path, pick: Pick) -> Table:
             for name, column in at.items():
                 cells = [row[column].strip() for row in chunk]
                 if name in codes:
+                    if "" in cells:
+                        fail(path, printable(name), f"empty in row {n_rows + cells.index('') + 1}")
                     of = codes[name]
                     chunks[name].append(np.array([of.setdefault(cell, len(of)) for cell in cells]))
                 else:
