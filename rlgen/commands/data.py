@@ -8,7 +8,6 @@ python scripts/data.py convert expert_data/Hopper-v4 --to minari --output ~/.min
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 NONE = default("none")
 NAMES = tyro.conf.arg(metavar="NAME ...")
-NAME = re.compile(r"[A-Za-z0-9][\w-]{0,99}", re.ASCII)
 SPACES = ("obs. space", "action space")
 # Flags of `Convert` that are fields of a log's mapping.
 COLUMNS = ("obs", "actions", "next_obs", "rewards", "terminated", "truncated", "done", "episode")
@@ -132,7 +130,7 @@ def describe(source: Recording) -> str:
         ", by their lengths: the file doesn't tell" if source.env_id else " or unknown: --env tells the time limit"
     )
     if source.names:
-        guessed = ": the log doesn't tell, and episodes count as cut"
+        guessed = "; the log doesn't tell which"
     names = {part: f" of {listed(columns)}" for part, columns in source.names.items()}
     lines = {
         "format": source.format,
@@ -230,14 +228,13 @@ def main(arguments: Arguments) -> None:
 
 def _mapping(arguments: Convert) -> LogMapping | None:
     """The columns that the file and the flags tell of; None where neither does, and the path is no log."""
-    from gymnasium import registry
-
+    from rlgen.data.convert import check_log_name
     from rlgen.data.formats.log import mapping_of, read_mapping
 
     told = {} if arguments.mapping is None else read_mapping(arguments.mapping.expanduser())
     flags = {name: value for name in COLUMNS if (value := getattr(arguments, name))}
     told |= {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()}
-    if not told:
+    if not told and arguments.mapping is None:
         if arguments.name is not None:
             raise UsageError("--name is for a log, whose columns --obs and --actions or --mapping tell")
         return None
@@ -246,8 +243,8 @@ def _mapping(arguments: Convert) -> LogMapping | None:
         raise UsageError("tell the log's environment, --env ID, or a name where there is none, --name my_robot")
     if arguments.env is not None and (mapping.observation_space or mapping.action_space):
         raise UsageError(f"{arguments.mapping}: {arguments.env} has spaces; leave out those of the mapping")
-    if arguments.name is not None and (arguments.name in registry or not NAME.fullmatch(arguments.name)):
-        raise UsageError(f"--name {arguments.name}: must be letters, digits, - and _, and no environment's id")
+    if arguments.name is not None:
+        check_log_name(arguments.name)
     if arguments.name is not None and arguments.to != "rlgen":
         raise UsageError(f"--to {arguments.to} needs an environment; leave out --name, tell --env")
     return mapping

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import sys
 import warnings
@@ -86,7 +87,7 @@ def _without_broken(recording: Recording) -> Recording:
         i: f"episode {i}: NaN or infinite"
         for i, e in enumerate(recording.episodes)
         if not (np.isfinite(e.obs).all() and np.isfinite(e.actions).all())
-        or (np.isnan(e.rewards).any() and not np.isnan(e.rewards).all())
+        or not (np.isfinite(e.rewards).all() or np.isnan(e.rewards).all())
     }
     if len(wrong) == len(recording.episodes):
         raise DemonstrationError(f"{recording.path}: every episode holds NaN or infinite values")
@@ -135,6 +136,16 @@ def _space(told: Mapping[str, Any], name: str) -> gym.Space[Any]:
         return described_space(told)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
+
+
+def check_log_name(name: str) -> None:
+    """Refuse a name for a log without an environment that is no folder's, or that an environment has.
+
+    Raises:
+        UsageError: with what would be right.
+    """
+    if name in gym.registry or not re.fullmatch(r"[A-Za-z0-9][\w-]{0,99}", name, re.ASCII):
+        raise UsageError(f"name {name}: must be of letters, digits, - and _, and no environment's id")
 
 
 def dataset_of(
@@ -279,14 +290,16 @@ def demonstrations_of(
 
     Raises:
         DemonstrationError: the arrays don't fit together or into the spaces, or hold NaN.
-        UsageError: a key that says nothing of steps.
+        UsageError: a key that says nothing of steps, or a name that can't be used.
     """
     if isinstance(steps, Mapping):
         steps = [steps]
     if not steps or not all(isinstance(table, Mapping) for table in steps):
         raise UsageError("steps must be a dict of arrays, or a sequence of such dicts, one an episode")
     limit = None
-    if env is not None:
+    if env is None:
+        check_log_name(name)
+    else:
         if observation_space is not None or action_space is not None:
             raise UsageError("the environment has spaces; leave out observation_space and action_space")
         envs = make_vec(env, 1, env_kwargs=env_kwargs)

@@ -676,12 +676,13 @@ def outside_by_column(values: Array, space: gym.Space[Any], names: Sequence[str]
     Args:
         values: as a dataset holds them.
         space: bounds are rounded as the values were.
-        names: of the columns (default: their numbers).
+        names: of the columns (default, and where there are more or fewer: their numbers).
     """
     units = ActionUnits(space)
     rows = values.reshape(len(values), -1)
     counts = ((rows < units.low.astype(values.dtype)) | (rows > units.high.astype(values.dtype))).sum(0)
-    names = names or [f"column {i}" for i in range(len(counts))]
+    if names is None or len(names) != len(counts):
+        names = [f"column {i}" for i in range(len(counts))]
     return ", ".join(
         f"{printable(names[i])} in {counts[i]} of {len(rows)} rows ({rows[:, i].min():.4g} to {rows[:, i].max():.4g})"
         for i in np.flatnonzero(counts).tolist()

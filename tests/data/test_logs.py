@@ -17,7 +17,7 @@ import rlgen
 from rlgen.commands import data as data_command
 from rlgen.data import formats
 from rlgen.data.convert import load_source, log_spaces, save_as, save_dataset
-from rlgen.data.demonstrations import load_demonstrations, load_episodes
+from rlgen.data.demonstrations import load_demonstrations, load_episodes, outside_by_column
 from rlgen.data.formats import log
 from rlgen.data.formats.log import mapping_of
 from rlgen.errors import DemonstrationError, UsageError
@@ -467,6 +467,13 @@ def test_actions_outside_are_counted_by_column(tmp_path):
         rlgen.GAIL("Pendulum-v1", kept, n_envs=2, n_steps=32, n_threads=1).learn(64, progress=False)
 
 
+def test_columns_are_counted_by_number_where_their_names_do_not_fit():
+    space, rows = gym.spaces.Box(-1, 1, (2,), np.float32), np.array([[0, 2], [0, 0]], np.float32)
+    assert outside_by_column(rows, space, ["x", "y"]) == "y in 1 of 2 rows (0 to 2)"
+    assert outside_by_column(rows, space, ["x"]) == "column 1 in 1 of 2 rows (0 to 2)"
+    assert outside_by_column(rows[1:], space) == ""
+
+
 def test_observations_outside_are_counted_in_one_warning():
     steps = pendulum()
     steps["obs"][4:6, 2] = 9
@@ -582,6 +589,8 @@ def test_a_dict_of_arrays_needs_no_environment():
         {"obs": {"arm": {"q": [[0.0, 1], [2, 3], [4, 5]]}, "load": [1.0, 2, 3]}, "actions": np.array([0, 2, 1])}
     )
     assert found.env_id == "log"
+    with pytest.raises(UsageError, match=r"name \.\./x: must be of letters"):
+        rlgen.demonstrations_of({"obs": [1.0], "actions": [0]}, name="../x")
     assert list(found.observation_space.spaces) == ["arm/q", "load"]
     assert found.action_space == gym.spaces.Discrete(3)
     np.testing.assert_array_equal(found.transitions.obs.numpy(), [[0, 1, 1], [2, 3, 2]])
@@ -614,8 +623,8 @@ def test_from_a_robots_csv_to_a_dataset_by_one_command(tmp_path):
         ({"name": "arm"}, "--name is for a log"),
         ({"obs": ("x",)}, "tell the log's environment, --env ID, or a name"),
         ({"obs": ("x",), "name": "arm", "env": "CartPole-v1"}, "tell the log's environment"),
-        ({"obs": ("x",), "name": "CartPole-v1"}, "--name CartPole-v1: must be"),
-        ({"obs": ("x",), "name": "../arm"}, r"--name \.\./arm: must be"),
+        ({"obs": ("x",), "name": "CartPole-v1"}, "name CartPole-v1: must be"),
+        ({"obs": ("x",), "name": "../arm"}, r"name \.\./arm: must be"),
         ({"obs": ("x",), "name": "arm", "to": "d4rl"}, "--to d4rl needs an environment"),
         ({"actions": ("x",), "name": "arm"}, "the log's columns: field obs: missing"),
     ],
