@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 
