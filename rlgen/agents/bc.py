@@ -96,6 +96,7 @@ class BC(Imitator):
 
     def _build(self) -> Cloning:
         settings, drawn = self.settings, self.demonstrations
+        drawn.require_actions("behaviour cloning")
         spaces = drawn.observation_space, drawn.action_space
         if self.env is not None:
             envs = self._envs or make_vec(self.env, 1, env_kwargs=self.env_kwargs)
