@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from rlgen.data.collect import Collector
+from rlgen.data.visited import VisitedStates
 from rlgen.envs import BatchedEnv
 from rlgen.nn.normalizer import RewardScaler
 from rlgen.nn.policy import Actor, Critic, Policy
@@ -223,6 +224,9 @@ class Training(Loop):
         centre_rewards: see `rlgen.nn.normalizer.RewardScaler`.
         critic_warmup: number of iterations in which critic and reward model learn and the policy stays as it is, which
             is a trained one then; 0 of a fresh policy.
+
+    Attributes:
+        visited: a sample of the states so far, with the rewards that they were given.
     """
 
     def __init__(
@@ -250,6 +254,7 @@ class Training(Loop):
         self.rng = rng
         self.scaler = RewardScaler(collector.envs.num_envs, gamma, centre_rewards).to(self.device)
         self.critic_warmup = critic_warmup
+        self.visited = VisitedStates(collector.obs.shape[1], collector.obs.dtype)
 
     def __str__(self) -> str:
         return f"{self.collector.envs.num_envs} x {type(self.collector.envs).__name__}"
@@ -277,6 +282,7 @@ class Training(Loop):
             self.policy.normalizer.update(steps.obs)
         # A task's observations may be float64, and so a reward made of them.
         rewards = rewards_of(self.reward_model, steps).to(steps.rewards.dtype)
+        self.visited.add(steps, rewards)
         scaled = self.scaler(rewards, steps.terminated, steps.truncated)
         clock.lap("reward")
         batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda)
@@ -304,6 +310,7 @@ class Training(Loop):
             "reward_model": self.reward_model.state_dict() if is_stateful(self.reward_model) else {},
             "scaler": self.scaler.state_dict(),
             "collector": self.collector.state_dict(),
+            "visited": self.visited.state_dict(),
             "random": {"actions": self.rng.bit_generator.state, **kept["random"]},
         }
 
@@ -316,6 +323,7 @@ class Training(Loop):
             self.reward_model.load_state_dict(state["reward_model"])
         self.scaler.load_state_dict(state["scaler"])
         self.collector.load_state_dict(state["collector"])
+        self.visited.load_state_dict(state["visited"])
         if "envs" not in state["collector"]:
             self.scaler.returns.zero_()  # new episodes begin
         self.rng.bit_generator.state = state["random"]["actions"]

@@ -1,7 +1,8 @@
-"""Learning curves of runs, seeds of one setting together; or a table of them.
+"""Learning curves of runs, seeds of one setting together; or a table of them; or the states that they visited.
 
 python scripts/plot.py runs/HalfCheetah-v4__*
 python scripts/plot.py runs/* --table
+python scripts/plot.py runs/vime runs/none --states
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import tyro
 
-from rlgen.command import command_of_run
+from rlgen.command import command_of_run, default
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import canonical_json, csv_cell, printable, sha256, write_atomically, write_bytes
 from rlgen.ranges import Count
@@ -39,6 +40,12 @@ class Arguments:
     """The picture, a panel an environment; its name ends in .png, .pdf or .svg."""
     table: bool = False
     """Print a table of the runs instead, and write it to index.csv beside them."""
+    states: bool = False
+    """Draw the states that the runs visited instead, one column per run: coloured by time above, and below by the bonus
+    that the policy received there, or by its reward in runs that have no bonus."""
+    dims: Annotated[tuple[str, ...] | None, default("both of two, else two principal components")] = None
+    """The two dimensions that --states draws, such as 0 1. Parts of a Dict observation go by name: achieved_goal, or
+    achieved_goal:0 observation:2."""
     points: Count = 50
     """Largest number of points of a curve. What was logged between two of them is averaged, and there are fewer where
     nothing was."""
@@ -55,10 +62,33 @@ def main(arguments: Arguments | Sequence[str]) -> None:
     folders = [path for path in paths if (path / "config.json").is_file()]
     if not folders:
         raise CheckpointError(f"{', '.join(map(str, arguments.runs))}: no folder of a run")
+    if arguments.dims is not None and not arguments.states:
+        raise UsageError("--dims has no effect without --states")
+    if arguments.states and arguments.table:
+        raise UsageError("--states and --table: give one of them")
     if arguments.table:
         show_table(folders)
+    elif arguments.states:
+        show_states(folders, arguments)
     else:
         draw(folders, arguments)
+
+
+def show_states(folders: list[Path], arguments: Arguments) -> None:
+    """Draw where the runs have been."""
+    from rlgen.states import draw_states, read_visits
+
+    kind = picture_kind(arguments.output)
+    axes = draw_states(arguments.output, kind, [read_visits(folder) for folder in folders], arguments.dims)
+    print(f"{arguments.output}: {len(folders)} run{'s'[: len(folders) > 1]}; {axes}")
+
+
+def picture_kind(output: Path) -> str:
+    """The format that a picture's name says: png, pdf or svg."""
+    kind = output.suffix.lower().removeprefix(".")
+    if kind not in ("png", "pdf", "svg"):
+        raise UsageError(f"--output {output}: the name must end in .png, .pdf or .svg")
+    return kind
 
 
 def show_table(folders: list[Path]) -> None:
@@ -105,9 +135,7 @@ def draw(folders: list[Path], arguments: Arguments) -> None:
     from rlgen.evaluation import bootstrap_interval
     from rlgen.run_log import read_metrics
 
-    kind = arguments.output.suffix.lower().removeprefix(".")
-    if kind not in ("png", "pdf", "svg"):
-        raise UsageError(f"--output {arguments.output}: the name must end in .png, .pdf or .svg")
+    kind = picture_kind(arguments.output)
     curves: dict[str, dict[str, list[pd.DataFrame]]] = {}
     for folder in folders:
         metrics = read_metrics(folder)
