@@ -329,16 +329,15 @@ def _arguments_of_run(command: str, given: Any) -> Any:
 
 
 def render_without_a_screen() -> None:
-    """Have MuJoCo render by EGL where there is no screen; before mujoco is imported, which chooses then.
+    """Have MuJoCo render by EGL, and pygame to memory, where there is no screen.
 
-    Raises:
-        UsageError: there is no EGL either.
+    Before they are imported, which is when they choose. Without EGL MuJoCo fails, and other environments still render.
     """
-    if os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY") or sys.platform != "linux":
+    if os.environ.get("DISPLAY") or sys.platform != "linux":
         return
-    if ctypes.util.find_library("EGL") is None:
-        raise UsageError("--video needs a screen or EGL, and there is neither (Debian: apt install libegl1)")
-    os.environ["MUJOCO_GL"] = "egl"
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if ctypes.util.find_library("EGL") is not None:
+        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def told(values: Mapping[str, Any]) -> dict[str, Any]:

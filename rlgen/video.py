@@ -1,40 +1,75 @@
-"""Films of a policy: MuJoCo's headless renderer, an MP4 and a contact sheet."""
+"""Films of a policy: an MP4 and a contact sheet, of batched MuJoCo tasks and of whatever renders `rgb_array`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from rlgen.data.episodes import Predictor
+from rlgen.data.episodes import Predictor, check_ends
 from rlgen.envs import BatchedMujocoEnv, make_vec
 from rlgen.envs.batched_mujoco import load_model
+from rlgen.envs.make import Environment, environment_name, maker
 from rlgen.errors import UsageError
 from rlgen.files import write_atomically
+from rlgen.spaces import flat_box
 
 Frame = npt.NDArray[np.uint8]
 WIDTH, HEIGHT = 480, 360
 
 
-def film(
-    actor: Predictor, env_id: str, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None
-) -> tuple[list[Frame], float, float]:
-    """The frames `[HEIGHT, WIDTH, 3]` of one deterministic episode, how many there are a second, and its return.
+@dataclass(frozen=True)
+class Film:
+    """One episode.
 
-    Shadows, reflections and multisampling are off: without a GPU they take ten times as long as the rest.
+    Attributes:
+        frames: `[height, width, 3]` each, the first of the state after the reset.
+        frames_per_second: to show it as fast as it happened.
+        total_reward: its undiscounted return.
+    """
+
+    frames: list[Frame]
+    frames_per_second: float
+    total_reward: float
+
+
+def camera(env: Environment, env_kwargs: Mapping[str, Any] | None = None) -> Callable[[Predictor, int], Film]:
+    """What films one deterministic episode of an actor, from a seed.
+
+    Our batched MuJoCo tasks are rendered by MuJoCo, without shadows, reflections and multisampling: without a GPU these
+    take ten times as long as the rest. Any other environment is made with `render_mode="rgb_array"` and renders itself,
+    at the `render_fps` of its metadata (default: 30).
+
+    Args:
+        env: an id, or what else `rlgen.make_vec` takes.
+        env_kwargs: the environment's constructor arguments.
 
     Raises:
-        UsageError: the environment is no MuJoCo task of ours, or this machine can't render without a screen.
+        UsageError: imageio-ffmpeg isn't installed, the environment doesn't render, or an episode has no end.
     """
-    envs = make_vec(env_id, 1, seed, env_kwargs=env_kwargs)
-    if not isinstance(envs, BatchedMujocoEnv):
-        raise UsageError(f"{env_id}: only MuJoCo tasks are filmed; leave out --video")
-    obs, _ = envs.reset()
+    _ffmpeg()
+    envs = make_vec(env, 1, env_kwargs=env_kwargs)
+    check_ends(envs, env, env_kwargs)
+    if isinstance(envs, BatchedMujocoEnv):
+        list(_render(envs, [envs.sim.qpos[0]]))
+        return lambda actor, seed: _film_batch(actor, envs, seed)
+    envs.close()
+    rendering = _made_to_render(env, env_kwargs or {})
+    rendering.reset()
+    _frame(rendering)
+    return lambda actor, seed: _film(actor, rendering, seed)
+
+
+def _film_batch(actor: Predictor, envs: BatchedMujocoEnv, seed: int) -> Film:
+    obs, _ = envs.reset(seed=seed)
     poses, total, done = [envs.sim.qpos[0].copy()], 0.0, False
     while not done:
         actions, _ = actor.predict(obs.astype(np.float32), deterministic=True)
@@ -42,7 +77,52 @@ def film(
         total += float(rewards[0])
         done = bool(terminated[0] or truncated[0])
         poses.append(envs.sim.qpos[0].copy())
-    return list(_render(envs, poses)), 1 / envs.sim.dt, total
+    return Film(list(_render(envs, poses)), 1 / envs.sim.dt, total)
+
+
+def _film(actor: Predictor, env: gym.Env[Any, Any], seed: int) -> Film:
+    space = flat_box(env.observation_space)
+    obs, _ = env.reset(seed=seed)
+    frames, total, done = [_frame(env)], 0.0, False
+    while not done:
+        actions, _ = actor.predict(space.flatten(obs, 1), deterministic=True)
+        obs, reward, terminated, truncated, _ = env.step(actions[0])
+        total += float(reward)
+        done = terminated or truncated
+        frames.append(_frame(env))
+    if len({frame.shape for frame in frames}) > 1:
+        raise _no_picture(environment_name(env), "its pictures differ in size")
+    return Film(frames, float(env.metadata.get("render_fps") or 30), total)
+
+
+def _made_to_render(env: Environment, env_kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a render mode that isn't declared; a picture is asked for next
+            return maker(env, {**env_kwargs, "render_mode": "rgb_array"})()
+    except (TypeError, UsageError) as error:  # gymnasium's environments, and ours
+        if "render_mode" not in str(error):
+            raise
+        raise _no_picture(environment_name(env), "it takes no render_mode") from None
+
+
+def _frame(env: gym.Env[Any, Any]) -> Frame:
+    """The picture that an environment renders; whatever its own code raises is told."""
+    try:
+        picture = env.render()
+    except Exception as error:
+        raise _no_picture(environment_name(env), f"its render raises {type(error).__name__}: {error}") from None
+    if not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] == (3,)):
+        found = f"{picture.dtype} {list(picture.shape)}" if isinstance(picture, np.ndarray) else type(picture).__name__
+        raise _no_picture(environment_name(env), f"its render gives {found}")
+    return picture
+
+
+def _no_picture(name: str, why: str) -> UsageError:
+    return UsageError(
+        f"{name} can't be filmed: {why}. An environment is made with render_mode='rgb_array', and its render must then "
+        "give uint8 [height, width, 3]; leave out the film otherwise"
+    )
 
 
 def _render(envs: BatchedMujocoEnv, poses: Sequence[npt.NDArray[np.float64]]) -> Iterator[Frame]:
@@ -54,8 +134,8 @@ def _render(envs: BatchedMujocoEnv, poses: Sequence[npt.NDArray[np.float64]]) ->
         renderer = mujoco.Renderer(model, HEIGHT, WIDTH)
     except Exception as error:  # each GL back end raises errors of its own
         raise UsageError(
-            f"MuJoCo can't render here ({type(error).__name__}: {error}); without a screen the environment variable "
-            "MUJOCO_GL must be egl before mujoco is imported"
+            f"MuJoCo can't render here ({type(error).__name__}: {error}); without a screen it needs EGL (Debian: apt "
+            "install libegl1), and from Python the environment variable MUJOCO_GL=egl before mujoco is imported"
         ) from None
     with renderer:
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
@@ -74,10 +154,7 @@ def write_mp4(path: Path, frames: Sequence[Frame], frames_per_second: float) -> 
     Raises:
         UsageError: imageio-ffmpeg isn't installed.
     """
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise UsageError('a video needs imageio-ffmpeg: pip install "rlgen[video]"') from None
+    imageio_ffmpeg = _ffmpeg()
     every = max(1, round(frames_per_second / 50))
     height, width, _ = frames[0].shape
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,11 +176,20 @@ def write_mp4(path: Path, frames: Sequence[Frame], frames_per_second: float) -> 
         unfinished.unlink(missing_ok=True)
 
 
+def _ffmpeg() -> Any:
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise UsageError('a video needs imageio-ffmpeg: pip install "rlgen[video]"') from None
+    return imageio_ffmpeg
+
+
 def write_contact_sheet(path: Path, frames: Sequence[Frame], columns: int = 5, rows: int = 4) -> None:
     """Write frames at equal distances, first to last, as one PNG."""
     from PIL import Image
 
     picked = [frames[i] for i in np.linspace(0, len(frames) - 1, columns * rows).round().astype(int)]
     lines = [np.concatenate(picked[row * columns : (row + 1) * columns], axis=1) for row in range(rows)]
-    sheet = Image.fromarray(np.concatenate(lines)[::2, ::2])
+    every = 2 if frames[0].shape[1] > WIDTH // 2 else 1
+    sheet = Image.fromarray(np.concatenate(lines)[::every, ::every])
     write_atomically(path, lambda file: sheet.save(file, format="png"))

@@ -79,7 +79,7 @@ def test_random_actions_leave_the_callers_space_alone():
 def test_a_film_shows_the_episode(folder):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra `video` is not installed")
     done = anew("evaluate.py", folder, "--episodes", "2", "--video")
-    if "needs a screen or EGL" in done.stderr:
+    if "MuJoCo can't render here" in done.stderr:
         pytest.skip("no EGL here")
     assert done.returncode == 0, done.stderr
     meta, *frames = imageio_ffmpeg.read_frames(str(folder / "video.mp4"))

@@ -33,6 +33,7 @@ from rlgen.run_log import Display, plain, provenance, row_of
 from rlgen.settings import SettingsFile, from_json, override, read_settings, with_values
 from rlgen.threads import choose_threads
 from rlgen.train import Iteration, Loop, keep_freed_memory
+from rlgen.video import camera, write_mp4
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -332,17 +333,33 @@ class Agent:
         if env is not None:
             return evaluate(actor, env, n_episodes, seed, deterministic, **options)
         options |= {"env_kwargs": self.env_kwargs}
-        env = self.env
-        if self._envs is not None:  # a wrapper around several may be anything
-            env = _single(self._envs.spec) if self._envs is self._envs.unwrapped else None
-        if env is None:
-            raise UsageError("evaluate needs fresh environments; pass env, an id or a function that makes one")
+        env = self._fresh("evaluate")
         found = evaluate(actor, env, n_episodes, seed, deterministic, **options)
         if self.expert_return is None:
             return found
         random = RandomActor(self.policy.action_space, self.arguments.seed)
         zero = evaluate(random, env, n_episodes, seed, False, **options).mean
         return replace(found, random=zero, expert=self.expert_return)
+
+    def film(self, path: str | Path, *, seed: int | None = None, env: Environment | None = None) -> float:
+        """Write one deterministic episode as a film; it needs imageio-ffmpeg (`pip install "rlgen[video]"`).
+
+        Args:
+            path: the file, an MP4.
+            seed: of the episode (default: the agent's and 10,000; the first that `evaluate` runs).
+            env: another environment (default: the agent's).
+
+        Returns:
+            The episode's return.
+
+        Raises:
+            UsageError: the environment doesn't render, see `rlgen.video.camera`.
+        """
+        seed = self.arguments.seed + 10_000 if seed is None else typed(int, seed, "seed")
+        shoot = camera(env, None) if env is not None else camera(self._fresh("film"), self.env_kwargs)
+        film = shoot(Actor(self.policy), seed)
+        write_mp4(folder_path("path", path), film.frames, film.frames_per_second)
+        return film.total_reward
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write all that training depends on, and the metrics, to a folder of its own; `rlgen.load` reads it.
@@ -378,6 +395,15 @@ class Agent:
     def _restore(self, facts: dict[str, Any]) -> None:
         """Go on with the facts of a folder."""
         self.facts = facts
+
+    def _fresh(self, caller: str) -> Environment:
+        """What fresh environments are made of."""
+        env = self.env
+        if self._envs is not None:  # a wrapper around several may be anything
+            env = _single(self._envs.spec) if self._envs is self._envs.unwrapped else None
+        if env is None:
+            raise UsageError(f"{caller} needs fresh environments; pass env, an id or a function that makes one")
+        return env  # type: ignore[no-any-return]
 
     def _config(self) -> dict[str, Any]:
         try:

@@ -36,7 +36,8 @@ class Arguments:
     onnx: Annotated[Path | None, default("none")] = None
     """Write the deterministic policy to this file, which runs without rlgen (pip install 'rlgen[export]')."""
     video: bool = False
-    """Film one deterministic episode of a MuJoCo task: `video.mp4` and `contact_sheet.png` in the run's folder."""
+    """Film one deterministic episode: `video.mp4` and `contact_sheet.png` in the run's folder (pip install
+    'rlgen[video]'). Works for our MuJoCo tasks and for every environment that renders `rgb_array`."""
 
 
 def main(arguments: Arguments) -> None:
@@ -69,6 +70,10 @@ def main(arguments: Arguments) -> None:
         where = "rlgen.load(folder, env=...).evaluate() evaluates it in an environment of yours"
         raise UsageError(f"{arguments.run}: its environment has no id; {where}")
     check_registered(env_id)
+    if arguments.video:
+        from rlgen.video import camera, write_contact_sheet, write_mp4
+
+        film = camera(env_id, env_kwargs)  # what can't be filmed is told before the evaluation
     n, seed = arguments.episodes, arguments.seed
     options: Any = {"n_threads": arguments.threads, "env_kwargs": env_kwargs}
     found = {
@@ -92,9 +97,7 @@ def main(arguments: Arguments) -> None:
         report[name] = {"mean": evaluation.mean, "interval": interval, "returns": evaluation.returns}
     write_json(arguments.run / "evaluation.json", report)
     if arguments.video:
-        from rlgen.video import film, write_contact_sheet, write_mp4
-
-        frames, frames_per_second, total = film(Actor(policy), env_id, arguments.seed, env_kwargs=env_kwargs)
-        write_mp4(arguments.run / "video.mp4", frames, frames_per_second)
-        write_contact_sheet(arguments.run / "contact_sheet.png", frames)
-        print(f"{arguments.run / 'video.mp4'}: {len(frames)} frames, return {short(total)}")
+        filmed = film(Actor(policy), seed)
+        write_mp4(arguments.run / "video.mp4", filmed.frames, filmed.frames_per_second)
+        write_contact_sheet(arguments.run / "contact_sheet.png", filmed.frames)
+        print(f"{arguments.run / 'video.mp4'}: {len(filmed.frames)} frames, return {short(filmed.total_reward)}")
