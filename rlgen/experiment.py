@@ -289,6 +289,7 @@ def run(
         raise failure
     if progress:
         _print_summary(summary)
+        print(f"{run_dir / 'metrics.csv'}: one row per iteration; docs/metrics.md explains its columns")
     return Result(run_dir, training, summary, signals.received[0] if signals.received else None)
 
 
