@@ -5,9 +5,11 @@ A folder that holds no run, or a file in it that is damaged or not what a run wr
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import dataclasses
+import importlib
 import io
 import json
 import os
@@ -138,8 +140,8 @@ def steps_of(row: Mapping[str, float]) -> int:
 
 
 class Display:
-    """Progress on stdout: in a terminal a line that is redrawn and stays every twentieth of the way, elsewhere a line
-    every ten seconds.
+    """Progress: in a terminal a line that is redrawn and stays every twentieth of the way; in a Jupyter notebook a
+    table of such lines and the curve of the return, updated every two seconds; elsewhere a line every ten seconds.
 
     Args:
         total_timesteps: for the time left.
@@ -151,12 +153,15 @@ class Display:
         self.total_timesteps, self.columns, self.shown = total_timesteps, columns, shown
         self._last, self._titled, self._part, self._stays = 0.0, False, 0, True
         self._return = float("nan")
+        self._notebook = _Notebook.here() if shown else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self._stays:
+        if self._notebook is not None:
+            self._notebook.draw()
+        elif not self._stays:
             print()
 
     def __call__(self, row: Mapping[str, float]) -> None:
@@ -166,23 +171,71 @@ class Display:
         if row["episodes"]:
             self._return = row["return_mean"]
         waits = not tty and steps < self.total_timesteps and time.monotonic() - self._last < 10
-        if waits or not self.shown:
+        if not self.shown or (waits and self._notebook is None):
             return
-        self._last = time.monotonic()
         columns = {name: title for name, title in self.columns.items() if name in row}
-        if not self._titled:
-            self._titled = True
-            titles = ["steps", "steps/s", *["return"][no_returns:], *columns.values(), "left"]
-            print("  ".join(f"{title:>9}" for title in titles), flush=True)
+        titles = ["steps", "steps/s", *["return"][no_returns:], *columns.values(), "left"]
         speed = steps / max(row["wall_seconds"], 1e-3)
         left = max(self.total_timesteps - steps, 0) / speed
         values = [f"{steps:,}", f"{speed:,.0f}", *[short(self._return)][no_returns:]]
         values += [f"{row[name]:.3g}" for name in columns]
         values.append(f"{left // 60:.0f}:{left % 60:02.0f}")
-        line = "  ".join(f"{value:>9}" for value in values)
         part = 20 * steps // self.total_timesteps
         self._stays, self._part = not tty or part > self._part, part
+        if self._notebook is not None:
+            self._notebook(part, titles, values, row)
+            return
+        self._last = time.monotonic()
+        if not self._titled:
+            self._titled = True
+            print("  ".join(f"{title:>9}" for title in titles), flush=True)
+        line = "  ".join(f"{value:>9}" for value in values)
         print(f"\r{line}" if tty else line, end="\n" if self._stays else "", flush=True)
+
+
+class _Notebook:
+    """One output of a notebook's cell, which is replaced: a line every twentieth of the way, and the last one.
+
+    Args:
+        display: the module `IPython.display`.
+    """
+
+    def __init__(self, display: Any) -> None:
+        self.display = display
+        self._lines: dict[int, list[str]] = {}
+        self._rows: list[Mapping[str, float]] = []
+        self._titles: list[str] = []
+        self._handle: Any = None
+        self._last = 0.0
+
+    @classmethod
+    def here(cls) -> Self | None:
+        """That of the running Jupyter kernel; None elsewhere, where IPython is not imported."""
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        return None if getattr(shell, "kernel", None) is None else cls(importlib.import_module("IPython.display"))
+
+    def __call__(self, part: int, titles: list[str], values: list[str], row: Mapping[str, float]) -> None:
+        self._titles, self._lines[part] = titles, values
+        if row["episodes"] or "gradient_steps" in row:
+            self._rows.append(row)
+        if time.monotonic() - self._last > 2:
+            self.draw()
+
+    def draw(self) -> None:
+        if not self._lines:
+            return
+        self._last = time.monotonic()
+        rows = "".join(f"<tr><td>{'</td><td>'.join(values)}</td></tr>" for values in self._lines.values())
+        html = f"<table><tr><th>{'</th><th>'.join(self._titles)}</th></tr>{rows}</table>"
+        if self._rows:
+            png = io.BytesIO()
+            _curve_figure(self._rows).savefig(png, format="png", dpi=80)
+            html += f'<img src="data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}">'
+        if self._handle is None:
+            self._handle = self.display.display(self.display.HTML(html), display_id=True)
+        else:
+            self._handle.update(self.display.HTML(html))
 
 
 class RunLog:
@@ -454,6 +507,11 @@ def provenance() -> dict[str, Any]:
 
 def plot_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Draw a run's progress: the true return, or the loss where no environment is stepped."""
+    figure = _curve_figure(rows)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
+
+
+def _curve_figure(rows: Sequence[Mapping[str, float]]) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -471,4 +529,4 @@ def plot_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
         measured = [row for row in rows if row["episodes"]]
         axes.plot([row["env_steps"] for row in measured], [row["return_mean"] for row in measured])
     axes.grid(alpha=0.3)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
+    return figure
