@@ -18,6 +18,7 @@ from rlgen.run_log import read_config
 from rlgen.spaces import Columns, described_space, flat_box
 
 Array = npt.NDArray[Any]
+MAX_RUNS = 20
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,14 @@ def draw_states(output: Path, kind: str, runs: Sequence[Visits], dims: Sequence[
         What the axes are, in words.
 
     Raises:
-        UsageError: the runs' observations differ, or `dims` names no two dimensions.
+        UsageError: there are too many runs, their observations differ, or `dims` names no two dimensions.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
     columns = runs[0].columns
+    if len(runs) > MAX_RUNS:
+        raise UsageError(f"--states draws at most {MAX_RUNS} runs side by side; got {len(runs)}")
     if other := next((run.env_id for run in runs if run.columns != columns), None):
         raise UsageError(f"--states draws runs with the same observations; {other} differs from {runs[0].env_id}")
     n_dims = sum(width for _, width in columns)

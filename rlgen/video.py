@@ -72,7 +72,7 @@ def _film_batch(actor: Predictor, envs: BatchedMujocoEnv, seed: int) -> Film:
     obs, _ = envs.reset(seed=seed)
     poses, total, done = [envs.sim.qpos[0].copy()], 0.0, False
     while not done:
-        actions, _ = actor.predict(obs.astype(np.float32), deterministic=True)
+        actions, _ = actor.predict(obs, deterministic=True)
         obs, rewards, terminated, truncated, _ = envs.advance(actions)
         total += float(rewards[0])
         done = bool(terminated[0] or truncated[0])

@@ -78,6 +78,12 @@ def test_a_film_from_python_is_of_the_first_episode_that_is_evaluated(tmp_path):
     assert np.abs(pictures[0] - pictures[-1]).mean() > 0.1
 
 
+def test_a_batched_tasks_film_is_of_that_episode_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("rlgen.video._render", lambda envs, poses: [np.zeros((8, 8, 3), np.uint8)] * len(poses))
+    agent = rlgen.PPO("Hopper-v4", **SMALL).learn(64, progress=False)
+    assert agent.film(tmp_path / "a.mp4") == pytest.approx(agent.evaluate(1).returns[0], rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("env", "why"),
     [
