@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rlgen import __version__
 from rlgen.errors import UsageError
-from rlgen.files import write_bytes
+from rlgen.files import versions, write_bytes
 from rlgen.nn.actions import tensor_dtype
 from rlgen.nn.policy import Policy
 from rlgen.spaces import describe_space
@@ -80,7 +79,7 @@ def export_onnx(policy: Policy, path: str | Path, env_id: str = "") -> None:
             "std": normalizer.std().tolist(),
             "clip": normalizer.clip,
         },
-        "rlgen_version": __version__,
+        "rlgen_version": versions()["rlgen"],
     }
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in told.items()})
     write_bytes(Path(path), model.SerializeToString())

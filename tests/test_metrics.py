@@ -26,6 +26,7 @@ RUNS = {
     "gail state-only": (gail, {"state_only": True}),
     "gail paper": (gail, {"preset": "paper"}),
     **{f"vime {bonus}": (rlgen.VIME, {"env": TASK, "bonus": bonus}) for bonus in BONUSES},
+    "bc": (lambda **told: rlgen.BC("CartPole-v1", ROOT / "expert_data", device=told["device"]), {}),
     "trpo": (rlgen.TRPO, {"env": "CartPole-v1"}),
     "ppo": (rlgen.PPO, {"env": "CartPole-v1"}),
 }
@@ -58,7 +59,7 @@ def test_every_row_says_what_it_is():
 def test_flags_on_the_page_exist():
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     helps = ""
-    for name in ("gail", "vime", "plot"):
+    for name in ("gail", "bc", "vime", "plot"):
         out = io.StringIO()
         with redirect_stdout(out), suppress(SystemExit):
             tyro.cli(importlib.import_module(f"rlgen.commands.{name}").Arguments, args=["--help"])
