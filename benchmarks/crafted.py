@@ -424,7 +424,6 @@ def child(kind: str, folder: Path, numbers: range, seed: int, log: Path) -> None
                     traces.write(f"--- {kind} {number}\n{trace}\n")
             signal.alarm(0)
             print(what, f"{time.monotonic() - started:.3f}", peak_mib(), before, file=file, flush=True)
-            (folder / "inputs" / "index.csv").unlink(missing_ok=True)  # where `rlgen plot --table` is to write
 
 
 def peak_mib() -> int:

@@ -1,4 +1,4 @@
-"""Statistics of few seeds: the interquartile mean and intervals (Agarwal et al. 2021), and how often these cover.
+"""How often the intervals of few seeds cover (Agarwal et al. 2021), and statistics of more than one setting.
 
 https://arxiv.org/abs/2108.13264
 
@@ -12,36 +12,8 @@ from functools import cache
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
-# Fewer seeds have no interval: the lowest and the highest of three hold the median in three of four cases.
-FEWEST = 5
-# From so many seeds on the percentile bootstrap covers about what it says.
-MANY = 10
-
-
-def interquartile_mean(values: Values) -> Values:
-    """The mean of the middle half along the last axis; values at its edges count by the share that lies inside."""
-    n = values.shape[-1]
-    edges = np.arange(n + 1) / n
-    weights = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0, None)
-    return np.sort(values, axis=-1) @ weights / weights.sum()
-
-
-def interval(values: Values, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """Where the interquartile mean of all runs lies; NaN of fewer than five seeds.
-
-    Of five to nine seeds the lowest and the highest: they hold the median of all runs in 93.75% of cases (five) and
-    more, however runs are distributed. Of ten and more the 95% percentile interval over resampled seeds, which of five
-    would be too narrow.
-    """
-    if len(values) < FEWEST:
-        return np.nan, np.nan
-    if len(values) < MANY:
-        return float(values.min()), float(values.max())
-    low, high = np.quantile(_resampled(values, draws, np.random.default_rng(seed)), [0.025, 0.975])
-    return float(low), float(high)
+from rlgen.statistics import FEWEST, MANY, Values, interquartile_mean, interval, resampled
 
 
 def interval_of_difference(values: Values, others: Values, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
@@ -57,7 +29,7 @@ def interval_of_difference(values: Values, others: Values, draws: int = 10_000, 
         outside = _rejected(len(values), len(others))
         return float(pairs[outside]), float(pairs[-1 - outside])
     rng = np.random.default_rng(seed)
-    difference = _resampled(values, draws, rng) - _resampled(others, draws, rng)
+    difference = resampled(values, draws, rng) - resampled(others, draws, rng)
     low, high = np.quantile(difference, [0.025, 0.975])
     return float(low), float(high)
 
@@ -94,10 +66,6 @@ def interval_of_means(cells: Sequence[Values], draws: int = 10_000, seed: int = 
     return float(low), float(high)
 
 
-def _resampled(values: Values, draws: int, rng: np.random.Generator) -> Values:
-    return interquartile_mean(values[rng.integers(len(values), size=(draws, len(values)))])
-
-
 def populations(n: int = 20_001, seed: int = 0) -> dict[str, Values]:
     """Scores as runs have them: alike, skewed, with one in ten or four that fails, and in two groups."""
     rng = np.random.default_rng(seed)
@@ -123,7 +91,7 @@ def coverage(n_seeds: int, repeats: int = 1000, draws: int = 500) -> dict[str, t
         hits = np.zeros(3)
         for values in runs[rng.integers(len(runs), size=(repeats, n_seeds))]:
             low, high = interval(values, draws)
-            least, most = np.quantile(_resampled(values, draws, rng), [0.025, 0.975])
+            least, most = np.quantile(resampled(values, draws, rng), [0.025, 0.975])
             hits += low <= truth <= high, low <= median <= high, least <= truth <= most
         found[name] = (hits[0] / repeats, hits[1] / repeats, hits[2] / repeats)
     return found

@@ -11,13 +11,13 @@ from rlgen.files import keep_writing
 COMMANDS = {
     "gail": "imitate an expert from its demonstrations",
     "bc": "clone an expert's behaviour from its demonstrations alone",
-    "vime": "explore where reward is silent",
+    "vime": "explore where rewards are sparse",
     "expert": "train an expert on the task's reward, and record its demonstrations",
     "evaluate": "returns of a run's policy, with intervals and a video",
-    "plot": "curves of several runs, or a table of them",
+    "plot": "figure or table of several runs",
     "data": "inspect, validate, convert and merge demonstrations",
-    "doctor": "what this machine has: versions, threads, GPU, rendering",
-    "completion": "a shell's completion of these commands",
+    "doctor": "versions, threads, GPU and rendering of this machine",
+    "completion": "completion script for a shell",
 }
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes.util
+import dataclasses
+import functools
 import importlib
+import inspect
 import json
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 import types
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 import tyro
 
@@ -125,15 +132,15 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class CommandOptions(RunOptions):
-    """Flags that every training command has."""
+    """Options of every training command."""
 
     of_steps: ClassVar[str] = "total_timesteps"
     """The flag that tells the steps in total."""
 
     seeds: Annotated[str | None, tyro.conf.arg(metavar="SEEDS"), default("none")] = None
-    """Run once for each of several seeds, such as 0:5 (0 to 4) or 0,3,7, each in a process and on one thread unless
-    --threads says more, as many at a time as there are processors; then print a table. --run-dir holds their folders,
-    and the same command goes on where it was stopped."""
+    """Train once for each of several seeds, such as 0:5 (0 to 4) or 0,3,7, then print a table. Each run is a process
+    with one thread, or --threads, and as many run at a time as there are processors. Their folders are in --run-dir.
+    The same command continues seeds that were stopped."""
     settings: Annotated[SettingsFlag, default("none")] = None
     """TOML file of settings by environment id. Its values replace the preset's, and a flag replaces the file's."""
 
@@ -157,7 +164,7 @@ class CommandOptions(RunOptions):
 
 @dataclass(frozen=True)
 class RunArguments(CommandOptions):
-    """Flags of the commands that learn from a reward."""
+    """Options of the commands that learn from a reward."""
 
     vectorization: Literal["sync", "async"] = "sync"
     """How environments of other packages are stepped: `sync` in this process, `async` each in a process of its own."""
@@ -168,17 +175,17 @@ class RunArguments(CommandOptions):
     total_timesteps: Annotated[str | None, tyro.conf.arg(metavar="STEPS"), PRESET] = None
     """Environment steps in total, such as 3000000, 3e6 or 3M."""
     gamma: Annotated[float | None, PRESET] = None
-    """Discount factor. 1 / (1 - gamma) steps should span the way to the reward."""
+    """Discount factor. Its horizon of 1 / (1 - gamma) steps should reach as far as the reward."""
     gae_lambda: Annotated[float | None, PRESET] = None
     """Lambda of generalised advantage estimation."""
     learning_rate: Annotated[float | None, PRESET] = None
-    """Initial step size of Adam. With TRPO only the critic has one."""
+    """Initial learning rate of Adam: of the critic with TRPO, of policy and critic with PPO."""
     target_kl: Annotated[float | None, PRESET] = None
-    """KL divergence of an update in nats: the bound of a TRPO step, or where PPO ends its passes."""
+    """KL divergence of an update in nats: the trust region of TRPO; with PPO, where an update stops early."""
     batch_size: Annotated[int | None, PRESET] = None
-    """Rows of a minibatch: of the critic with TRPO, of both with PPO."""
+    """Minibatch size: of the critic with TRPO, of policy and critic with PPO."""
     net_arch: Annotated[tuple[int, ...] | None, PRESET] = None
-    """Hidden layers of policy and critic each, such as 64 64."""
+    """Sizes of the hidden layers of the policy, and of the critic, such as 64 64."""
     log_std_init: Annotated[float | None, PRESET] = None
     """Initial log standard deviation of a Gaussian policy, in units of the action space."""
     init: Annotated[Path | None, default("a fresh policy")] = None
@@ -228,7 +235,8 @@ def call(module: types.ModuleType, args: Sequence[str] | None = None) -> int:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
     command = module.__name__.rpartition(".")[2]
     program = None if args is None else f"rlgen {command}"
-    arguments: Any = tyro.cli(module.Arguments, prog=program, description=module.__doc__, args=args)
+    explain(module.Arguments)
+    arguments: Any = tyro.cli(module.Arguments, prog=program, description=_described(module), args=args)
     # Before torch loads its OpenMP: threads that spin longer cost a busy machine most of its speed.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
@@ -253,6 +261,44 @@ def call(module: types.ModuleType, args: Sequence[str] | None = None) -> int:
         return 130
     except SystemExit as error:  # of a task or a module of its own: whatever it says, the command isn't done
         raise RuntimeError(f"code that the command runs called sys.exit({error.code!r})") from error
+
+
+def _described(module: types.ModuleType) -> str:
+    """Its docstring, a sentence and examples, as wide as the terminal; tyro joins lines that aren't indented."""
+    what, _, examples = (module.__doc__ or "").partition("\n\n")
+    wrap = functools.partial(textwrap.fill, width=shutil.get_terminal_size().columns, break_on_hyphens=False)
+    lines = [wrap(f"  {line}", subsequent_indent="      ") for line in examples.strip().splitlines()]
+    return "\n".join([wrap(" ".join(what.split()), subsequent_indent=" "), "", *lines])
+
+
+def explain(arguments: Any) -> None:
+    """Have --help show each field's docstring as one paragraph; tyro would keep the breaks of its lines.
+
+    Args:
+        arguments: a dataclass, or a union of some; those in its fields too.
+    """
+    for kind in get_args(arguments) or (arguments,):
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+            continue
+        docs = {name: doc for base in reversed(kind.__mro__[:-1]) for name, doc in _docstrings(base).items()}
+        for field in fields(kind):
+            if field.name in docs:
+                field.metadata = types.MappingProxyType({"help": docs[field.name]})  # where tyro looks first
+        for hint in get_type_hints(kind).values():
+            explain(hint)
+
+
+def _docstrings(kind: type) -> dict[str, str]:
+    """The strings below a class's fields, each as one paragraph."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
+    return {
+        field.target.id: " ".join(str(text.value.value).split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
 
 
 def _once_a_seed(command: str, words: Sequence[str], run: CommandOptions) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import shutil
@@ -17,6 +18,8 @@ from rlgen.checkpoint import FILE
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import short
 from rlgen.ranges import available_processors
+from rlgen.report import table
+from rlgen.report.runs import Run
 from rlgen.run_log import read_config, read_summary
 
 MAX_SEEDS = 1000
@@ -162,15 +165,15 @@ def _told(base: Path, seed: int, code: int) -> str:
 
 
 def _print_table(base: Path, seeds: Sequence[int]) -> None:
-    import pandas as pd
-
-    columns = ("seed", "status", "env_steps", "wall_seconds", "return_mean", "stochastic_return_mean")
-    rows = [_summary(base, seed) for seed in seeds]
-    names = [*columns, "normalised_score"] if any(row.get("normalised_score") is not None for row in rows) else columns
-    table = pd.DataFrame(rows).reindex(columns=list(names)).assign(seed=list(seeds))
-    print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
-    done = table[table["status"] == "done"]
-    for name in names[4:]:
-        values = done[name].astype(float)
-        if len(values) > 1:
-            print(f"{name}: mean {values.mean():.4g}, lowest {values.min():.4g}, highest {values.max():.4g}")
+    """A row a seed, and one for all that have a run."""
+    runs = {}
+    for seed in seeds:
+        with contextlib.suppress(CheckpointError):  # what is wrong stands in its log
+            runs[f"seed {seed}"] = Run.read(base / f"seed_{seed}")
+    if not runs:
+        return
+    scored = any(run.summary.get("normalised_score") is not None for run in runs.values())
+    groups = {name: [run] for name, run in runs.items()} | {"all": list(runs.values())}
+    task = next(iter(runs.values())).task
+    rows = [table.row(task, name, group, normalise=scored) for name, group in groups.items()]
+    print(table.text(rows, shutil.get_terminal_size().columns), end="")

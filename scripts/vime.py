@@ -1,4 +1,4 @@
-"""Explore where reward is silent: the command `rlgen vime`, whose code is in rlgen/commands/vime.py."""
+"""Explore where rewards are sparse: the command `rlgen vime`, whose code is in rlgen/commands/vime.py."""
 
 import sys
 

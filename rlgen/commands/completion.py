@@ -1,4 +1,4 @@
-"""A shell's completion of the command `rlgen`.
+"""Print a script that completes the command `rlgen` in a shell.
 
 eval "$(rlgen completion bash)"
 """
@@ -19,7 +19,7 @@ class Arguments:
     """Print a completion script."""
 
     shell: tyro.conf.Positional[Literal["bash", "zsh", "tcsh"]]
-    """For which shell."""
+    """Shell that runs the script."""
 
 
 def main(arguments: Arguments) -> None:

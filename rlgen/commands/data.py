@@ -30,7 +30,7 @@ SPACES = ("obs. space", "action space")
 COLUMNS = ("obs", "actions", "next_obs", "rewards", "terminated", "truncated", "done", "episode")
 
 Input = Annotated[Path, tyro.conf.Positional]
-Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
+Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Inspect(_Source):
 
 
 class Validate(_Source):
-    """Check everything that training relies on: spaces, bounds, lengths, ends, finite values, checksums."""
+    """Check spaces, bounds, lengths, ends, finite values and checksums."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class Merge:
     """Put the episodes of several files of one environment into one dataset of ours."""
 
     paths: Inputs
-    """As for inspect, of any formats."""
+    """Files and folders to merge, each of any format that inspect reads."""
     output: Path
     """The dataset goes to a folder of the environment's name in this one."""
     env: Annotated[str | None, default("what the files tell")] = None

@@ -1,4 +1,4 @@
-"""What this machine has, for a question or a bug report.
+"""Report versions, threads, GPU and rendering, for a question or a bug report.
 
 rlgen doctor
 """

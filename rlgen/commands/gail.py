@@ -1,4 +1,4 @@
-"""Imitate an expert: GAIL on recorded demonstrations, from one command to an evaluated policy.
+"""Imitate an expert from its demonstrations, by GAIL or another reward model.
 
 python scripts/gail.py --env HalfCheetah-v4 --expert expert_data/
 """
@@ -37,7 +37,7 @@ class Arguments:
     """Reward model to imitate with: `gail`, `airl`, the linear ones `fem` and `gtal`, or `constant`, a control that
     rewards every step alike."""
     state_only: Annotated[bool | None, PRESET] = None
-    """Show the discriminator states and their successors, not actions."""
+    """Show the discriminator each state and its successor, rather than state and action."""
     reward: Annotated[Literal["softplus", "log-d", "logit"] | None, PRESET] = None
     """Reward computed from the discriminator's output D: `logit` = log D - log(1-D), `softplus` = -log(1-D), or
     `log-d` = log D. With --absorbing-states False `softplus` favours long episodes and `log-d` short ones. AIRL's
@@ -58,7 +58,7 @@ class Arguments:
     spectral_norm: Annotated[bool | None, PRESET] = None
     """Divide the weights of each of the discriminator's layers by their largest singular value."""
     symlog: Annotated[bool | None, PRESET] = None
-    """Squash the discriminator's normalised inputs by a logarithm, instead of clipping them at ten deviations."""
+    """Squash the discriminator's normalised inputs by a logarithm, rather than clip them at ten standard deviations."""
     run: RunFlags = field(default_factory=RunArguments)
 
 

@@ -1,4 +1,4 @@
-"""Explore where reward is silent: a Bayesian network of the dynamics pays the agent for what it learns.
+"""Explore where rewards are sparse: VIME rewards what a model of the dynamics learns.
 
 python scripts/vime.py --sparse
 """
@@ -28,9 +28,9 @@ class Arguments:
     algo: Literal["trpo", "ppo"] = "trpo"
     """Policy optimizer."""
     eta: Annotated[float | None, PRESET] = None
-    """Weight of the bonus, in units of its usual size."""
+    """Weight of the bonus beside the task's reward, once the bonus is divided by its median."""
     n_updates: Annotated[int | None, PRESET] = None
-    """Adam steps of the bonus's network in each iteration."""
+    """Gradient steps of the bonus's network in each iteration."""
     run: RunFlags = field(default_factory=RunArguments)
 
 
