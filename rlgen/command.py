@@ -283,14 +283,19 @@ def explain(arguments: Any) -> None:
         docs = {name: doc for base in reversed(kind.__mro__[:-1]) for name, doc in _docstrings(base).items()}
         for field in fields(kind):
             if field.name in docs:
-                field.metadata = types.MappingProxyType({"help": docs[field.name]})  # where tyro looks first
+                # Where tyro looks first.
+                field.metadata = types.MappingProxyType({**field.metadata, "help": docs[field.name]})
         for hint in get_type_hints(kind).values():
             explain(hint)
 
 
 def _docstrings(kind: type) -> dict[str, str]:
     """The strings below a class's fields, each as one paragraph."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
+    try:
+        source = inspect.getsource(kind)
+    except OSError:  # installed without sources
+        return {}
+    body = ast.parse(textwrap.dedent(source)).body[0].body  # type: ignore[attr-defined]
     return {
         field.target.id: " ".join(str(text.value.value).split())
         for field, text in pairwise(body)

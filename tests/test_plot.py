@@ -66,14 +66,14 @@ def test_curves_are_drawn(runs):
 
 
 def test_a_bin_is_the_mean_of_its_rows_and_an_empty_one_has_none():
-    run = pd.DataFrame({"env_steps": [10, 20, 40], "value": [1.0, 3.0, 8.0]})
+    run = pd.DataFrame({"steps": [10, 20, 40], "value": [1.0, 3.0, 8.0]})
     np.testing.assert_array_equal(binned(run, np.array([20.0, 30.0, 40.0])), [2, np.nan, 8])
 
 
 def test_no_value_is_drawn_that_was_not_measured():
     """Eight parts of ten steps: one run has nothing in the fourth, the other begins in the third."""
-    whole = pd.DataFrame({"env_steps": [5, 15, 25, 45, 55, 65, 75, 80], "value": np.arange(8.0)})
-    late = pd.DataFrame({"env_steps": [25, 35, 45, 55, 65, 75, 85], "value": np.arange(7.0)})
+    whole = pd.DataFrame({"steps": [5, 15, 25, 45, 55, 65, 75, 80], "value": np.arange(8.0)})
+    late = pd.DataFrame({"steps": [25, 35, 45, 55, 65, 75, 85], "value": np.arange(7.0)})
     steps, values = curves([whole, late], 8)
     np.testing.assert_array_equal(steps, [40, 60, 80])
     np.testing.assert_array_equal(values, [[2, 3.5, 6], [0.5, 2.5, 4.5]])
@@ -102,6 +102,16 @@ def test_a_label_is_what_differs_in_the_same_task():
         "gail, gamma 0.9",
         "gail, gamma 0.9, reward-model airl",
         "gail, gamma 0.5",
+    ]
+
+
+def test_settings_of_one_name_are_told_apart_by_their_part():
+    run, other = a_run(), a_run()
+    run.config["settings"] = {"learner": {"learning_rate": 0.1}, "gail": {"learning_rate": 0.5}}
+    other.config["settings"] = {"learner": {"learning_rate": 0.2}, "gail": {"learning_rate": 0.5}}
+    assert list(labels([setting(run), setting(other)], ["a", "a"])) == [
+        "GAIL, learner.learning-rate 0.1",
+        "GAIL, learner.learning-rate 0.2",
     ]
 
 
@@ -159,6 +169,7 @@ def test_the_band_of_few_is_lowest_to_highest_and_of_many_the_benchmarks_interva
         ([1], "one seed"),
         ([1, 1], "one seed each"),
         ([3, 3], "line: interquartile mean of 3 seeds; band: lowest to highest seed"),
+        ([1, 10], "line: interquartile mean of seeds; band: 95% bootstrap interval"),
         ([10], "line: interquartile mean of 10 seeds; band: 95% bootstrap interval"),
         (
             [3, 12],
@@ -386,8 +397,9 @@ def test_a_failed_run_is_left_out_and_counted(runs):
     done = plot(*(runs / "runs").glob("Hop*"), "--output", "a.svg", "--labels", "GAIL", cwd=runs)
     assert (done.returncode, done.stdout) == (
         0,
-        "GAIL: gail\na.svg: 1 run\nGAIL, Hopper-v4: 1 failed, left out\n",
+        "a.svg: 1 run\nGAIL, Hopper-v4: 1 failed, left out\n",
     ), done.stderr
+    assert done.stderr == "GAIL: gail\n"
     done = plot(*(runs / "runs").glob("Hop*"), "--table", cwd=runs)
     assert "\x1b" not in done.stdout + done.stderr
     assert "Hopper-v4__gail-trpo__1__b: ValueError: \\x1b" in done.stderr

@@ -37,6 +37,8 @@ def test_each_has_a_run_and_what_is_done_is_kept(tmp_path):
     done = vime(tmp_path, "--seeds", "0,2")
     assert done.returncode == 0, done.stderr
     assert "2 of 2 runs to do" in done.stdout
+    rows = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert rows[-3:] == ["seed", "seed", "all"]
     alone = forked("vime.py", *SMALL, "--seed", "2", "--threads", "1", "--run-dir", "alone", cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
     found = [json.loads((tmp_path / path / "summary.json").read_text()) for path in ("all/seed_2", "alone")]

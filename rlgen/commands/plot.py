@@ -88,7 +88,7 @@ def main(arguments: Arguments) -> None:
         raise UsageError("give the folders of runs, such as runs/*")
     _check(arguments)
     # The folder of --seeds holds one a seed.
-    paths = [found for path in arguments.runs for found in (sorted(path.glob("seed_*"), key=_seed_last) or [path])]
+    paths = [found for path in arguments.runs for found in (sorted(path.glob("seed_*"), key=_by_seed) or [path])]
     folders = [path for path in paths if (path / "config.json").is_file()]
     if not folders:
         raise CheckpointError(f"{', '.join(map(str, arguments.runs))}: no folder of a run")
@@ -102,7 +102,7 @@ def main(arguments: Arguments) -> None:
         draw(found, arguments)
 
 
-def _seed_last(path: Path) -> tuple[int, str]:
+def _by_seed(path: Path) -> tuple[int, str]:
     return len(path.name), path.name
 
 
@@ -127,9 +127,7 @@ def _check(arguments: Arguments) -> None:
         more = "; a table takes --table too" if output.suffix.lower() in TABLES else ""
         raise UsageError(f"--output {output}: the name must end in .png, .pdf or .svg{more}")
     if arguments.table and arguments.table_format is None and output.suffix.lower() not in TABLES:
-        raise UsageError(
-            f"--output {output}: the name of a table must end in .txt, .csv, .md or .tex, or --table-format"
-        )
+        raise UsageError(f"--output {output}: the name of a table must end in .txt, .csv, .md or .tex")
 
 
 Groups = dict[str, dict[str, "list[Run]"]]
@@ -152,7 +150,7 @@ def grouped(runs: list[Run], arguments: Arguments) -> Groups:
         if len(arguments.labels) != len(shown):
             raise UsageError(f"--labels: {len(arguments.labels)} names for {len(shown)} settings: {'; '.join(shown)}")
         for label, name in zip(arguments.labels, shown, strict=True):
-            print(f"{label}: {name}")
+            print(f"{label}: {name}", file=sys.stderr)
         names = [arguments.labels[shown.index(name)] for name in names]
     found: Groups = {}
     for run, name in zip(runs, names, strict=True):
@@ -206,12 +204,13 @@ def setting(run: Run) -> dict[str, str]:
 
     A run from Python has all its arguments and settings.
     """
+    from rlgen.report.runs import flat
     from rlgen.run_log import plain
 
     config = run.config
     try:
         if "agent" in config and config.get("arguments") is None:
-            given = config["agent"]["arguments"] | _flat(config["settings"])
+            given = config["agent"]["arguments"] | flat(config["settings"])
             told = {"": str(config["agent"]["kind"])} | _words(given, {})
         else:
             command, given = command_of_run(run.folder)
@@ -239,13 +238,6 @@ def _word(value: Any) -> str:
     if isinstance(value, dict):
         return f"{Path(str(value.get('path', ''))).name} ({sha256(canonical_json(value))[:6]})"
     return str(value).rstrip("/").rsplit("/", 1)[-1]
-
-
-def _flat(settings: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= _flat(value) if isinstance(value, dict) else {name: value}
-    return found
 
 
 def draw_visits(folders: list[Path], arguments: Arguments) -> None:
@@ -305,7 +297,7 @@ def draw(groups: Groups, arguments: Arguments) -> None:
             panels.append(figure.Panel(task, list(drawn.values()), _references(every, arguments)))
     if not panels:
         what = f"normalised {arguments.metric}" if arguments.normalise else arguments.metric
-        raise CheckpointError("\n".join([f"there is no {what} to draw", *told]))
+        raise CheckpointError("; ".join([f"there is no {what} to draw", *told]))
     ylabel = {"return_mean": "training return"}.get(arguments.metric, arguments.metric)
     with figure.looks(arguments.style):
         ylabel = f"normalised {ylabel}" if arguments.normalise else ylabel

@@ -96,7 +96,7 @@ def meaning(lines: Sequence[Line]) -> str:
     counts = sorted({len(line.values) for line in lines})
     if counts[-1] == 1:
         return "one seed each" if len(lines) > 1 else "one seed"
-    few, many = counts[0] < MANY and counts[-1] > 1, counts[-1] >= MANY
+    few, many = any(1 < n < MANY for n in counts), counts[-1] >= MANY
     bands = ["lowest to highest seed"] * few + ["95% bootstrap interval"] * many
     told = f" ({MANY} seeds or more)" if len(bands) > 1 else ""
     seeds = f"{counts[0]} seeds" if len(counts) == 1 else "seeds"

@@ -119,7 +119,7 @@ class Run:
 class _Template(string.Formatter):
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.fields = {"run": run.name, **_flat(run.config), **_flat(run.summary)}
+        self.fields = {"run": run.name, **flat(run.config), **flat(run.summary)}
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:
         if field_name in self.fields:
@@ -141,10 +141,11 @@ class _Template(string.Formatter):
         return "none" if value is None else super().convert_field(value, conversion)  # type: ignore[arg-type]
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested objects by their paths, such as `learner.gamma`."""
     found: dict[str, Any] = {}
     for name, inner in value.items():
-        found |= _flat(inner, f"{prefix}{name}.") if isinstance(inner, Mapping) else {f"{prefix}{name}": inner}
+        found |= flat(inner, f"{prefix}{name}.") if isinstance(inner, Mapping) else {f"{prefix}{name}": inner}
     return found
 
 

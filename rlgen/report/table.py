@@ -66,15 +66,15 @@ def _times_to_expert(run: Run) -> tuple[float, float] | None:
     curve = run.curve("return_mean")
     if not len(curve) or "wall_seconds" not in run.metrics:
         return None
-    ends = np.linspace(0, curve["env_steps"].max(), POINTS + 1)[1:]
+    ends = np.linspace(0, curve["steps"].max(), POINTS + 1)[1:]
     scores = run.score(binned(curve, ends))
     if scores is None:
         return None
     reached = scores >= SHARE
     if not reached.any():
         return np.inf, np.inf
-    until = run.metrics[run.metrics["env_steps"] <= ends[reached.argmax()]].iloc[-1]
-    return float(until["env_steps"]), float(until["wall_seconds"])
+    until = run.metrics[run.metrics[run.unit] <= ends[reached.argmax()]].iloc[-1]
+    return float(until[run.unit]), float(until["wall_seconds"])
 
 
 def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
