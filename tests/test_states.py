@@ -108,7 +108,7 @@ def test_states_are_drawn(runs):
         (["vime", "--states", "--dims", "1", "1"], 2, "two dimensions; got observation 1, observation 1"),
         (["vime"] * 21 + ["--states"], 2, "draws at most 20 runs side by side; got 21"),
         (["vime", "--dims", "0", "1"], 2, "--dims has no effect without --states"),
-        (["vime", "--states", "--table"], 2, "--states and --table"),
+        (["vime", "--states", "--table"], 2, "--table has no effect with --states"),
         (["vime", "--states", "--output", "a.bmp"], 2, "must end in .png, .pdf or .svg"),
     ],
 )

@@ -51,11 +51,7 @@ class Validate(_Source):
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(_Source):
-    """Convert to a dataset of ours, or from one to another package's format.
-
-    PATH may also be a log of your own: CSV, Parquet, npz, npy, or a folder of such files, each an episode. Its columns
-    are told by name: joint_pos is the column or array of that name, else the columns joint_pos_0, joint_pos_1 and on.
-    """
+    """Convert to a dataset of ours, from it, or from a log: CSV, Parquet, npz, npy."""
 
     output: Path
     """Ours goes to a folder of the environment's name in this one; of another format this is the file or folder."""
@@ -66,7 +62,8 @@ class Convert(_Source):
     mapping: Annotated[Path | None, NONE] = None
     """TOML file with the columns of a log, as obs = ["x", "y"]; a flag replaces its entry."""
     obs: Annotated[tuple[str, ...], NAMES, NONE] = ()
-    """Columns of a log that are observations, in the environment's order."""
+    """Columns of a log that are observations, in the environment's order. joint_pos is the column or array of that
+    name, else the columns joint_pos_0, joint_pos_1 and so on. PATH is a file, or a folder with a file per episode."""
     actions: Annotated[tuple[str, ...], NAMES, NONE] = ()
     """Columns that are the executed actions; without them only gail --state-only learns from the dataset."""
     next_obs: Annotated[tuple[str, ...], NAMES, NONE] = ()
