@@ -16,7 +16,8 @@ from processes import anew, forked
 
 import rlgen
 from rlgen.command import RunArguments
-from rlgen.commands import gail
+from rlgen.commands import bc, gail
+from rlgen.commands import plot as plot_command
 from rlgen.commands.plot import labels, setting
 from rlgen.errors import UsageError
 from rlgen.report import table
@@ -493,3 +494,29 @@ def test_seeds_that_have_no_step_in_common_have_no_curve(runs):
         (path / "metrics.csv").write_text(f"iteration,env_steps,return_mean\n{first}\n{then}\n")
     done = plot(*(runs / "runs").iterdir(), "--output", "a.png", cwd=runs)
     assert done.returncode == 0, done.stderr
+
+
+def test_behaviour_cloning_is_a_level_beside_the_others_and_alone_a_loss(runs):
+    folder = runs / "runs" / "bc"
+    folder.mkdir()
+    config = {"command": "rlgen bc", "arguments": plain(bc.Arguments(env="Hopper-v4")), "env_id": "Hopper-v4"}
+    (folder / "config.json").write_text(json.dumps(config))
+    rows = [
+        "iteration,env_steps,return_mean,gradient_steps,validation_loss",
+        *(f"{i},0,,{100 * i},{i}" for i in (1, 2)),
+    ]
+    (folder / "metrics.csv").write_text("\n".join([*rows, ""]))
+    (folder / "summary.json").write_text(json.dumps({"stochastic_return_mean": 40.0, "return_mean": 50.0}))
+    arguments = plot_command.Arguments(runs=(folder,))
+    read = Run.read(folder)
+    line, _ = plot_command._level("bc", [read], arguments, 1e4)
+    assert (line.steps.tolist(), line.values.tolist()) == ([0, 1e4], [[40, 40]])
+    both = plot(*(str(path) for path in (folder, runs / "runs" / "Ant")), "--output", "a.png", cwd=runs)
+    assert both.returncode == 2  # in another panel there is nothing to be a level of
+    beside = plot(*map(str, sorted((runs / "runs").glob("[Hb]*"))), "--output", "a.png", cwd=runs)
+    assert beside.returncode == 0, beside.stderr
+    assert "bc, Hopper-v4: steps no environment: the line is its return at the end" in beside.stdout
+    loss = read.curve("validation_loss")
+    assert (loss["steps"].tolist(), loss["value"].tolist()) == ([100, 200], [1, 2])
+    alone = plot(str(folder), cwd=runs)
+    assert (alone.returncode, "--metric validation_loss draws its loss" in alone.stderr) == (4, True)

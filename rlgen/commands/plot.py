@@ -194,8 +194,8 @@ def labels(settings: list[dict[str, str]], tasks: list[str]) -> Iterator[str]:
 
 # The arguments that are no setting of a run; a dataset is told by its checksums.
 NO_SETTING = {"env", "env_kwargs", "sparse", "output", "overwrite", "run"} | {
-    "seed", "seeds", "run_dir", "threads", "n_threads", "device", "eval_episodes", "checkpoint_seconds", "track",
-    "resume",
+    "seed", "seeds", "run_dir", "threads", "n_threads", "device", "eval_episodes", "eval_every", "checkpoint_seconds",
+    "track", "resume", "go_on_to",
 }  # fmt: skip
 
 
