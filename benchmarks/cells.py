@@ -11,7 +11,6 @@ import io
 import json
 import multiprocessing
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgen import files
-from rlgen.files import sha256, write_bytes
+from rlgen.files import hardware, sha256, write_bytes
 
 Cell = dict[str, Any]
 Row = dict[str, Any]
@@ -29,15 +28,6 @@ Row = dict[str, Any]
 def cell_key(cell: Cell) -> str:
     """The first 16 hex digits of the SHA-256 of the cell's canonical JSON."""
     return sha256(json.dumps(cell, sort_keys=True).encode())[:16]
-
-
-def hardware() -> str:
-    """The processor's name and core count, as printed beside every result."""
-    name = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name} x{os.cpu_count()}"
 
 
 def versions() -> str:

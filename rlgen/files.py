@@ -433,6 +433,11 @@ def check_writable(folder: Path) -> None:
         raise OSError(code, os.strerror(code), str(path))
 
 
+def cache_folder() -> Path:
+    """Where to keep what can be made again: `$XDG_CACHE_HOME/rlgen`, else `~/.cache/rlgen`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rlgen"
+
+
 def sha256(content: Any) -> str:
     """The SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
@@ -447,6 +452,15 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on, without importing them."""
     packages = ("rlgen", "numpy", "torch", "gymnasium", "mujoco", "stable-baselines3")
     return {"python": platform.python_version()} | {package: version_of(package) for package in packages}
+
+
+def hardware() -> str:
+    """The processor's name and core count, as printed beside every result."""
+    name = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name} x{os.cpu_count()}"
 
 
 def version_of(package: str) -> str:

@@ -17,7 +17,7 @@ import tyro
 
 from rlgen.command import default, environment_id
 from rlgen.errors import UsageError
-from rlgen.files import printable
+from rlgen.files import printable, short
 
 if TYPE_CHECKING:
     from rlgen.data.formats.log import LogMapping
@@ -42,7 +42,7 @@ class _Source:
 
 
 class Inspect(_Source):
-    """Tell what a file or folder holds."""
+    """Tell what a file or folder holds; of a folder of datasets, a table of them."""
 
 
 class Validate(_Source):
@@ -154,6 +154,31 @@ def describe(source: Recording) -> str:
     return "\n".join(f"{name:<13} {printable(value)}" for name, value in lines.items())
 
 
+def table(folder: Path) -> str:
+    """The datasets in a folder, by their manifests, in Markdown."""
+    import numpy as np
+
+    from rlgen.data.demonstrations import failed_episodes, open_dataset
+
+    lines = ["| dataset | expert | episodes | return | acting |", "|---|---|---|---|---|"]
+    for path in sorted(folder.glob("*/manifest.json")):
+        _, told = open_dataset(path.parent, None)
+        trained = told.get("trained", {})
+        expert = told["algorithm"].upper()
+        if "env_steps" in trained:
+            expert += f", {trained['env_steps'] / 1e6:.2g}M steps"
+        if (origin := trained.get("env_id", told["env_id"])) != told["env_id"]:
+            expert += f", in {origin}"
+        failed = len(failed_episodes(told["returns"]))
+        episodes = f"{told['n_episodes']}" + (f" ({failed} failed)" if failed else "")
+        if "episodes.npz" not in told["sha256"]:
+            episodes += ", recorded on first use"
+        mean, std = (short(float(x)) for x in (np.mean(told["returns"]), np.std(told["returns"])))
+        acting = {True: "deterministic", False: "stochastic", None: "unknown"}[told["deterministic"]]
+        lines.append(f"| {told['env_id']} | {printable(expert)} | {episodes} | {mean} ± {std} | {acting} |")
+    return "\n".join(lines)
+
+
 def main(arguments: Arguments) -> None:
     """Do what the arguments are of."""
     from rlgen.data import formats
@@ -165,7 +190,11 @@ def main(arguments: Arguments) -> None:
     paths = arguments.paths if isinstance(arguments, Merge) else (arguments.path,)
     if not paths:
         raise UsageError("tell the files to merge")
-    if isinstance(arguments, Inspect | Validate) and dataset_folder(arguments.path, env_id) is not None:
+    one = dataset_folder(paths[0], env_id) is not None
+    if isinstance(arguments, Inspect) and not one and env_id is None and any(paths[0].glob("*/manifest.json")):
+        print(table(paths[0]))
+        return
+    if isinstance(arguments, Inspect | Validate) and one:
         # Without making episodes of it, which a dataset of single pairs has none of.
         pairs = load_all(arguments.path, env_id)
         if isinstance(arguments, Validate):

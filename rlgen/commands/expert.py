@@ -8,11 +8,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rlgen.command import RunArguments, RunFlags, default, environment_id
-from rlgen.errors import CheckpointError, UsageError
-from rlgen.files import check_writable, read_json
+from rlgen.errors import UsageError
+from rlgen.files import check_writable, read_json, short
 from rlgen.ranges import Count
 
 if TYPE_CHECKING:
@@ -34,13 +34,17 @@ class Arguments:
     """Folder of a run of `gail --reward-model airl`, whose recovered reward is trained on. All returns that are
     reported and recorded are the environment's."""
     policy: Annotated[Path | None, default("train one")] = None
-    """Folder of a run, or of a dataset with its expert, whose policy is recorded instead of training one."""
+    """Folder of a run, or of a dataset with its expert, whose policy is recorded instead of training one. It may have
+    been trained in another environment of the same spaces, such as another version."""
     n_episodes: Count = 25
     """Number of complete episodes to record."""
     keep_every: Count = 1
     """Store one state-action pair in this many, which keeps datasets of large observations small."""
     deterministic: bool = False
     """Record the policy's mode. By default actions are sampled, as those of the paper's experts were."""
+    weights_only: bool = False
+    """Leave out the episodes: the dataset has the expert's weights and returns, a few kilobytes, and the same episodes
+    are recorded when it is first read."""
     algo: Literal["trpo", "ppo"] = "trpo"
     """Policy optimizer."""
     run: RunFlags = field(default_factory=RunArguments)
@@ -59,68 +63,68 @@ def train(arguments: Arguments, env_id: str) -> Result:
     return result
 
 
-def load(folder: Path, env_id: str) -> tuple[Policy, str, str]:
-    """The policy of a run or of a dataset, with the algorithm and the command that trained it."""
+def load(folder: Path, env_id: str) -> tuple[Policy, dict[str, Any]]:
+    """The policy of a run or of a dataset, with what a dataset tells of its training."""
     from rlgen.checkpoint import RUN, load_checkpoint, load_policy
-    from rlgen.data.demonstrations import load_expert, open_dataset
+    from rlgen.data.demonstrations import dataset_folder, load_expert, open_dataset
 
     if (folder / "checkpoint").is_dir():
         facts, _ = load_checkpoint(folder, RUN)
-        if facts["env_id"] != env_id:
-            raise CheckpointError(f"{folder}: its policy was trained in {facts['env_id']}, not {env_id}")
         config = read_json(folder / "config.json")
-        return load_policy(folder), config["agent"]["arguments"]["algo"], config["command"]
-    _, manifest = open_dataset(folder, env_id)
-    return load_expert(folder, env_id), manifest["algorithm"], manifest.get("training_command", manifest["command"])
+        told = config["agent"]["arguments"]
+        trained = {name: facts[name] for name in ("env_id", "env_steps", "versions")} | {"seed": told["seed"]}
+        return load_policy(folder), {
+            "algorithm": told["algo"],
+            "training_command": config["command"],
+            "trained": trained,
+        }
+    folder, manifest = open_dataset(folder, None if dataset_folder(folder, None) else env_id)
+    trained = {name: manifest[name] for name in ("env_id", "versions")}
+    return load_expert(folder), {
+        "algorithm": manifest["algorithm"],
+        "training_command": manifest.get("training_command", manifest["command"]),
+        "trained": manifest.get("trained", trained),
+    }
 
 
 def main(arguments: Arguments) -> int:
     """Compose, run, record; the exit code."""
     import numpy as np
 
-    from rlgen.data.demonstrations import save_demonstrations
-    from rlgen.data.episodes import check_ends, run_episodes
-    from rlgen.envs import make_vec
-    from rlgen.nn.policy import Actor
+    from rlgen.data.demonstrations import record_expert
     from rlgen.run_log import command_line
 
     env_id = environment_id(arguments.env)
     folder = arguments.output / env_id
     if arguments.policy is not None and arguments.reward is not None:
         raise UsageError("--reward has no effect with --policy, which is not trained")
+    if arguments.weights_only and arguments.run.env_kwargs:
+        raise UsageError("--weights-only records by the environment's id alone on first use; leave out --env-kwargs")
     if (folder / "manifest.json").exists() and not arguments.overwrite:
         raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
     check_writable(folder.parent)
-    algorithm: str = arguments.algo
-    training_command = None
-    if arguments.policy is None:
+    source = arguments.policy
+    if source is None:
         result = train(arguments, env_id)
         if result.interrupted:
             return result.exit_code
-        policy = result.policy
-        if arguments.run.resume is not None:
-            training_command = read_json(arguments.run.resume / "config.json")["command"]
-    else:
-        policy, algorithm, training_command = load(arguments.policy, env_id)
-    env_kwargs = arguments.run.env_kwargs
-    envs = make_vec(env_id, arguments.n_episodes, env_kwargs=env_kwargs)
-    check_ends(envs, env_id, env_kwargs)
-    actor = Actor(policy, np.random.default_rng(arguments.run.seed + 1))
-    episodes = run_episodes(actor, envs, arguments.deterministic, seed=arguments.run.seed + 20_000)
-    save_demonstrations(
+        source = result.folder
+    policy, facts = load(source, env_id)
+    episodes = record_expert(
+        policy,
+        env_id,
         folder,
-        env_id=env_id,
-        observation_space=envs.single_observation_space,
-        action_space=envs.single_action_space,
-        episodes=episodes,
+        arguments.n_episodes,
         deterministic=arguments.deterministic,
-        algorithm=algorithm,
-        command=command_line(),
         seed=arguments.run.seed,
-        policy=policy,
-        training_command=training_command,
+        env_kwargs=arguments.run.env_kwargs,
+        command=command_line(),
         keep_every=arguments.keep_every,
+        weights_only=arguments.weights_only,
+        **facts,
     )
     returns = [episode.total_reward for episode in episodes]
-    print(f"{folder}: {len(episodes)} episodes, return {np.mean(returns):.0f} +- {np.std(returns):.0f}")
+    mean, std = short(float(np.mean(returns))), short(float(np.std(returns)))
+    stored = "weights that record " if arguments.weights_only else ""
+    print(f"{folder}: {stored}{len(episodes)} episodes, return {mean} +- {std}")
     return 0

@@ -1,4 +1,8 @@
-"""Demonstration datasets: one folder an environment, `episodes.npz` (no pickles) and `manifest.json`."""
+"""Demonstration datasets: one folder an environment, `episodes.npz` (no pickles) and `manifest.json`.
+
+A dataset may hold its expert's weights alone, `policy.safetensors`, with a manifest that tells how its episodes are
+recorded and what returns they had. `recorded` does so on first use.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,12 @@ import dataclasses
 import difflib
 import io
 import itertools
+import logging
 import math
 import os
 import shlex
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,32 +28,38 @@ import gymnasium as gym
 import numpy as np
 import torch
 from safetensors.torch import save
+from threadpoolctl import threadpool_limits
 
 from rlgen.data.episodes import Array, Episode, Predictor, check_ends, joined, parted, run_episodes
 from rlgen.data.formats.recording import Header, allowance, fail, read_npz
 from rlgen.data.formats.tables import READERS
 from rlgen.envs.make import Environment, environment_name, make_vec
-from rlgen.errors import DemonstrationError
+from rlgen.errors import DemonstrationError, UsageError
 from rlgen.files import (
     COUNT,
     ENV_ID,
     MAX_BYTES,
     SHA256,
+    cache_folder,
     canonical_json,
     check,
     checked,
+    hardware,
     json_bytes,
     printable,
     read_json,
     read_safetensors,
     sha256,
+    short,
     versions,
     write_folder,
 )
-from rlgen.nn.policy import Policy
+from rlgen.nn.policy import Actor, Policy
 from rlgen.nn.weights import policy_of_weights
 from rlgen.spaces import ActionUnits, FlatBox, column_order, describe_space, described_space, flat_box
 from rlgen.types import Transitions
+
+_log = logging.getLogger("rlgen")
 
 FORMAT = "rlgen demonstrations 2"
 ARRAYS = ("obs", "actions", "rewards", "lengths", "terminated", "truncated")
@@ -70,10 +82,12 @@ MANIFEST = {
     "algorithm": str,
     "command": str,
     "training_command?": (str, None),
+    "trained?": {"env_id": ENV_ID, "env_steps?": COUNT, "seed?": int, "versions": {"*": str}},
+    "hardware?": str,
     "seed?": (int, None),
     "source?": {"path?": str, "format?": str, "tells_ends?": bool, "names?": {"*": [str]}},
     "versions": {"*": str},
-    "sha256": {"episodes.npz": SHA256, "policy.safetensors?": SHA256},
+    "sha256": {"episodes.npz?": SHA256, "policy.safetensors?": SHA256},
 }
 
 # Files of other packages' datasets, in their folders.
@@ -82,6 +96,14 @@ OTHER_PACKAGES = ("data/metadata.json", "metadata.json", "state.json")
 # See `failed_episodes`.
 FAILED_PART = 0.45
 FAILED_DISTANCE = 20
+# See `recorded`.
+RETURN_TOLERANCE = 0.05
+WEIGHTS_ONLY = {
+    "n_episodes": range(1, 1_001),
+    "seed": range(1 << 62),
+    "deterministic": bool,
+    "sha256": {"policy.safetensors": SHA256},
+}
 
 
 @dataclass(frozen=True)
@@ -217,8 +239,10 @@ def save_demonstrations(
     seed: int | None,
     policy: Policy | None = None,
     training_command: str | None = None,
+    trained: Mapping[str, Any] | None = None,
     keep_every: int = 1,
     source: Mapping[str, Any] | None = None,
+    weights_only: bool = False,
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """Write a dataset, validated as it would be on loading; an older one is kept until the new one is whole.
 
@@ -234,10 +258,13 @@ def save_demonstrations(
         seed: of that command.
         policy: the expert; its weights go to `policy.safetensors`.
         training_command: what trained the expert, where that was another command.
+        trained: where the policy was trained, `env_id`, for how many `env_steps`, by which `seed` and
+            `versions`.
         keep_every: store one state-action pair in this many, from a random offset in each episode, so that tasks with
             many observations stay small. Rewards and lengths are whole all the same.
         source: what the data were converted from: its `path` stands in errors, its `versions` in place of ours, and its
             `names` of the columns of `obs` and `actions` are those of a log.
+        weights_only: leave out the episodes, which `record_expert` made and `recorded` makes again.
 
     Returns:
         The arrays and the manifest.
@@ -293,21 +320,28 @@ def save_demonstrations(
         "training_command": training_command if source else training_command or command,
         "seed": seed,
         "versions": versions(),
+        "hardware": hardware(),
     }
+    if trained is not None:
+        manifest["trained"] = dict(trained)
     told_absent = {"final_obs": final_obs, "actions": has_actions, "rewards": has_rewards}
     manifest |= {name: False for name, there in told_absent.items() if not there}
     if source is not None:
         told = dict(source)
         manifest |= {"versions": told.pop("versions", {}), "source": told}
+        del manifest["hardware"]
     _validate_headers({name: (array.shape, array.dtype) for name, array in arrays.items()}, manifest, where)
     _validate(arrays, manifest, where)
-    files = {"episodes.npz": content.getvalue()}
+    files = {} if weights_only else {"episodes.npz": content.getvalue()}
     if policy is not None:
         weights = {name: tensor.detach().cpu().clone() for name, tensor in policy.state_dict().items()}
         files["policy.safetensors"] = save(weights)
     manifest["sha256"] = {name: sha256(data) for name, data in files.items()}
     if folder is None:
         return arrays, manifest
+    if weights_only:
+        with _readable(Path(folder)):
+            check(manifest, WEIGHTS_ONLY)
     files["manifest.json"] = json_bytes(manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
     write_folder(Path(folder), files)
     return arrays, manifest
@@ -366,6 +400,119 @@ def record(
     return episodes
 
 
+def record_expert(
+    policy: Policy,
+    env_id: str,
+    folder: str | Path,
+    n_episodes: int,
+    *,
+    deterministic: bool,
+    seed: int,
+    env_kwargs: Mapping[str, Any] | None = None,
+    **facts: Any,
+) -> list[Episode]:
+    """Record whole episodes of a policy as a dataset, whose files are the same each time on one machine.
+
+    Args:
+        policy: the expert, of a run or a dataset.
+        env_id: the environment.
+        folder: the dataset's own.
+        n_episodes: number of episodes.
+        deterministic: act by the mode.
+        seed: of the environments and of sampled actions.
+        env_kwargs: the environment's constructor arguments.
+        facts: the others of `save_demonstrations`.
+
+    Returns:
+        The episodes.
+
+    Raises:
+        UsageError: the environment's spaces are not the policy's, or episodes have no end.
+    """
+    envs = make_vec(env_id, n_episodes, env_kwargs=env_kwargs)
+    check_ends(envs, env_id, env_kwargs)
+    observations = flat_box(envs.single_observation_space)
+    if policy.observation_space.columns != observations.columns or policy.action_space != envs.single_action_space:
+        raise UsageError(
+            f"the policy is of {policy.observation_space.original} and {policy.action_space}; {env_id} has "
+            f"{observations.original} and {envs.single_action_space}"
+        )
+    actor = Actor(policy, np.random.default_rng(seed + 1))
+    with threadpool_limits(1, "blas"):  # several round differently
+        episodes = run_episodes(actor, envs, deterministic, seed=seed + 20_000)
+    save_demonstrations(
+        folder,
+        env_id=env_id,
+        observation_space=envs.single_observation_space,
+        action_space=envs.single_action_space,
+        episodes=episodes,
+        deterministic=deterministic,
+        seed=seed,
+        policy=policy,
+        **facts,
+    )
+    envs.close()
+    return episodes
+
+
+def recorded(folder: Path, manifest: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """A dataset with episodes: the given one, or where it holds weights alone, that which they record on first use.
+
+    It is kept in the cache, `$XDG_CACHE_HOME/rlgen` or `~/.cache/rlgen`, under a name of the manifest's and all
+    versions' checksum. Weights are checked by their checksum. Episodes have none beforehand, since another processor
+    rounds differently and MuJoCo amplifies that; their mean return is compared with the manifest's, and may differ by
+    `RETURN_TOLERANCE` of it or by four standard errors, whichever is more.
+
+    Raises:
+        DemonstrationError: the weights earn something else here, or the cache can't be written to.
+    """
+    if "episodes.npz" in manifest["sha256"]:
+        return folder, manifest
+    with _readable(folder / "manifest.json"):
+        check(manifest, WEIGHTS_ONLY)
+    env_id, cache = manifest["env_id"], cache_folder() / "demonstrations"
+    home = cache / f"{Path(env_id).name}-{sha256(canonical_json([manifest, versions()]))[:16]}"
+    if home.exists():
+        return open_dataset(home, env_id)
+    policy = load_expert(folder, env_id)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=cache)
+    except OSError as error:
+        raise DemonstrationError(
+            f"{error.filename}: {error.strerror}; the episodes of {folder} are recorded there. Set XDG_CACHE_HOME to a "
+            "folder that can be written to"
+        ) from None
+    names = ("n_episodes", "deterministic", "seed", "keep_every", "algorithm", "command", "training_command", "trained")
+    facts = {name: manifest[name] for name in names if name in manifest}
+    with temporary as parent:
+        new = Path(parent) / "dataset"
+        _log.info("%s: recording %d episodes of %s into %s", folder, manifest["n_episodes"], env_id, home)
+        try:
+            episodes = record_expert(policy, env_id, new, **facts)
+        except UsageError as error:
+            raise DemonstrationError(f"{folder}: {error}") from None
+        _check_returns([episode.total_reward for episode in episodes], manifest, folder)
+        try:
+            new.rename(home)
+        except OSError:
+            if not home.exists():  # else another process was faster
+                raise
+    return open_dataset(home, env_id)
+
+
+def _check_returns(returns: Sequence[float], manifest: Mapping[str, Any], folder: Path) -> None:
+    """Refuse weights that earn something else than their manifest says."""
+    told, here = np.array(manifest["returns"]), float(np.mean(returns))
+    allowed = max(RETURN_TOLERANCE * abs(told.mean()), 4 * told.std() * math.sqrt(2 / len(told)))
+    if not abs(here - told.mean()) <= allowed:
+        raise DemonstrationError(
+            f"{folder}: its weights earn {short(here)} here, by MuJoCo {version('mujoco')}; its manifest says "
+            f"{short(told.mean())} +- {short(told.std())}, by {printable(manifest['versions'].get('mujoco'))}. "
+            f"To record them nevertheless: rlgen expert --policy {folder} --env {manifest['env_id']} --output ..."
+        )
+
+
 def load_demonstrations(
     path: str | Path,
     env_id: str,
@@ -393,13 +540,13 @@ def load_demonstrations(
     Raises:
         DemonstrationError: no such dataset, a damaged or inconsistent one, or too few episodes.
     """
-    folder, manifest = open_dataset(Path(path), env_id)
+    folder, manifest = recorded(*open_dataset(Path(path), env_id))
     arrays = _read_arrays(folder / "episodes.npz", manifest)
     simulated = "names" not in manifest.get("source", {})  # a log is replayed nowhere
-    recorded = manifest["versions"].get("mujoco", "of unknown version")
-    if simulated and recorded != (here := version("mujoco")):
+    told = manifest["versions"].get("mujoco", "of unknown version")
+    if simulated and told != (here := version("mujoco")):
         warnings.warn(
-            f"{folder} was recorded with MuJoCo {printable(recorded)}, this is {here}: replays will differ",
+            f"{folder} was recorded with MuJoCo {printable(told)}, this is {here}: replays will differ",
             stacklevel=2,
         )
     return drawn_of(arrays, manifest, folder, n_trajectories, subsample, seed=seed, include_failed=include_failed)
@@ -512,7 +659,7 @@ def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str
     Arguments and errors are those of `load_demonstrations`; without `env_id`, `path` is one dataset's folder. A dataset
     that stores single pairs is a `DemonstrationError` too.
     """
-    folder, manifest = open_dataset(Path(path), env_id)
+    folder, manifest = recorded(*open_dataset(Path(path), env_id))
     arrays = _read_arrays(folder / "episodes.npz", manifest)
     if manifest.get("keep_every", 1) > 1:
         raise DemonstrationError(
@@ -522,8 +669,8 @@ def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str
     return manifest, parted(arrays)
 
 
-def load_expert(path: str | Path, env_id: str) -> Policy:
-    """The policy that a dataset was recorded with; arguments and errors as for `load_demonstrations`.
+def load_expert(path: str | Path, env_id: str | None = None) -> Policy:
+    """The policy that a dataset was recorded with; arguments and errors as for `load_episodes`.
 
     A dataset that was recorded without weights is a `DemonstrationError` too.
     """
@@ -595,6 +742,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         if manifest["format"] != FORMAT:
             raise DemonstrationError(f"{path}: field format: {manifest['format']!r}; this version reads {FORMAT!r}")
         check(manifest, MANIFEST)
+        if (told := len(manifest["returns"])) != manifest["n_episodes"]:
+            fail(str(path), "returns", f"the manifest lists {told} of {manifest['n_episodes']}")
         return manifest
 
 
@@ -619,8 +768,6 @@ def _validate_headers(headers: Mapping[str, Header], manifest: Mapping[str, Any]
     """Shapes and dtypes that a dataset promises by its spaces and the numbers of its episodes and steps."""
     n_episodes, n_steps = manifest["n_episodes"], (headers["rewards"][0] or (0,))[0]
     n_pairs = (headers["steps"][0] or (0,))[0] if "steps" in headers else n_steps
-    if len(manifest["returns"]) != n_episodes:
-        fail(file, "returns", f"the manifest lists {len(manifest['returns'])} of {n_episodes}")
     flat = flat_box(described_space(manifest["observation_space"]))
     action_space = described_space(manifest["action_space"])
     floats = (np.float32, np.float64)
