@@ -362,9 +362,13 @@ def _go_on(
         raise CheckpointError(f"{run_dir}: its checkpoint: field run.{wrong[0]}: must be a number")
     facts.update(numbers)
     if total is not None:
-        if total <= training.steps:
-            raise UsageError(f"{run_dir} has done {training.steps:,} steps; to go on it must be told more in all")
-        training.extend(total - training.steps)
+        # As it is counted, in whole iterations.
+        total = -(-total // training.steps_per_iteration) * training.steps_per_iteration
+        if total < training.total or total == training.steps:
+            has = f"has done {training.steps:,} of {training.total:,} steps"
+            raise UsageError(f"{run_dir} {has}; to go on beyond them it must be told more in all")
+        if total > training.total:
+            training.extend(total - training.steps)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -29,7 +30,9 @@ class _Mode(nn.Module):
         return policy.actions.mode(policy.network(policy.normalizer(obs)))
 
 
-def export_onnx(policy: Policy, path: str | Path, env_id: str = "") -> None:
+def export_onnx(
+    policy: Policy, path: str | Path, env_id: str = "", columns: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Write a policy's mode as ONNX: input `obs` `[N, D]`, output `action` `[N, *action_shape]`.
 
     Observations are flat (`rlgen.spaces.FlatBox`) and of the space's precision, float64 for MuJoCo's tasks; actions are
@@ -37,16 +40,20 @@ def export_onnx(policy: Policy, path: str | Path, env_id: str = "") -> None:
 
     The file's metadata tell how it is to be used, each a JSON text: `observation` (name and width of each part, in
     order), `observation_space` and `action_space` with their bounds, `normalization` (the mean and standard deviation
-    that observations are standardised by, and where they are clipped), `env_id` and `rlgen_version`.
+    that observations are standardised by, and where they are clipped), `columns` (of `obs` and `actions`, the names
+    that a log has for each number, in order), `env_id` and `rlgen_version`.
 
     Args:
         policy: on any device.
         path: replaced if it exists.
         env_id: the environment that it was trained for.
+        columns: see above (default: none are known).
 
     Raises:
         UsageError: the packages that write ONNX aren't installed.
     """
+    if not isinstance(policy, Policy):
+        raise UsageError(f"export_onnx takes a policy, such as agent.policy; got {type(policy).__name__}")
     mode = _Mode(copy.deepcopy(policy)).cpu().eval()  # a module moves its parts in place
     space = policy.observation_space
     obs = torch.zeros(2, *space.shape, dtype=tensor_dtype(space.dtype))
@@ -79,6 +86,7 @@ def export_onnx(policy: Policy, path: str | Path, env_id: str = "") -> None:
             "std": normalizer.std().tolist(),
             "clip": normalizer.clip,
         },
+        "columns": columns or {},
         "rlgen_version": versions()["rlgen"],
     }
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in told.items()})

@@ -396,7 +396,7 @@ def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
 
 def read_evaluations(folder: Path) -> pd.DataFrame:
     """A run's `evaluations.csv`, one row an evaluation on the way; empty where there are none."""
-    return _read_table(folder / "evaluations.csv", "evaluations", {"steps": int, "return_mean": float})
+    return _read_table(folder / "evaluations.csv", "evaluations", {"steps": int, "return_mean": float, "episodes": int})
 
 
 def _read_table(path: Path, what: str, kinds: Mapping[str, type], n_rows: int | None = None) -> pd.DataFrame:
@@ -432,6 +432,10 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 def _keep_rows(folder: Path, done: int) -> list[dict[str, float]]:
     """The rows of the iterations that are done, all in order; those of later ones are taken out of the file."""
+    if done and folder.parent.name == "steps" and not (folder / "metrics.csv").exists():
+        raise CheckpointError(
+            f"{folder}: an agent that a run kept on its way; --init starts from its policy, and rlgen.load reads it"
+        )
     table = read_metrics(folder, done)
     found = table["iteration"].tolist() if len(table) else []
     if found != list(range(1, done + 1)):

@@ -159,6 +159,8 @@ def _summary(base: Path, seed: int) -> dict[str, object]:
 def _told(base: Path, seed: int, code: int) -> str:
     summary = _summary(base, seed)
     mean, score = summary.get("return_mean"), summary.get("normalised_score")
+    if not code and summary.get("status") == "done" and mean is None:
+        return "done"
     if code or not isinstance(mean, float):
         return f"exit code {code}; see {base / f'seed_{seed}.log'}"
     return f"return {short(mean)}{f', score {score:.3f}' if isinstance(score, float) else ''}"

@@ -53,6 +53,8 @@ def read_visits(folder: Path) -> Visits:
     facts, state = load_checkpoint(folder, RUN)
     space = flat_box(described_space(facts["observation_space"]))
     visited = VisitedStates(space.shape[0], space.dtype)
+    if "visited" not in state:
+        raise CheckpointError(f"{folder}: kept no visited states; behaviour cloning steps no environment")
     try:
         arguments = read_config(folder)["agent"]["arguments"]
         visited.load_state_dict(state["visited"])

@@ -117,7 +117,20 @@ def test_without_an_environment_the_policy_is_fitted_and_exported(tmp_path):
     assert (tmp_path / "policy.onnx").stat().st_size > 1000
     refused = forked("evaluate.py", "run", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "its environment has no id" in refused.stderr
+    assert "tell it: --env MODULE:my-robot/Arm-v0" in refused.stderr
+    by_name = forked("bc.py", "--expert", "arm", "--env", "my-robot/Arm-v0", *flags[:-1], "run2", cwd=tmp_path)
+    assert by_name.returncode == 0, by_name.stderr
+    visits = forked("plot.py", "run", "--states", cwd=tmp_path)
+    assert "run: kept no visited states; behaviour cloning steps no environment" in visits.stderr
+
+
+def test_a_folder_of_several_datasets_is_told_and_of_one_is_it(tmp_path):
+    with pytest.raises(DemonstrationError, match=r"holds datasets of Acrobot-v1, .*; tell one's folder, or --env"):
+        rlgen.BC(None, DATA)
+    shutil.copytree(DATA / "CartPole-v1", tmp_path / "CartPole-v1")
+    assert rlgen.BC(None, tmp_path).env_id == "CartPole-v1"
+    with pytest.warns(UserWarning, match="the demonstrations are of CartPole-v1, the environment is Acrobot-v1"):
+        rlgen.BC("Acrobot-v1", load_demonstrations(tmp_path, "CartPole-v1"))
 
 
 def test_statistics_change_and_the_actions_do_not():
@@ -177,9 +190,11 @@ def test_an_expert_a_policy_and_an_agent_are_starts_too(tmp_path, cloned):
     assert agent.arguments.init is None
     agent.policy.log_std.data.zero_()  # a copy
     assert not torch.equal(agent.policy.log_std, rlgen.load(cloned).policy.log_std)
+    with pytest.raises(UsageError, match="log_std_init has no effect with init"):
+        rlgen.PPO("Hopper-v4", init=cloned, log_std_init=-2.0)
     with pytest.raises(UsageError, match=r"critic_warmup has no effect without init"):
         rlgen.PPO("Hopper-v4", critic_warmup=3)
-    with pytest.raises(DemonstrationError, match="no dataset for Hopper-v4"):
+    with pytest.raises(UsageError, match="holds neither a run nor a dataset of Hopper-v4"):
         rlgen.PPO("Hopper-v4", init=tmp_path)
     with pytest.raises(UsageError, match=r"init: its policy sees observations .*HalfCheetah-v4 has Box"):
         _ = rlgen.PPO("HalfCheetah-v4", init=cloned, **SMALL).training
@@ -203,7 +218,7 @@ def test_a_command_starts_from_a_run_and_is_resumed(tmp_path, cloned):
     assert [summary["went_on_after"] for summary in found] == [2 * ITERATION, None]
     less = forked("gail.py", "--resume", "a", "--total-timesteps", str(ITERATION), cwd=tmp_path)
     assert less.returncode == 2
-    assert "has done 512 steps; to go on it must be told more in all" in less.stderr
+    assert "has done 512 of 512 steps; to go on beyond them it must be told more in all" in less.stderr
     assert json.loads((tmp_path / "a" / "summary.json").read_text()) == found[0]
 
 

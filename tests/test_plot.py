@@ -515,7 +515,10 @@ def test_behaviour_cloning_is_a_level_beside_the_others_and_alone_a_loss(runs):
     assert "it has no return over steps" in both.stdout  # a panel of its own has nothing to be a level of
     beside = plot(*map(str, sorted((runs / "runs").glob("[Hb]*"))), "--output", "a.png", cwd=runs)
     assert beside.returncode == 0, beside.stderr
-    assert "bc, Hopper-v4: steps no environment: the line is its return at the end" in beside.stdout
+    assert (
+        "bc, Hopper-v4: steps no environment: the line is the sampling policy's return in the final evaluation"
+        in beside.stdout
+    )
     loss = read.curve("validation_loss")
     assert (loss["steps"].tolist(), loss["value"].tolist()) == ([100, 200], [1, 2])
     alone = plot(str(folder), cwd=runs)

@@ -356,6 +356,8 @@ class Agent:
             UsageError: the environment doesn't render, see `rlgen.video.camera`.
         """
         seed = self.arguments.seed + 10_000 if seed is None else typed(int, seed, "seed")
+        if folder_path("path", path).suffix != ".mp4":
+            raise UsageError(f"path must end in .mp4; got {path}")
         shoot = camera(env, None) if env is not None else camera(self._fresh("film"), self.env_kwargs)
         film = shoot(Actor(self.policy), seed)
         write_mp4(folder_path("path", path), film.frames, film.frames_per_second)

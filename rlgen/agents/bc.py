@@ -13,7 +13,6 @@ from rlgen.agents.agent import AnyEnvironment, Told, told_settings
 from rlgen.agents.imitator import ExpertArguments, Imitator, drawn_from
 from rlgen.cloning import Cloning, CloningSettings
 from rlgen.data.demonstrations import Demonstrations, open_dataset
-from rlgen.envs import make_vec
 from rlgen.envs.make import environment_name
 from rlgen.experiment import choose_device
 from rlgen.nn.policy import Policy
@@ -95,14 +94,9 @@ class BC(Imitator):
         """It learns from none."""
 
     def _build(self) -> Cloning:
-        settings, drawn = self.settings, self.demonstrations
+        settings, drawn = self.settings, self._fitted()
         drawn.require_actions("behaviour cloning")
         spaces = drawn.observation_space, drawn.action_space
-        if self.env is not None:
-            envs = self._envs or make_vec(self.env, 1, env_kwargs=self.env_kwargs)
-            drawn, spaces = drawn.fitted_to(envs), (envs.single_observation_space, envs.single_action_space)
-            if self._envs is None:
-                envs.close()
         device = choose_device(self.arguments.device)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(self.arguments.seed)

@@ -108,7 +108,7 @@ class GAIL(Imitator, OnPolicyAgent):
             device=str(device),
             n_threads=n_threads,
             vectorization=vectorization,
-            **start_of(init, critic_warmup),
+            **start_of(init, critic_warmup, values),
             **drawn_from(expert, n_trajectories, subsample, include_failed),
             reward_model=reward_model,
             preset=preset,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlgen.agents.agent import Agent, Arguments, folder_path
 from rlgen.data.demonstrations import Demonstrations, load_demonstrations
+from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.ranges import Count
 
@@ -54,6 +56,8 @@ class Imitator(Agent):
         """Have the demonstrations at hand; what a summary tells of them."""
         self._demonstrations = expert if isinstance(expert, Demonstrations) else None
         drawn = self.demonstrations
+        if isinstance(self.env, str) and drawn.env_id != self.env:
+            warnings.warn(f"the demonstrations are of {drawn.env_id}, the environment is {self.env}", stacklevel=4)
         self.expert_return = drawn.dataset_return_mean
         return {
             "n_trajectories": len(drawn.episode_returns),
@@ -82,8 +86,21 @@ class Imitator(Agent):
 
     def _config(self) -> dict[str, Any]:
         drawn = self.demonstrations
-        return super()._config() | {
+        kept = super()._config() | {
             "demonstrations": drawn.sha256,
             "subsample": drawn.subsample,
             "n_trajectories": len(drawn.episode_returns),
         }
+        if drawn.names:  # for whoever exports the policy
+            kept["columns"] = {part: list(names) for part, names in self._fitted().names.items()}
+        return kept
+
+    def _fitted(self) -> Demonstrations:
+        """The demonstrations with observations in the order of the environment, where there is one."""
+        if self.env is None:
+            return self.demonstrations
+        envs = self._envs or make_vec(self.env, 1, env_kwargs=self.env_kwargs)
+        fitted = self.demonstrations.fitted_to(envs)
+        if self._envs is None:
+            envs.close()
+        return fitted

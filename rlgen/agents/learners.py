@@ -85,7 +85,7 @@ class TRPO(OnPolicyAgent):
             device=str(device),
             n_threads=n_threads,
             vectorization=vectorization,
-            **start_of(init, critic_warmup),
+            **start_of(init, critic_warmup, values),
             recovered=folder,
         )
         self._told = settings, values

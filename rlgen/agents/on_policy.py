@@ -12,7 +12,7 @@ import gymnasium as gym
 from rlgen import presets
 from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, one_of, told_settings, whole_number
 from rlgen.checkpoint import FILE, load_policy
-from rlgen.data.demonstrations import load_expert
+from rlgen.data.demonstrations import dataset_folder, load_expert
 from rlgen.data.episodes import check_ends
 from rlgen.envs import BatchedEnv, make_vec
 from rlgen.envs.make import Vectorization, environment_name
@@ -136,8 +136,10 @@ CRITIC_WARMUP = 5
 """Iterations, by default, in which a policy that training starts from stays as it is."""
 
 
-def start_of(init: Initial | None, critic_warmup: int | None) -> dict[str, Any]:
-    """The arguments `init` and `critic_warmup` from what a user tells."""
+def start_of(init: Initial | None, critic_warmup: int | None, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments `init` and `critic_warmup` from what a user tells, also by `values`."""
+    if init is not None and (wrong := [name for name in ("net_arch", "log_std_init") if name in values]):
+        raise UsageError(f"{wrong[0]} has no effect with init, whose policy has its own")
     if init is None and critic_warmup is not None:
         raise UsageError("critic_warmup has no effect without init")
     path = folder_path("init", init) if isinstance(init, str | Path) else None
@@ -150,7 +152,7 @@ def initial_policy(init: Initial, env_id: str) -> Policy:
 
     Raises:
         CheckpointError: the folder of a run or an agent holds a damaged policy.
-        DemonstrationError: the folder holds neither these nor a dataset of `env_id` with its expert's weights.
+        DemonstrationError: the folder holds a dataset of `env_id` without its expert's weights, or a damaged one.
         UsageError: it is nothing of the kind.
     """
     if isinstance(init, Agent):
@@ -158,7 +160,11 @@ def initial_policy(init: Initial, env_id: str) -> Policy:
     if isinstance(init, Policy):
         return init
     folder = folder_path("init", init)
-    return load_policy(folder) if (folder / FILE).exists() else load_expert(folder, env_id)
+    if (folder / FILE).exists():
+        return load_policy(folder)
+    if dataset_folder(folder, env_id) is None:
+        raise UsageError(f"init: {folder} holds neither a run nor a dataset of {env_id} with its expert")
+    return load_expert(folder, env_id)
 
 
 def check_spaces(policy: Policy, envs: gym.vector.VectorEnv, env_id: str) -> None:

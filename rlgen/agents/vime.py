@@ -91,7 +91,7 @@ class VIME(OnPolicyAgent):
             device=str(device),
             n_threads=n_threads,
             vectorization=vectorization,
-            **start_of(init, critic_warmup),
+            **start_of(init, critic_warmup, values),
             bonus=bonus,
         )
         if wrong := [name for name in exploration.UNUSED.get(bonus, ()) if name in values]:

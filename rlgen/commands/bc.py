@@ -48,7 +48,7 @@ class Arguments:
     expert: Path = Path("expert_data")
     """Folder with a dataset for each environment, or the folder of one dataset."""
     n_trajectories: Count = 4
-    """Number of expert trajectories to draw."""
+    """Number of expert trajectories to draw. A robot's log has more, as a rule: give their number."""
     subsample: Annotated[Count | None, default("every pair in the dataset")] = None
     """Keep one state-action pair in this many, from a random offset in each trajectory."""
     include_failed: bool = False
@@ -62,18 +62,24 @@ FLAGS = ("learning_rate", "batch_size", "validation_share", "weight_decay", "net
 def main(arguments: Arguments) -> int:
     """Compose, run; the exit code."""
     # After parsing, so that --help doesn't wait for torch.
-    from rlgen.agents import BC
-    from rlgen.data.demonstrations import open_dataset
+    import gymnasium as gym
 
-    run = arguments.run
-    env_id = None if arguments.env is None else environment_id(arguments.env)
+    from rlgen.agents import BC
+    from rlgen.agents.bc import recorded_in
+    from rlgen.data.demonstrations import dataset_folder
+
+    run, env_id, expert = arguments.run, arguments.env, arguments.expert
+    if env_id is not None and (folder := dataset_folder(expert, env_id)) is not None and env_id not in gym.registry:
+        env_id, expert = None, folder
+    elif env_id is not None:
+        env_id = environment_id(env_id)
     agent = BC(
         env_id,
-        arguments.expert,
+        expert,
         n_trajectories=arguments.n_trajectories,
         subsample=arguments.subsample,
         include_failed=arguments.include_failed,
-        **run.of_agent(env_id or open_dataset(arguments.expert, None)[1]["env_id"]),
+        **run.of_agent(env_id or recorded_in(expert)),
         **told({name: getattr(run, name) for name in FLAGS} | {"n_steps": run.gradient_steps}),
     )
     print(agent.demonstrations, flush=True)

@@ -58,17 +58,18 @@ def main(arguments: Arguments) -> None:
     if arguments.env is not None and environment_id(arguments.env) != env_id:
         raise UsageError(f"--env {arguments.env}: {arguments.run} was trained in {env_id}")
     env_kwargs = facts.get("env_kwargs") if arguments.env_kwargs is None else arguments.env_kwargs
+    config = read_config(arguments.run)
+    agent = config.get("agent", {})
     if arguments.onnx is not None:
         from rlgen.export import export_onnx
 
-        export_onnx(policy, arguments.onnx, env_id)
+        export_onnx(policy, arguments.onnx, env_id, config.get("columns"))
         print(f"{arguments.onnx}: obs [N, {len(policy.normalizer.mean)}] to action")
-    agent = read_config(arguments.run).get("agent", {})
     if agent.get("told_by_id") is False and arguments.env is None:
         if arguments.onnx is not None:
             return
-        where = "rlgen.load(folder, env=...).evaluate() evaluates it in an environment of yours"
-        raise UsageError(f"{arguments.run}: its environment has no id; {where}")
+        where = f"tell it: --env MODULE:{env_id}, or rlgen.load(folder, env=...).evaluate() in Python"
+        raise UsageError(f"{arguments.run}: its environment wasn't made by a registered id; {where}")
     check_registered(env_id)
     if arguments.video:
         from rlgen.video import camera, write_contact_sheet, write_mp4
@@ -83,8 +84,10 @@ def main(arguments: Arguments) -> None:
     }
     expert = read_summary(arguments.run).get("expert_return_mean", agent.get("expert_return"))
     count = f"{arguments.episodes} episodes each, 95% intervals" if arguments.episodes > 1 else "1 episode each"
-    print(f"{env_id} after {facts['env_steps']:,} steps, {count}")
-    report = {"env_id": env_id, "env_kwargs": env_kwargs, "env_steps": facts["env_steps"], "seed": arguments.seed}
+    steps = f"{facts['env_steps']:,} steps" if facts["env_steps"] else f"{facts['steps']:,} gradient steps"
+    print(f"{env_id} after {steps}, {count}")
+    report = {"env_id": env_id, "env_kwargs": env_kwargs, "seed": arguments.seed}
+    report |= {name: facts[name] for name in ("env_steps", "steps")}
     for name, evaluation in found.items():
         interval = evaluation.interval()
         line = f"{name:>13}: {short(evaluation.mean)}"

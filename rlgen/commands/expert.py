@@ -72,9 +72,10 @@ def load(folder: Path, env_id: str) -> tuple[Policy, dict[str, Any]]:
         facts, _ = load_checkpoint(folder, RUN)
         config = read_json(folder / "config.json")
         told = config["agent"]["arguments"]
-        trained = {name: facts[name] for name in ("env_id", "env_steps", "versions")} | {"seed": told["seed"]}
+        trained = {name: facts[name] for name in ("env_id", "env_steps", "versions") if facts[name]}
+        trained["seed"] = told["seed"]
         return load_policy(folder), {
-            "algorithm": told["algo"],
+            "algorithm": told.get("algo", config["agent"]["kind"].lower()),
             "training_command": config["command"],
             "trained": trained,
         }

@@ -90,6 +90,8 @@ def main(arguments: Arguments) -> None:
     # The folder of --seeds holds one a seed.
     paths = [found for path in arguments.runs for found in (sorted(path.glob("seed_*"), key=_by_seed) or [path])]
     folders = [path for path in paths if (path / "config.json").is_file()]
+    if absent := [path for path in arguments.runs if not path.exists()]:
+        raise CheckpointError(f"{absent[0]}: no such folder")
     if not folders:
         raise CheckpointError(f"{', '.join(map(str, arguments.runs))}: no folder of a run")
     if arguments.states:
@@ -359,7 +361,7 @@ def _level(label: str, runs: list[Run], arguments: Arguments, end: float) -> tup
     found = {run: run.summary.get("stochastic_return_mean") for run in runs}
     values = [run.score(value) if arguments.normalise else value for run, value in found.items() if value is not None]
     values = [value for value in values if value is not None]
-    said = ["steps no environment: the line is its return at the end"]
+    said = ["steps no environment: the line is the sampling policy's return in the final evaluation"]
     if missing := len(runs) - len(values):
         said.append(f"{missing} without that return, left out")
     if not values:

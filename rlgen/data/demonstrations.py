@@ -129,6 +129,7 @@ class Demonstrations:
         observation_space: of a single environment, as recorded.
         action_space: likewise.
         sha256: checksums of the dataset's files, by name.
+        names: of a log, the names of the columns of `obs` and `actions`, in order.
     """
 
     transitions: Transitions
@@ -146,6 +147,7 @@ class Demonstrations:
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
     sha256: dict[str, str]
+    names: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def termination_rate(self) -> float:
@@ -188,7 +190,12 @@ class Demonstrations:
             dataclasses.replace(x, obs=x.obs[:, order], next_obs=x.next_obs[:, order])
             for x in (self.transitions, self.terminations)
         )
-        return dataclasses.replace(self, transitions=steps, terminations=terminations, observation_space=here.original)
+        names = dict(self.names)
+        if len(names.get("obs", ())) == len(order):
+            names["obs"] = [names["obs"][i] for i in order]
+        return dataclasses.replace(
+            self, transitions=steps, terminations=terminations, observation_space=here.original, names=names
+        )
 
     def __str__(self) -> str:
         values = [value for value in self.episode_returns if value is not None]
@@ -623,6 +630,7 @@ def drawn_of(
         described_space(manifest["observation_space"]),
         described_space(manifest["action_space"]),
         manifest["sha256"],
+        manifest.get("source", {}).get("names", {}),
     )
 
 
@@ -694,6 +702,16 @@ def open_dataset(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
     folder = dataset_folder(path, env_id)
     if folder is None and env_id is not None:
         raise DemonstrationError(_without_dataset(path, env_id))
+    if folder is None and path.is_dir():
+        found = sorted(p.parent for p in path.glob("*/manifest.json"))
+        if len(found) != 1:
+            has = (
+                f"datasets of {', '.join(p.name for p in found)}; tell one's folder, or --env"
+                if found
+                else "no dataset"
+            )
+            raise DemonstrationError(f"{path} holds {has}")
+        folder = found[0]
     manifest = _read_manifest((folder or path) / "manifest.json")
     if env_id not in (None, manifest["env_id"]):
         raise DemonstrationError(

@@ -45,7 +45,7 @@ def row(environment: str, method: str, runs: Sequence[Run], normalise: bool = Fa
     return {
         "environment": environment,
         "method": method,
-        "seeds": len(values),
+        "seeds": len(done),
         "failed": sum(run.status == "failed" for run in runs),
         "unfinished": sum(run.status == "unfinished" for run in runs),
         "score" if normalise else "return": float(interquartile_mean(values)) if len(values) else None,

@@ -106,7 +106,7 @@ def _find(name: str, there: Sequence[str], where: str) -> list[str]:
         stems = {re.sub(r"[_.\[]?\d+\]?$", "", column) for column in there}
         near = difflib.get_close_matches(name, {*there, *stems}, 1)
         hint = f"; did you mean {printable(near[0])}?" if near else ""
-        raise DemonstrationError(f"{where}: no column or array {printable(name)}{hint} There are {listed(there)}")
+        raise DemonstrationError(f"{where}: no column or array {printable(name)}{hint}. There are {listed(there)}")
     if len(ways) > 1:
         columns = listed([column for numbered in ways.values() for _, column in numbered])
         raise DemonstrationError(
