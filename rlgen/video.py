@@ -57,8 +57,8 @@ def camera(env: Environment, env_kwargs: Mapping[str, Any] | None = None) -> Cal
         env_kwargs: the environment's constructor arguments.
 
     Raises:
-        UsageError: imageio-ffmpeg isn't installed, the environment doesn't render, or an episode has no end; in filming,
-            that it is longer than `MAX_FRAMES`.
+        UsageError: imageio-ffmpeg isn't installed, the environment doesn't render, or an episode has no end; in
+            filming, that it is longer than `MAX_FRAMES`.
     """
     _ffmpeg()
     envs = make_vec(env, 1, env_kwargs=env_kwargs)
@@ -96,9 +96,8 @@ def _film(actor: Predictor, env: gym.Env[Any, Any], seed: int) -> Film:
         done = terminated or truncated
         frames.append(_frame(env))
         if len(frames) > MAX_FRAMES:
-            raise UsageError(
-                f"{environment_name(env)}: the episode goes on beyond {MAX_FRAMES:,} frames; set a time limit"
-            )
+            name = environment_name(env)
+            raise UsageError(f"{name}: the episode goes on beyond {MAX_FRAMES:,} frames; set a time limit")
     if len({frame.shape for frame in frames}) > 1:
         raise _no_picture(environment_name(env), "its pictures differ in size")
     return Film(frames, float(env.metadata.get("render_fps") or 30), total)

@@ -120,7 +120,7 @@ def test_what_cannot_be_drawn_is_told(runs, words, code, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("visited"), "holds no visited states"),
+        (lambda state: state.pop("visited"), "kept no visited states"),
         (lambda state: state["visited"]["obs"].fill(np.nan), "visited.obs: must be finite, of shape (10000, 2)"),
         (lambda state: state["visited"].update(rewards=np.zeros(3)), "visited.rewards: must be finite, of shape"),
         (lambda state: state["visited"].update(rewards=3), "holds no visited states"),

@@ -705,11 +705,8 @@ def open_dataset(path: Path, env_id: str | None) -> tuple[Path, dict[str, Any]]:
     if folder is None and path.is_dir():
         found = sorted(p.parent for p in path.glob("*/manifest.json"))
         if len(found) != 1:
-            has = (
-                f"datasets of {', '.join(p.name for p in found)}; tell one's folder, or --env"
-                if found
-                else "no dataset"
-            )
+            names = ", ".join(folder.name for folder in found)
+            has = f"datasets of {names}; tell one's folder, or --env" if found else "no dataset"
             raise DemonstrationError(f"{path} holds {has}")
         folder = found[0]
     manifest = _read_manifest((folder or path) / "manifest.json")

@@ -174,7 +174,7 @@ def test_the_final_observation_is_kept_where_it_is_known(tmp_path):
         (["x_3"], "x has gaps"),
         (["x_1", "x_01"], "x has gaps"),
         (["xx", "y"], "no column or array x; did you mean xx"),
-        (["speed"], "no column or array x There are speed"),
+        (["speed"], "no column or array x. There are speed"),
     ],
 )
 def test_what_a_name_stands_for(there, found):
