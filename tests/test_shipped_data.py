@@ -30,6 +30,7 @@ LEAST = {
     "Swimmer-v5": 340,
     "HalfCheetah-v5": 5500,
     "Hopper-v5": 3600,
+    "Humanoid-v5": 5000,
     "Ant-v5": 3500,
     "Walker2d-v5": 4500,
     "InvertedDoublePendulum-v5": 8000,

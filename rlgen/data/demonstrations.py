@@ -445,7 +445,7 @@ def record_expert(
             f"{observations.original} and {envs.single_action_space}"
         )
     actor = Actor(policy, np.random.default_rng(seed + 1))
-    with threadpool_limits(1, "blas"):  # several round differently
+    with threadpool_limits(1, "blas"):  # several threads may round differently
         episodes = run_episodes(actor, envs, deterministic, seed=seed + 20_000)
     save_demonstrations(
         folder,
