@@ -10,17 +10,22 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
+from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, VecEnvStepReturn
 
 from rlgen.data.episodes import sb3_normalizers
 from rlgen.envs.batched import require_same_step
 from rlgen.errors import UsageError
+from rlgen.nn.discriminator import ShapedDiscriminator
 from rlgen.nn.normalizer import RewardScaler
-from rlgen.spaces import FlatBox
+from rlgen.ranges import Count, ShareBelowOne, check
+from rlgen.spaces import ActionUnits, FlatBox
 from rlgen.types import RewardModel, Transitions, rewards_of
 
 
@@ -280,3 +285,181 @@ class RewardModelCallback(BaseCallback):
         buffer.compute_returns_and_advantage(self.locals["values"], self.locals["dones"])
         for name, value in self.reward_model.update(transitions).items():
             self.logger.record(f"reward_model/{name}", float(value))
+
+
+class RewardModelReplayBuffer(ReplayBuffer):
+    """Pays SB3's SAC, TD3 or DQN by a reward model, which learns from the steps as they are taken.
+
+        model = SAC(
+            "MlpPolicy",
+            SB3VecEnv(rlgen.make_vec("HalfCheetah-v4", 1)),
+            replay_buffer_class=RewardModelReplayBuffer,
+            replay_buffer_kwargs={"reward_model": gail},
+        )
+        model.learn(100_000)
+
+    Transitions are scored when they are sampled, so that a reward is never older than the reward model. Every
+    `update_every` steps it learns from the steps since its last update, as from a rollout `[T, N]`. Transitions hold
+    executed actions in the environment's own units and true successors, flat where observations are of more dimensions.
+    Episode returns that SB3 logs stay the environment's; `metrics` are the reward model's.
+
+    SB3's critics learn r + gamma (1 - terminated) Q(s', a'): a termination is worth 0 from the next step on, so that
+    rewards which are negative everywhere make ending good, and positive ones living on. A constant added to all rewards
+    changes that, unless the absorbing state behind a termination earns it too: `centre_rewards` subtracts the recent
+    mean m of the rewards, and adds to a termination's what m less a step for ever is worth,
+
+        r - m - terminated gamma m / (1 - gamma),
+
+    so that each Q(s, a) falls by m / (1 - gamma) and no policy's rank changes (the return of an absorbing state in
+    section 4.2 of Kostrikov et al. 2019, https://arxiv.org/abs/1809.02925). A critic that starts at 0 then takes what
+    was never visited for neither better nor worse than what was, and needn't follow the level of rewards as the reward
+    model learns. `rlgen.rewards.endings.TerminationReward` needs centred rewards. Rewards aren't scaled.
+
+    Under `VecNormalize` the reward model sees raw observations and raw rewards, and `norm_reward` doesn't apply to its
+    own rewards. Last observations of episodes are what SB3 keeps of them there: rounded, and within `clip_obs`.
+
+    `model.save` keeps the reward model among the `replay_buffer_kwargs`, `save_replay_buffer` as a part of the buffer,
+    which is what a model goes on with that loads both. Both are SB3's pickles: load your own only.
+
+    Args:
+        buffer_size: as the next four, SB3's; the learner gives them.
+        observation_space: a Dict needs `RewardModelDictReplayBuffer`.
+        action_space: see above.
+        device: see above.
+        n_envs: N.
+        reward_model: on the learner's device.
+        update_every: environment steps between updates of the reward model.
+        centre_rewards: see above. Imitation needs it where episodes terminate.
+        gamma: the learner's discount, which centred rewards need.
+        options: `handle_timeout_termination` and `optimize_memory_usage` of SB3, at their defaults.
+
+    Attributes:
+        env_rewards: the environment's own rewards, `[buffer_size, N]`; `rewards` are the last that were paid.
+        metrics: of the reward model's last update, and the mean reward of the steps it learned from.
+
+    Raises:
+        FloatingPointError: in training, a reward isn't finite.
+        UsageError: an option that loses what a reward model must see, AIRL's discriminator, which needs likelihoods of
+            a policy of ours, or a number outside its range.
+    """
+
+    n_steps = 1
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        device: torch.device | str = "auto",
+        n_envs: int = 1,
+        *,
+        reward_model: RewardModel,
+        update_every: int = 1_000,
+        centre_rewards: bool = False,
+        gamma: float = 0.99,
+        **options: Any,
+    ) -> None:
+        name = type(self).__name__
+        if options.get("optimize_memory_usage") or not options.get("handle_timeout_termination", True):
+            raise UsageError(
+                f"{name} needs optimize_memory_usage=False and handle_timeout_termination=True: otherwise SB3 forgets "
+                "the last observations of episodes, and which of them a time limit cut"
+            )
+        if isinstance(observation_space, gym.spaces.Dict) and not isinstance(self, DictReplayBuffer):
+            raise UsageError(f"{name} holds no Dict observations; use RewardModelDictReplayBuffer")
+        if isinstance(reward_model, torch.nn.Module) and any(
+            isinstance(part, ShapedDiscriminator) for part in reward_model.modules()
+        ):
+            raise UsageError(
+                "AIRL's discriminator reads likelihoods of rlgen's own policy, which SB3 does not train; use GAIL with "
+                "a Discriminator, or a recovered reward"
+            )
+        check("update_every", update_every, Count)
+        if centre_rewards:
+            check("gamma", gamma, ShareBelowOne)
+        super().__init__(buffer_size, observation_space, action_space, device, n_envs, **options)
+        if update_every > self.buffer_size * n_envs:
+            raise UsageError(f"update_every must be at most buffer_size, {buffer_size}; got {update_every}")
+        self.reward_model = reward_model
+        self.update_every = update_every
+        self.gamma = gamma
+        self.env_rewards = np.zeros_like(self.rewards)
+        self.metrics: dict[str, float] = {}
+        self._space = FlatBox(observation_space)
+        self.centre_rewards = centre_rewards
+        self._n_new = 0
+        self._recent = np.zeros(2)  # weighted sum of the mean rewards, and the sum of the weights
+
+    def add(self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: list[dict[str, Any]]) -> None:
+        """Keep a step of each environment; every `update_every` steps the reward model learns."""
+        self.env_rewards[self.pos] = reward
+        super().add(obs, next_obs, action, reward, done, infos)
+        self._n_new += 1
+        if self._n_new * self.n_envs >= self.update_every:
+            self._learn((self.pos + np.arange(-self._n_new, 0)) % self.buffer_size)
+            self._n_new = 0
+
+    def reset(self) -> None:
+        """Forget all transitions."""
+        super().reset()
+        self._n_new = 0
+
+    def _learn(self, rows: npt.NDArray[Any]) -> None:
+        transitions = self._transitions(rows)
+        rewards = self._scores(transitions)
+        mean = float(rewards.mean())
+        self._recent = 0.9 * self._recent + (mean, 1)
+        learned = self.reward_model.update(transitions)
+        self.metrics = {"reward": mean} | {name: float(value) for name, value in learned.items()}
+
+    def _get_samples(self, batch_inds: npt.NDArray[Any], env: VecNormalize | None = None) -> ReplayBufferSamples:
+        rows = np.unique((batch_inds[:, np.newaxis] + np.arange(self.n_steps)) % self.buffer_size)
+        rows = rows[rows < self.size()]
+        transitions = self._transitions(rows)
+        rewards = self._scores(transitions)
+        if self.centre_rewards and self._recent[1]:
+            mean = self._recent[0] / self._recent[1]
+            rewards = rewards - mean - transitions.terminated * (self.gamma * mean / (1 - self.gamma))
+        self.rewards[rows] = rewards.cpu().numpy()
+        return super()._get_samples(batch_inds, env)
+
+    @staticmethod
+    def _normalize_reward(reward: npt.NDArray[Any], env: VecNormalize | None = None) -> npt.NDArray[Any]:
+        return reward
+
+    @torch.no_grad()
+    def _scores(self, transitions: Transitions) -> torch.Tensor:
+        rewards = rewards_of(self.reward_model, transitions).float()
+        if not rewards.isfinite().all():
+            raise FloatingPointError("a reward of the reward model is not finite")
+        return rewards
+
+    def _transitions(self, rows: npt.NDArray[Any]) -> Transitions:
+        """The steps `[len(rows), N]` that rows of the buffer hold."""
+        shape = len(rows), self.n_envs
+        obs, next_obs = (
+            self._space.flatten(_rows(kept, rows), len(rows) * self.n_envs).reshape(*shape, -1)
+            for kept in (self.observations, self.next_observations)
+        )
+        actions = self.actions[rows].reshape(*shape, *(self.action_space.shape or ()))
+        if isinstance(self.action_space, gym.spaces.Box):  # SB3 keeps them in units of the space
+            low, high = self.action_space.low, self.action_space.high
+            actions = low + 0.5 * (actions + 1) * (high - low)
+        actions = actions.astype(ActionUnits(self.action_space).stored_dtype, copy=False)
+        truncated = self.timeouts[rows] > 0
+        terminated = (self.dones[rows] > 0) & ~truncated
+        steps = obs, actions, next_obs, self.env_rewards[rows], terminated, truncated
+        return Transitions(*(torch.from_numpy(x).to(self.device) for x in steps))
+
+
+def _rows(kept: Any, rows: npt.NDArray[Any]) -> Any:
+    """Rows of an array, or of each array of a dict."""
+    return {key: part[rows] for key, part in kept.items()} if isinstance(kept, dict) else kept[rows]
+
+
+class RewardModelDictReplayBuffer(RewardModelReplayBuffer, DictReplayBuffer):  # type: ignore[misc]
+    """`RewardModelReplayBuffer` for Dict observations, which the reward model sees flat (`rlgen.spaces.FlatBox`)."""
+
+
+class RewardModelNStepReplayBuffer(RewardModelReplayBuffer, NStepReplayBuffer):  # type: ignore[misc]
+    """`RewardModelReplayBuffer` with SB3's n-step returns, by `n_steps` and `gamma` of `replay_buffer_kwargs`."""

@@ -62,7 +62,7 @@ class PoolBonus(nn.Module, abc.ABC):
         self.learned = [p for p in network.parameters() if p.requires_grad]
         self._flatten()
         self._scored: tuple[Transitions, Tensor] | None = None
-        self.register_load_state_dict_post_hook(lambda module, keys: module._forget())  # type: ignore[operator, union-attr]
+        self.register_load_state_dict_post_hook(_forget)
 
     def _flatten(self) -> None:
         # The vector stays the optimizer's alone: it isn't part of the module's state.
@@ -72,11 +72,19 @@ class PoolBonus(nn.Module, abc.ABC):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move everything, the optimizer too."""
         super()._apply(fn, recurse)
+        self._flatten_again()
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, or what was pickled: its weights are no longer views of the optimizer's vector."""
+        super().__setstate__(state)
+        self._flatten_again()
+
+    def _flatten_again(self) -> None:
         state = adam_state(self.optimizer)
         self._flatten()
         load_adam_state(self.optimizer, state)
         self._forget()
-        return self
 
     @abc.abstractmethod
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -130,3 +138,8 @@ class PoolBonus(nn.Module, abc.ABC):
             loss = self.add_gradient(inputs, targets)
             self.optimizer.step()
         return metrics | {"loss": loss}
+
+
+def _forget(bonus: nn.Module, _: object) -> None:
+    assert isinstance(bonus, PoolBonus)
+    bonus._forget()
