@@ -215,7 +215,8 @@ class RewardModelCallback(BaseCallback):
         if collect is not OnPolicyAlgorithm.collect_rollouts:
             name = type(self.model).__name__
             raise UsageError(
-                f"a reward model needs a learner with SB3's on-policy rollouts, as PPO, A2C, TRPO; not {name}"
+                f"a reward model needs a learner with SB3's on-policy rollouts, as PPO, A2C, TRPO; not {name}. "
+                "SAC, TD3 and DQN take a RewardModelReplayBuffer"
             )
         env = self.training_env
         same = self._scaler is not None and len(self._scaler.returns) == env.num_envs

@@ -14,8 +14,15 @@ ROOT = Path(__file__).parents[1]
         ("README.md", 5, ["pairs of 4 HalfCheetah-v4 trajectories"]),
         (
             "docs/guide.md",
-            16,
-            ["0.9 10", "pairs of 4 Reach-v0 trajectories", "pairs of 3 Reach-v0", "3 Hopper-v4 36", "return 36"],
+            17,
+            [
+                "0.9 10",
+                "pairs of 4 Reach-v0 trajectories",
+                "pairs of 3 Reach-v0",
+                "'termination_rate': 0.0",
+                "3 Hopper-v4 36",
+                "return 36",
+            ],
         ),
     ],
 )

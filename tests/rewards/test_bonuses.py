@@ -1,6 +1,7 @@
 """VIME and the bonuses it is compared with, on linear dynamics that a network can learn."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -105,11 +106,27 @@ def test_a_score_is_a_function_of_transitions_and_state(make):
 
 
 @pytest.mark.parametrize("make", BONUSES)
-def test_a_copy_is_parted_from_its_optimizer_and_told_so(make):
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda bonus: pickle.loads(pickle.dumps(bonus))])
+def test_a_copy_goes_on_learning_as_the_original_does(make, copied):
     bonus = make()
     bonus.update(rollout())
+    other, steps = copied(bonus), rollout(seed=1)
+    before = other(steps)
+    assert torch.equal(bonus(steps), before)
+    for model in (bonus, other):
+        for seed in range(2):
+            torch.manual_seed(seed)
+            model.update(rollout(seed=seed))
+    assert torch.equal(bonus(steps), other(steps))
+    assert not torch.equal(other(steps), before)
+
+
+@pytest.mark.parametrize("make", BONUSES)
+def test_a_network_without_its_gradients_is_told(make):
+    bonus = make()
+    bonus.zero_grad(set_to_none=True)
     with pytest.raises(RuntimeError, match="load a copy's state_dict into a new one"):
-        copy.deepcopy(bonus).update(rollout())
+        bonus.update(rollout())
 
 
 @pytest.mark.parametrize("make", BONUSES)
