@@ -85,7 +85,7 @@ class Paid:
 
 _SMALL = {"learning_rate": 1e-3, "batch_size": 128, "learning_starts": 1_000, "ent_coef": "auto_0.1"}
 _IMITATION = {"update_every": 250, "centre_rewards": True}, _SMALL | {"policy_kwargs": {"net_arch": [128, 128]}}
-_SPARSE = _SMALL | {"policy_kwargs": {"net_arch": [64, 64]}}
+_SPARSE = _SMALL | {"policy_kwargs": {"net_arch": [64, 64]}, "train_freq": 4}
 RUNS = {
     "VIME on SAC, sparse MountainCar": Paid("rlgen/SparseMountainCar-v0", vime, 30_000, {}, _SPARSE),
     "SAC, sparse MountainCar": Paid("rlgen/SparseMountainCar-v0", none, 30_000, {}, _SPARSE),
@@ -162,7 +162,7 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
             "total_timesteps": options.total_timesteps or RUNS[name].steps,
             "settings": str({"buffer": RUNS[name].buffer, "sac": RUNS[name].sac}),
         }
-        for name, seed in itertools.product(options.runs, options.seeds)
+        for seed, name in itertools.product(options.seeds, options.runs)
     ]
 
 

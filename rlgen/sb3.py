@@ -291,16 +291,13 @@ class RewardModelCallback(BaseCallback):
 class RewardModelReplayBuffer(ReplayBuffer):
     """Pays SB3's SAC, TD3 or DQN by a reward model, which learns from the steps as they are taken.
 
-        model = SAC(
-            "MlpPolicy",
-            SB3VecEnv(rlgen.make_vec("HalfCheetah-v4", 1)),
-            replay_buffer_class=RewardModelReplayBuffer,
-            replay_buffer_kwargs={"reward_model": gail},
-        )
+        envs = SB3VecEnv(rlgen.make_vec("HalfCheetah-v4", 1))
+        paid = {"replay_buffer_class": RewardModelReplayBuffer, "replay_buffer_kwargs": {"reward_model": gail}}
+        model = SAC("MlpPolicy", envs, **paid)
         model.learn(100_000)
 
     Transitions are scored when they are sampled, so that a reward is never older than the reward model. Every
-    `update_every` steps it learns from the steps since its last update, as from a rollout `[T, N]`. Transitions hold
+    `update_every` steps it learns from the latest ones, as from a rollout `[T, N]`. Transitions hold
     executed actions in the environment's own units and true successors, flat where observations are of more dimensions.
     Episode returns that SB3 logs stay the environment's; `metrics` are the reward model's.
 
@@ -330,6 +327,9 @@ class RewardModelReplayBuffer(ReplayBuffer):
         n_envs: N.
         reward_model: on the learner's device.
         update_every: environment steps between updates of the reward model.
+        n_recent: the steps that it learns from at each update, as many as there are (default: those since the last). A
+            policy changes faster here than on-policy, and a discriminator that sees its last episode alone forgets the
+            others; a bonus should see each step once.
         centre_rewards: see above. Imitation needs it where episodes terminate.
         gamma: the learner's discount, which centred rewards need.
         options: `handle_timeout_termination` and `optimize_memory_usage` of SB3, at their defaults.
@@ -356,6 +356,7 @@ class RewardModelReplayBuffer(ReplayBuffer):
         *,
         reward_model: RewardModel,
         update_every: int = 1_000,
+        n_recent: int | None = None,
         centre_rewards: bool = False,
         gamma: float = 0.99,
         **options: Any,
@@ -376,6 +377,7 @@ class RewardModelReplayBuffer(ReplayBuffer):
                 "a Discriminator, or a recovered reward"
             )
         check("update_every", update_every, Count)
+        check("n_recent", n_recent, Count | None)
         if centre_rewards:
             check("gamma", gamma, ShareBelowOne)
         super().__init__(buffer_size, observation_space, action_space, device, n_envs, **options)
@@ -383,6 +385,7 @@ class RewardModelReplayBuffer(ReplayBuffer):
             raise UsageError(f"update_every must be at most buffer_size, {buffer_size}; got {update_every}")
         self.reward_model = reward_model
         self.update_every = update_every
+        self.n_recent = n_recent or 0
         self.gamma = gamma
         self.env_rewards = np.zeros_like(self.rewards)
         self.metrics: dict[str, float] = {}
@@ -397,7 +400,7 @@ class RewardModelReplayBuffer(ReplayBuffer):
         super().add(obs, next_obs, action, reward, done, infos)
         self._n_new += 1
         if self._n_new * self.n_envs >= self.update_every:
-            self._learn((self.pos + np.arange(-self._n_new, 0)) % self.buffer_size)
+            self._learn(min(max(self._n_new, -(-self.n_recent // self.n_envs)), self.size()))
             self._n_new = 0
 
     def reset(self) -> None:
@@ -405,8 +408,8 @@ class RewardModelReplayBuffer(ReplayBuffer):
         super().reset()
         self._n_new = 0
 
-    def _learn(self, rows: npt.NDArray[Any]) -> None:
-        transitions = self._transitions(rows)
+    def _learn(self, n_rows: int) -> None:
+        transitions = self._transitions((self.pos + np.arange(-n_rows, 0)) % self.buffer_size)
         rewards = self._scores(transitions)
         mean = float(rewards.mean())
         self._recent = 0.9 * self._recent + (mean, 1)

@@ -174,6 +174,17 @@ def test_a_reward_model_learns_from_the_environments_own_steps_and_scores_no_oth
         assert all(row.tobytes() in known for row in torch.cat([part.float() for part in parts], 1).numpy())
 
 
+def test_a_reward_model_may_learn_from_older_steps_too():
+    model, every = Keeps(), Keeps()
+    for keeps, options in ((model, {"n_recent": 119}), (every, {})):
+        envs = SB3VecEnv(make_vec("Pendulum-v1", 2, seed=0))
+        SAC("MlpPolicy", envs, **small(), **paid_by(keeps, update_every=50, **options)).learn(350)
+    assert [len(x.rewards) for x in model.seen] == [25, 50, 60, 60, 60, 60, 60]
+    rewards = torch.cat([x.rewards for x in every.seen])
+    for i, x in enumerate(model.seen, 1):
+        assert torch.equal(x.rewards, rewards[: 25 * i][-60:])
+
+
 class Distance(EnvironmentReward):
     """Pays -|s' - s|."""
 
@@ -330,6 +341,7 @@ def test_what_cannot_be_paid_is_refused_by_name():
         (paid_by(EnvironmentReward(), handle_timeout_termination=False), "handle_timeout_termination=True"),
         (paid_by(airl), "AIRL's discriminator reads likelihoods"),
         (paid_by(EnvironmentReward(), update_every=0), "update_every"),
+        (paid_by(EnvironmentReward(), n_recent=0), "n_recent must be at least 1; got 0"),
         (paid_by(EnvironmentReward(), update_every=251), "update_every must be at most buffer_size, 250; got 251"),
         (paid_by(EnvironmentReward(), centre_rewards=True, gamma=1.0), r"gamma must be in \[0, 1\)"),
     ):
