@@ -84,7 +84,10 @@ class Paid:
 
 
 _SMALL = {"learning_rate": 1e-3, "batch_size": 128, "learning_starts": 1_000, "ent_coef": "auto_0.1"}
-_IMITATION = {"update_every": 250, "centre_rewards": True}, _SMALL | {"policy_kwargs": {"net_arch": [128, 128]}}
+_IMITATION = (
+    {"update_every": 250, "n_recent": 10_000, "centre_rewards": True},
+    _SMALL | {"policy_kwargs": {"net_arch": [128, 128]}},
+)
 _SPARSE = _SMALL | {"policy_kwargs": {"net_arch": [64, 64]}, "train_freq": 4}
 RUNS = {
     "VIME on SAC, sparse MountainCar": Paid("rlgen/SparseMountainCar-v0", vime, 30_000, {}, _SPARSE),
@@ -135,6 +138,7 @@ def run(cell: Cell) -> Row:
                 looked = evaluate(self.model, env_id, CURVE_EPISODES, seed + 30_000, n_threads=1).mean
                 curve.append(normalised_score(looked, zero, one))
                 self.tested += time.perf_counter() - started
+                print(f"{cell['algorithm']}, seed {seed}, {self.num_timesteps} steps: {curve[-1]:.3f}", flush=True)
             return True
 
     looks, started = Looks(), time.perf_counter()

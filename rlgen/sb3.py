@@ -303,8 +303,8 @@ class RewardModelReplayBuffer(ReplayBuffer):
 
     SB3's critics learn r + gamma (1 - terminated) Q(s', a'): a termination is worth 0 from the next step on, so that
     rewards which are negative everywhere make ending good, and positive ones living on. A constant added to all rewards
-    changes that, unless the absorbing state behind a termination earns it too: `centre_rewards` subtracts the recent
-    mean m of the rewards, and adds to a termination's what m less a step for ever is worth,
+    changes that, unless the absorbing state behind a termination earns it too: `centre_rewards` subtracts the mean m of
+    the rewards that were sampled lately, and adds to a termination's what m less a step for ever is worth,
 
         r - m - terminated gamma m / (1 - gamma),
 
@@ -392,7 +392,7 @@ class RewardModelReplayBuffer(ReplayBuffer):
         self._space = FlatBox(observation_space)
         self.centre_rewards = centre_rewards
         self._n_new = 0
-        self._recent = np.zeros(2)  # weighted sum of the mean rewards, and the sum of the weights
+        self._sampled = np.zeros(2)  # weighted sum of the batches' mean rewards, and the sum of the weights
 
     def add(self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: list[dict[str, Any]]) -> None:
         """Keep a step of each environment; every `update_every` steps the reward model learns."""
@@ -411,18 +411,17 @@ class RewardModelReplayBuffer(ReplayBuffer):
     def _learn(self, n_rows: int) -> None:
         transitions = self._transitions((self.pos + np.arange(-n_rows, 0)) % self.buffer_size)
         rewards = self._scores(transitions)
-        mean = float(rewards.mean())
-        self._recent = 0.9 * self._recent + (mean, 1)
         learned = self.reward_model.update(transitions)
-        self.metrics = {"reward": mean} | {name: float(value) for name, value in learned.items()}
+        self.metrics = {"reward": float(rewards.mean())} | {name: float(value) for name, value in learned.items()}
 
     def _get_samples(self, batch_inds: npt.NDArray[Any], env: VecNormalize | None = None) -> ReplayBufferSamples:
         rows = np.unique((batch_inds[:, np.newaxis] + np.arange(self.n_steps)) % self.buffer_size)
         rows = rows[rows < self.size()]
         transitions = self._transitions(rows)
         rewards = self._scores(transitions)
-        if self.centre_rewards and self._recent[1]:
-            mean = self._recent[0] / self._recent[1]
+        if self.centre_rewards:
+            self._sampled = 0.99 * self._sampled + (float(rewards.mean()), 1)
+            mean = self._sampled[0] / self._sampled[1]
             rewards = rewards - mean - transitions.terminated * (self.gamma * mean / (1 - self.gamma))
         self.rewards[rows] = rewards.cpu().numpy()
         return super()._get_samples(batch_inds, env)
