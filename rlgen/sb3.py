@@ -291,9 +291,8 @@ class RewardModelCallback(BaseCallback):
 class RewardModelReplayBuffer(ReplayBuffer):
     """Pays SB3's SAC, TD3 or DQN by a reward model, which learns from the steps as they are taken.
 
-        envs = SB3VecEnv(rlgen.make_vec("HalfCheetah-v4", 1))
-        paid = {"replay_buffer_class": RewardModelReplayBuffer, "replay_buffer_kwargs": {"reward_model": gail}}
-        model = SAC("MlpPolicy", envs, **paid)
+        options = {"reward_model": gail}
+        model = SAC("MlpPolicy", envs, replay_buffer_class=RewardModelReplayBuffer, replay_buffer_kwargs=options)
         model.learn(100_000)
 
     Transitions are scored when they are sampled, so that a reward is never older than the reward model. Every
