@@ -196,7 +196,8 @@ def test_n_step_returns_are_the_sums_of_what_a_reward_model_pays():
     envs = SB3VecEnv(make_vec("Hopper-v4", 2, seed=0, max_episode_steps=30))
     options = paid_by(Distance(), RewardModelNStepReplayBuffer, n_steps=3, gamma=0.9)
     buffer = SAC("MlpPolicy", envs, **small(), **options).learn(400).replay_buffer
-    batch, sizes = buffer.sample(500), set()
+    buffer.rewards[:] = np.nan
+    batch, sizes = buffer.sample(60), set()
     paid = -np.linalg.norm(buffer.next_observations - buffer.observations, axis=-1)
     places = {buffer.observations[t, i].tobytes(): (t, i) for t in range(buffer.size()) for i in range(2)}
     for obs, reward, discount in zip(batch.observations.numpy(), batch.rewards, batch.discounts, strict=True):
