@@ -296,9 +296,9 @@ class RewardModelReplayBuffer(ReplayBuffer):
         model.learn(100_000)
 
     Transitions are scored when they are sampled, so that a reward is never older than the reward model. Every
-    `update_every` steps it learns from the latest ones, as from a rollout `[T, N]`. Transitions hold
-    executed actions in the environment's own units and true successors, flat where observations are of more dimensions.
-    Episode returns that SB3 logs stay the environment's; `metrics` are the reward model's.
+    `update_every` steps it learns from the latest ones, as from a rollout `[T, N]`. Transitions hold executed actions
+    in the environment's own units and true successors, flat where observations are of more dimensions. Episode returns
+    that SB3 logs stay the environment's; `metrics` are the reward model's.
 
     SB3's critics learn r + gamma (1 - terminated) Q(s', a'): a termination is worth 0 from the next step on, so that
     rewards which are negative everywhere make ending good, and positive ones living on. A constant added to all rewards
