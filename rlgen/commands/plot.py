@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -80,10 +80,12 @@ OF_FIGURES = ("metric", "references", "size", "style", "points")
 OF_STATES = ("states", "dims", "output")
 
 
-def main(arguments: Arguments) -> None:
-    """Read runs, group them, draw or tabulate."""
+def main(arguments: Arguments | Sequence[str]) -> None:
+    """Read runs, group them, draw or tabulate; the arguments parsed or as words."""
     from rlgen.report.runs import Run
 
+    if not isinstance(arguments, Arguments):
+        arguments = tyro.cli(Arguments, args=arguments)
     if not arguments.runs:
         raise UsageError("give the folders of runs, such as runs/*")
     _check(arguments)
