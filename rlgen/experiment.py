@@ -348,7 +348,7 @@ def _go_on(
 ) -> None:
     """Put state and facts of a checkpoint back, if they are what these settings would have written.
 
-    With a `total`, so many steps in all are to be done, whatever the run was to do.
+    With a `total` beyond what the run was to do, so many steps in all are to be done, step sizes beginning anew.
     """
     try:
         training.load_state_dict(state)

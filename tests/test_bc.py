@@ -12,6 +12,7 @@ import torch
 from processes import forked
 
 import rlgen
+from rlgen.command import RunOptions
 from rlgen.data.demonstrations import load_demonstrations, save_demonstrations
 from rlgen.data.episodes import Episode
 from rlgen.errors import DemonstrationError, UsageError
@@ -150,7 +151,15 @@ def test_statistics_change_and_the_actions_do_not():
 @pytest.mark.parametrize("algo", ["trpo", "ppo"])
 def test_the_policy_stays_until_the_critic_is_warm(cloned, algo):
     agent = rlgen.GAIL(
-        "Hopper-v4", DATA, init=cloned, critic_warmup=2, algo=algo, subsample=20, total_timesteps=4 * ITERATION, **SMALL
+        "Hopper-v4",
+        DATA,
+        init=cloned,
+        critic_warmup=2,
+        algo=algo,
+        subsample=20,
+        total_timesteps=4 * ITERATION,
+        seed=1,  # other pairs, of other statistics, than the clone's
+        **SMALL,
     )
     assert agent.settings.learner.net_arch == (32,)
     obs = agent.demonstrations.transitions.obs
@@ -242,3 +251,33 @@ def test_evaluations_on_the_way_change_nothing_and_keep_the_agents(tmp_path):
     assert not (tmp_path / "without" / "evaluations.csv").exists()
     with pytest.raises(UsageError, match="eval_every needs run_dir"):
         rlgen.PPO("Hopper-v4", **SMALL).learn(ITERATION, eval_every=ITERATION)
+
+
+def test_a_stopped_run_told_its_own_total_goes_on_as_if_never_stopped(tmp_path):
+    """And what was evaluated after its checkpoint is evaluated again, once."""
+
+    def make():
+        return rlgen.PPO("Hopper-v4", **SMALL, total_timesteps=6 * ITERATION)
+
+    whole, run = make().learn(6 * ITERATION, progress=False), tmp_path / "run"
+    options = {"eval_episodes": 1, "eval_every": 2 * ITERATION}
+    make().learn(run_dir=run, callback=lambda iteration: iteration.number < 3, progress=False, **options)
+    with (run / "evaluations.csv").open("a") as file:
+        file.write(f"{4 * ITERATION},1.0,0.0,1.0,10\n")
+    result = make().run(RunOptions(resume=run, go_on_to=6 * ITERATION, **options), progress=False)
+    assert result.summary["went_on_after"] is None
+    assert torch.equal(weights(rlgen.load(run)), weights(whole))
+    table = pd.read_csv(run / "evaluations.csv")
+    assert table["steps"].tolist() == [2 * ITERATION, 4 * ITERATION, 6 * ITERATION]
+    assert table["return_mean"][1] != 1
+
+
+def test_paused_time_is_none_of_training(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("rlgen.train.time.perf_counter", lambda: now[0])
+    training = rlgen.PPO("Hopper-v4", **SMALL, total_timesteps=3 * ITERATION).training
+    for _ in training:
+        with training.pause():
+            now[0] += 100
+        now[0] += 1
+    assert training.wall_seconds == 2
