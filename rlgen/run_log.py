@@ -78,6 +78,10 @@ def check_unchanged(folder: Path, config: Mapping[str, Any], digest: str) -> Non
         raise CheckpointError(f"{folder}/config.json: it was changed since the run began; the run can't be used")
 
 
+ORIGINS = ("init", "recovered")
+"""Fields of `config.json` that tell what a run started from, or was paid by, which may have been trained on since."""
+
+
 def check_config(folder: Path, config: Mapping[str, Any], digest: str) -> None:
     """Refuse to go on with a run under other settings than it was started with; the error names the first.
 
@@ -89,7 +93,7 @@ def check_config(folder: Path, config: Mapping[str, Any], digest: str) -> None:
     before = read_config(folder)
     check_unchanged(folder, before, digest)
     for name, value in config.items():
-        if name != "arguments" and plain(value) != before.get(name):
+        if name not in ("arguments", *ORIGINS) and plain(value) != before.get(name):
             raise CheckpointError(f"{folder}/config.json: field {name}: the run had others; it can't go on")
 
 

@@ -17,7 +17,9 @@ from rlgen.data.demonstrations import load_demonstrations, save_demonstrations
 from rlgen.data.episodes import Episode
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.nn.policy import Policy
+from rlgen.commands.plot import setting
 from rlgen.optim.behaviour_cloning import BehaviourCloningConfig, clone_behaviour
+from rlgen.report.runs import Run
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "expert_data"
@@ -212,6 +214,27 @@ def test_an_expert_a_policy_and_an_agent_are_starts_too(tmp_path, cloned):
         _ = rlgen.PPO("Hopper-v4", init=other, **SMALL).training
 
 
+def test_runs_that_start_from_others_are_one_setting_if_these_differ_by_seed_alone(tmp_path, cloned):
+    found = {}
+    for name, start, seed in (
+        ("a", cloned, 0),
+        ("b", bc(net_arch=(32,), seed=1).learn(600, progress=False), 1),
+        ("c", bc(net_arch=(32,), seed=1, weight_decay=0.1).learn(600, progress=False), 1),
+        ("d", bc(net_arch=(32,), seed=1).learn(500, progress=False), 1),
+    ):
+        if not isinstance(start, Path):
+            start.save(tmp_path / f"bc_{name}")
+            start = tmp_path / f"bc_{name}"
+        agent = rlgen.PPO("Hopper-v4", init=start, seed=seed, **SMALL)
+        agent.learn(ITERATION, run_dir=tmp_path / name, eval_episodes=1, progress=False)
+        found[name] = setting(Run.read(tmp_path / name))
+    assert found["a"] == found["b"] and found["a"]["init"].startswith("BC (")
+    assert len({told["init"] for told in found.values()}) == 3
+    again = rlgen.load(tmp_path / "a")  # which knows no longer where it was
+    again.learn(ITERATION, progress=False).save(tmp_path / "again")
+    assert setting(Run.read(tmp_path / "again"))["init"] == found["a"]["init"]
+
+
 def test_a_command_starts_from_a_run_and_is_resumed(tmp_path, cloned):
     shutil.copytree(cloned, tmp_path / "bc")
     flags = ["--env", "Hopper-v4", "--expert", str(DATA), "--n-envs", "4", "--n-steps", "32", "--threads", "1"]
@@ -220,6 +243,8 @@ def test_a_command_starts_from_a_run_and_is_resumed(tmp_path, cloned):
         total = str(int(steps) * ITERATION)
         done = forked("gail.py", *flags, "--total-timesteps", total, "--run-dir", folder, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+    shutil.rmtree(tmp_path / "bc")  # trained anew since, by other settings
+    bc(net_arch=(32,), weight_decay=0.1).learn(100, run_dir=tmp_path / "bc", eval_episodes=1, progress=False)
     on = forked("gail.py", "--resume", "a", "--total-timesteps", str(4 * ITERATION), cwd=tmp_path)
     assert on.returncode == 0, on.stderr
     found = [json.loads((tmp_path / run / "summary.json").read_text()) for run in ("a", "b")]

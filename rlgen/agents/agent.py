@@ -7,7 +7,7 @@ import difflib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_type_hints
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from gymnasium.envs.registration import EnvSpec
 
-from rlgen.checkpoint import save_checkpoint
+from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
 from rlgen.command import RunOptions
 from rlgen.data.episodes import RandomActor
 from rlgen.envs.batched import require_same_step
@@ -25,11 +25,11 @@ from rlgen.envs.make import Environment, environment_name, maker
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluation import Evaluation, evaluate
 from rlgen.experiment import Result, Signals, checkpoint_facts, run
-from rlgen.files import write_bytes, write_json
+from rlgen.files import canonical_json, sha256, write_bytes, write_json
 from rlgen.nn.policy import Actor, Policy
 from rlgen.presets import Settings
 from rlgen.ranges import Checked, Seed, Threads
-from rlgen.run_log import Display, plain, provenance, row_of
+from rlgen.run_log import ORIGINS, Display, plain, provenance, read_config, row_of
 from rlgen.settings import SettingsFile, from_json, override, read_settings, with_values
 from rlgen.threads import choose_threads
 from rlgen.train import Iteration, Loop, keep_freed_memory
@@ -434,6 +434,24 @@ def _single(spec: EnvSpec | None) -> EnvSpec | None:
     spec = copy.deepcopy(spec)
     spec.kwargs = {name: value for name, value in spec.kwargs.items() if name not in of_several}
     return spec
+
+
+def origin(source: str | Path | Agent) -> str | None:
+    """What an agent or a run is, whatever its seed: its kind, and a digest of data, settings and steps.
+
+    None of a folder that isn't a run's, such as a dataset's.
+    """
+    if isinstance(source, Agent):
+        config, steps = plain(source._config()), source.num_timesteps
+    elif (Path(source) / FILE).exists():
+        config, steps = read_config(Path(source)), load_checkpoint(source)[0].get("steps")
+    else:
+        return None
+    agent = config.get("agent", {})
+    apart = {"expert", *ORIGINS, *(field.name for field in fields(Arguments))}
+    told = {name: value for name, value in agent.get("arguments", {}).items() if name not in apart}
+    content = [told, steps, *(config.get(name) for name in ("settings", "demonstrations", *ORIGINS))]
+    return f"{agent.get('kind', 'run')} ({sha256(canonical_json(content))[:6]})"
 
 
 def one_of(name: str, value: str, there: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 
 from rlgen import presets
-from rlgen.agents.agent import AnyEnvironment, Told, folder_path
+from rlgen.agents.agent import AnyEnvironment, Told, folder_path, origin
 from rlgen.agents.on_policy import Initial, OnPolicyAgent, OnPolicyArguments, learner_settings, start_of
 from rlgen.agents.recovered import recovered_reward
 from rlgen.envs.make import Vectorization
@@ -92,6 +92,8 @@ class TRPO(OnPolicyAgent):
         if folder is not None:
             recovered_reward(folder)  # told at once where it holds none
         super().__init__(env, self._for(env), arguments, env_kwargs, init)
+        if folder is not None:
+            self._origins = {**self._origins, "recovered": origin(folder)}
 
     def settings_for(self, total_timesteps: int | None) -> LearnerSettings:
         """The settings for so many steps; few have rollouts and minibatches of their own."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import gymnasium as gym
 
 from rlgen import presets
-from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, one_of, told_settings, whole_number
+from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, one_of, origin, told_settings, whole_number
 from rlgen.checkpoint import FILE, load_policy
 from rlgen.data.demonstrations import dataset_folder, load_expert
 from rlgen.data.episodes import check_ends
@@ -23,6 +23,7 @@ from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import LearnerSettings
 from rlgen.ranges import Range
+from rlgen.run_log import ORIGINS
 from rlgen.spaces import describe_space, flat_box
 from rlgen.train import Training
 from rlgen.types import RewardModel
@@ -67,6 +68,7 @@ class OnPolicyAgent(Agent):
     arguments: OnPolicyArguments
     training: Training
     _initial: Policy | None = None
+    _origins: Mapping[str, str | None] = {}
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class OnPolicyAgent(Agent):
             raise UsageError("vectorization has no effect on a vector environment")
         super().__init__(env, settings, arguments, env_kwargs)
         self._initial = None if init is None else initial_policy(init, self.env_id)
+        self._origins = {"init": None if init is None or isinstance(init, Policy) else origin(init)}
         self.settings = self._fitting(self.settings)
 
     def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
@@ -90,6 +93,10 @@ class OnPolicyAgent(Agent):
     def name(self) -> str:
         """The optimizer's."""
         return self.arguments.algo
+
+    def _config(self) -> dict[str, Any]:
+        kept = self._origins if self._loaded is None else self._loaded.config
+        return super()._config() | {name: kept[name] for name in ORIGINS if kept.get(name)}
 
     def close(self) -> None:
         """Close the environments, if there are any."""

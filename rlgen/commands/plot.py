@@ -226,6 +226,10 @@ def setting(run: Run) -> dict[str, str]:
         raise CheckpointError(f"{run.folder}: holds no run ({type(error).__name__}: {error})") from None
     if data := config.get("demonstrations"):
         told["expert"] = f"{told.get('expert', '')} ({sha256(canonical_json(data))[:6]})".strip()
+    for field, flag in (("init", "init"), ("recovered", "reward")):
+        if isinstance(config.get(field), str):  # seeds of one setting start from a folder each
+            told.pop(field, None)
+            told[flag] = config[field]
     return {printable(name): printable(value) for name, value in told.items()}
 
 
