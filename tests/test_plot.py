@@ -374,6 +374,9 @@ def test_another_format_is_refused(runs):
     ("flags", "message"),
     [
         (["--labels", "A", "B"], "--labels: 2 names for 1 settings: gail"),
+        (["--labels", "A", "B"], "NAME=PATTERN names the runs whose folder matches"),
+        (["--labels", "A=*gail*", "B=*airl*"], "runs/Ant matches none of the patterns"),
+        (["--labels", "A=*", "B=*__1__*"], "Hopper-v4__gail-trpo__1__b is of A, B; "),
         (["--label", "{nothing}"], "has no field nothing"),
         (["--label", "a", "--labels", "b"], "leave out one"),
         (["--style", "glot"], "matplotlib has no style of this name; it has "),
@@ -390,6 +393,18 @@ def test_mistakes_are_one_clear_line(runs, flags, message):
     done = plot(*(runs / "runs").iterdir(), *flags, cwd=runs)
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
     assert not (runs / "runs" / "plot.png").exists()
+
+
+def test_labels_by_folder_know_no_order(runs):
+    folders = [str(path.relative_to(runs)) for path in sorted((runs / "runs").iterdir())]
+    for order in (folders, folders[::-1]):
+        done = plot(*order, "--table", "--labels", "one=*__0__*", "two=runs/Hop*__1__b", "Ant=Ant", cwd=runs)
+        rows = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+        assert (done.returncode, {"one", "two", "Ant"} <= rows) == (0, True), done
+    for seed, path in enumerate(folders[1:]):
+        (runs / path).rename(runs / "runs" / "Ant" / f"seed_{seed}")
+    done = plot("runs/Ant", "--table", "--labels", "all=runs/A*/", cwd=runs)
+    assert "  all " in done.stdout, done
 
 
 def test_a_failed_run_is_left_out_and_counted(runs):

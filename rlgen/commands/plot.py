@@ -7,6 +7,7 @@ python scripts/plot.py runs/vime runs/none --states
 
 from __future__ import annotations
 
+import fnmatch
 import importlib
 import pkgutil
 import shutil
@@ -47,7 +48,8 @@ class Arguments:
     normalise: bool = False
     """Show normalised scores: 0 is a policy of random actions, 1 the expert."""
     labels: Annotated[tuple[str, ...], default("the setting")] = ()
-    """Names of the settings, such as GAIL AIRL BC, in the order in which they first appear among the runs."""
+    """Names of the runs by their folders, NAME=PATTERN, such as "GAIL=runs/*gail-trpo*" "AIRL=runs/*airl*". Names alone,
+    such as GAIL AIRL BC, are of the settings in the order in which they first appear among the runs."""
     label: Annotated[str | None, default("the setting")] = None
     """Name of each run, with fields of its summary.json and config.json in braces, such as "{algorithm}" or
     "{algorithm}, gamma {settings.learner.gamma}". Runs of one name share a line; "{run}" gives each its own."""
@@ -142,17 +144,23 @@ def grouped(runs: list[Run], arguments: Arguments) -> Groups:
     """Runs by task and by label; a warning tells of a label with several settings, or a seed twice.
 
     Raises:
-        UsageError: --labels are not as many as settings, or --label has an unknown field.
+        UsageError: --labels are not as many as settings, a run matches none of their patterns or several, or --label
+            has an unknown field.
     """
     settings = {run: setting(run) for run in runs}
     if arguments.label is not None:
         names = [run.labelled(arguments.label) for run in runs]
     else:
         names = list(labels(list(settings.values()), [run.task for run in runs]))
-    if arguments.labels:
+    if arguments.labels and all("=" in label for label in arguments.labels):
+        names = [named(run.folder, arguments.labels) for run in runs]
+    elif arguments.labels:
         shown = list(dict.fromkeys(names))
         if len(arguments.labels) != len(shown):
-            raise UsageError(f"--labels: {len(arguments.labels)} names for {len(shown)} settings: {'; '.join(shown)}")
+            raise UsageError(
+                f"--labels: {len(arguments.labels)} names for {len(shown)} settings: {'; '.join(shown)}. "
+                "NAME=PATTERN names the runs whose folder matches"
+            )
         for label, name in zip(arguments.labels, shown, strict=True):
             print(f"{label}: {name}", file=sys.stderr)
         names = [arguments.labels[shown.index(name)] for name in names]
@@ -166,6 +174,22 @@ def grouped(runs: list[Run], arguments: Arguments) -> Groups:
         elif len(set(seeds)) < len(seeds):
             _warn(f"{name} in {task} has a seed twice; its seeds are {', '.join(sorted(seeds))}")
     return found
+
+
+def named(folder: Path, labels: Sequence[str]) -> str:
+    """The name of a run by its folder, of labels NAME=PATTERN; the folder of --seeds stands for its runs.
+
+    Raises:
+        UsageError: no pattern matches, or those of several names do.
+    """
+    places = [folder, folder.parent] if folder.name.startswith("seed_") else [folder]
+    paths = [path for place in places for path in (str(place), place.name)]
+    pairs = [label.rpartition("=")[::2] for label in labels]
+    found = {name for name, pattern in pairs if any(fnmatch.fnmatchcase(path, pattern.rstrip("/")) for path in paths)}
+    if len(found) != 1:
+        told = f"is of {', '.join(sorted(found))}" if found else "matches none of the patterns"
+        raise UsageError(f"--labels: {folder} {told}; a label NAME=PATTERN names the runs whose folder matches")
+    return found.pop()
 
 
 def each(groups: Groups) -> Iterator[tuple[str, str, list[Run]]]:
