@@ -108,7 +108,7 @@ def override(settings: T, table: Mapping[str, Any], where: str = "") -> T:
     changes: dict[str, Any] = {}
     for name, value in table.items():
         if name not in now:
-            raise UsageError(f"{where}{name}: no such setting; {_nearest(name, now)}")
+            raise UsageError(f"{where}{name}: no such setting; {nearest(name, now)}")
         if not is_dataclass(now[name]):
             try:
                 changes[name] = from_json(kinds[name], value, where + name)
@@ -124,11 +124,16 @@ def override(settings: T, table: Mapping[str, Any], where: str = "") -> T:
         raise UsageError(f"{where}{error}") from None
 
 
-def with_values(settings: T, values: Mapping[str, Any]) -> T:
+def with_values(settings: T, values: Mapping[str, Any], others: Iterable[str] = ()) -> T:
     """Settings with the fields that keyword arguments name, wherever they are in them.
 
     A name that several parts have is the learner's, and inside it the optimizer's: `learning_rate` is that of TRPO's
     critic or of PPO, and the discriminator's is told by `override`, as `{"gail": {"learning_rate": 1e-3}}`.
+
+    Args:
+        settings: a dataclass.
+        values: by name.
+        others: arguments beside settings, which a misspelt name may have meant too.
 
     Raises:
         UsageError: a name that no part has, with the nearest one, a value of another type, or one that is refused.
@@ -137,7 +142,7 @@ def with_values(settings: T, values: Mapping[str, Any]) -> T:
     table: dict[str, Any] = {}
     for name, value in values.items():
         if name not in homes:
-            raise UsageError(f"{name}: no such argument; {_nearest(name, homes)}")
+            raise UsageError(f"{name}: no such argument; {nearest(name, [*others, *homes])}")
         part = table
         for step in homes[name]:
             part = part.setdefault(step, {})
@@ -154,9 +159,13 @@ def _homes(settings: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, tup
         yield from _homes(getattr(settings, part), (*path, part))
 
 
-def _nearest(name: str, there: Iterable[str]) -> str:
+STEPS = ("total_timesteps", "n_steps", "gradient_steps", "env_steps", "timesteps", "total_steps", "steps")
+"""What the number of steps in all may be called; the first two are arguments, and no other is."""
+
+
+def nearest(name: str, there: Iterable[str]) -> str:
     """What a misspelt name may have meant, or all that there are."""
-    near = difflib.get_close_matches(name, there, 1)
+    near = [step for step in STEPS if name in STEPS and step in there] or difflib.get_close_matches(name, there, 1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}"
 
 

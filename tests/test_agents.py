@@ -333,7 +333,10 @@ def test_settings_are_told_whole_in_part_in_a_file_or_by_name(tmp_path):
     ("arguments", "message"),
     [
         ({"gama": 0.9}, "gama: no such argument; did you mean gamma?"),
-        ({"zzz": 0.9}, "zzz: no such argument; there are net_arch, "),
+        ({"zzz": 0.9}, "zzz: no such argument; there are env, .*, net_arch, "),
+        ({"n_trajectorys": 4}, r"did you mean n_trajectories\?"),
+        ({"reward_mode": "airl"}, r"did you mean reward_model\?"),
+        ({"gradient_steps": 4}, r"did you mean total_timesteps\?"),
         ({"algo": "tpro"}, "algo must be one of trpo, ppo; got tpro; did you mean trpo?"),
         ({"reward_model": "gaill"}, "did you mean gail?"),
         ({"preset": "papers"}, "did you mean paper?"),
@@ -374,6 +377,18 @@ def test_other_mistakes(tmp_path):
     for steps in ("100", [1], float("inf"), True, 0):
         with pytest.raises(UsageError, match="total_timesteps must be a positive whole number"):
             make("PPO").learn(steps)
+    with pytest.raises(UsageError, match=r"sed: no such argument; did you mean seed\?"):
+        make("VIME", sed=1)
+    with pytest.raises(UsageError, match=r"recoverd: no such argument; did you mean recovered\?"):
+        make("PPO", recoverd="a")
+    for wrong in ("total_timesteps", "gradient_steps"):
+        with pytest.raises(UsageError, match=rf"{wrong}: no such argument; did you mean n_steps\?"):
+            make("BC", **{wrong: 100})
+    for kind in ("PPO", "BC"):
+        with pytest.raises(UsageError, match=r"gradient_steps: no such argument; did you mean total_timesteps\?"):
+            make(kind).learn(gradient_steps=100)
+        with pytest.raises(UsageError, match=r"progress_bar: no such argument; did you mean progress\?"):
+            make(kind).learn(100, progress_bar=True)
     with pytest.raises(UsageError, match="n_episodes must be a positive whole number"):
         make("PPO").evaluate(0)
     with pytest.raises(UsageError, match=r"bonus must be one of vime, .*; did you mean vime\?"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import difflib
+import inspect
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Never, Self, TypeVar, get_type_hints
 
 import gymnasium as gym
 import numpy as np
@@ -30,7 +31,7 @@ from rlgen.nn.policy import Actor, Policy
 from rlgen.presets import Settings
 from rlgen.ranges import Checked, Seed, Threads
 from rlgen.run_log import ORIGINS, Display, plain, provenance, read_config, row_of
-from rlgen.settings import SettingsFile, from_json, override, read_settings, with_values
+from rlgen.settings import SettingsFile, from_json, nearest, override, read_settings, with_values
 from rlgen.threads import choose_threads
 from rlgen.train import Iteration, Loop, keep_freed_memory
 from rlgen.video import camera, write_mp4
@@ -187,6 +188,7 @@ class Agent:
         eval_every: float | None = None,
         callback: Callable[[Iteration], Any] | None = None,
         progress: bool = True,
+        **unknown: Never,
     ) -> Self:
         """Train.
 
@@ -203,6 +205,7 @@ class Agent:
                 to `evaluations.csv`, and keep the agent of that time in a folder `steps/<steps>` (default: never).
             callback: called after each iteration; training ends where it returns False.
             progress: print it.
+            unknown: none; a misspelt argument is told with the nearest.
 
         Returns:
             The agent.
@@ -212,6 +215,9 @@ class Agent:
             FloatingPointError: an observation, a reward or a loss isn't finite.
             UsageError: an argument can't be used, or `run_dir` is given to an agent that has learned.
         """
+        if unknown:
+            known = [name for name in inspect.signature(Agent.learn).parameters if name not in ("self", "unknown")]
+            raise UsageError(f"learn: {next(iter(unknown))}: no such argument; {nearest(next(iter(unknown)), known)}")
         every = None if eval_every is None else whole_number("eval_every", eval_every)
         if every is not None and run_dir is None:
             raise UsageError("eval_every needs run_dir, where the evaluations go")
@@ -485,8 +491,10 @@ def folder_path(name: str, value: Any) -> Path:
     return Path(value)
 
 
-def told_settings(preset: S, told: Told | None, env_id: str, algo: str, values: Mapping[str, Any]) -> S:
-    """A preset with the settings that a user tells: in whole or in part, then by name."""
+def told_settings(
+    preset: S, told: Told | None, env_id: str, algo: str, values: Mapping[str, Any], agent: type[Agent] = Agent
+) -> S:
+    """A preset with the settings that a user tells: in whole or in part, then by name; `agent` is what is made."""
     settings: Any = preset
     if isinstance(told, Settings):
         if type(told) is not type(preset):
@@ -499,4 +507,4 @@ def told_settings(preset: S, told: Told | None, env_id: str, algo: str, values: 
         if file is not told and not file.table(env_id):
             warnings.warn(file.describe(env_id), stacklevel=5)
         settings = file.apply(preset, env_id, algo)
-    return with_values(settings, values)
+    return with_values(settings, values, [name for name in inspect.signature(agent).parameters if name != "values"])

@@ -77,7 +77,7 @@ class BC(Imitator):
         env_id = environment_name(env) if env is not None else recorded_in(expert)
         if env is None and env_id in gym.registry:
             env = env_id
-        told = told_settings(CloningSettings(), settings, env_id, self.name, values)
+        told = told_settings(CloningSettings(), settings, env_id, self.name, values, BC)
         super().__init__(env, told, arguments, env_kwargs)
         self.env_id = env_id
         self.facts = self._imitate(expert)

@@ -117,7 +117,7 @@ class GAIL(Imitator, OnPolicyAgent):
             raise UsageError(f"{wrong[0]} has no effect with reward_model {reward_model}")
         if isinstance(settings, Settings) and preset != "default":
             raise UsageError("whole settings take the preset's place; leave out one of them")
-        told = learner_settings(imitation.settings(preset, algo), settings, env, algo, values)
+        told = learner_settings(imitation.settings(preset, algo), settings, env, algo, values, GAIL)
         super().__init__(env, told, arguments, env_kwargs, init)
         self.facts = {"preset": preset, **self._imitate(expert)}
 

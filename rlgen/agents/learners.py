@@ -104,11 +104,12 @@ class TRPO(OnPolicyAgent):
     def _for(self, env: AnyEnvironment, total_timesteps: int | None = None) -> LearnerSettings:
         preset = presets.EXPERT[self.algo]
         settings, values = self._told or (None, {})
-        found = learner_settings(LearnerSettings(preset), settings, env, self.algo, values).for_steps(total_timesteps)
+        told = settings, env, self.algo, values, type(self)
+        found = learner_settings(LearnerSettings(preset), *told).for_steps(total_timesteps)
         if found.learner.total_timesteps >= presets.SHORT:
             return found
         short = LearnerSettings(presets.shortened(preset))
-        return learner_settings(short, settings, env, self.algo, values).for_steps(total_timesteps)
+        return learner_settings(short, *told).for_steps(total_timesteps)
 
     @property
     def reward(self) -> str:

@@ -186,7 +186,14 @@ def check_spaces(policy: Policy, envs: gym.vector.VectorEnv, env_id: str) -> Non
         )
 
 
-def learner_settings(preset: S, told: Told | None, env: AnyEnvironment, algo: str, values: Mapping[str, Any]) -> S:
+def learner_settings(
+    preset: S,
+    told: Told | None,
+    env: AnyEnvironment,
+    algo: str,
+    values: Mapping[str, Any],
+    agent: type[Agent] = OnPolicyAgent,
+) -> S:
     """A preset with the settings that a user tells, see `rlgen.agents.agent.told_settings`."""
     if isinstance(told, LearnerSettings) and type(told.learner.optimizer) is not type(preset.learner.optimizer):
         raise UsageError(f"algo is {algo}; the settings' optimizer is {type(told.learner.optimizer).__name__}")
@@ -194,7 +201,7 @@ def learner_settings(preset: S, told: Told | None, env: AnyEnvironment, algo: st
         raise UsageError(f"n_envs is {values['n_envs']}, and the vector environment has {env.num_envs}")
     if wrong := [name for name in values if name in _OF_OPTIMIZERS - vars(preset.learner.optimizer).keys()]:
         raise UsageError(f"{wrong[0]} is no setting of {algo}'s")
-    return told_settings(preset, told, environment_name(env), algo, values)
+    return told_settings(preset, told, environment_name(env), algo, values, agent)
 
 
 _OF_OPTIMIZERS = {field.name for kind in (TRPOConfig, PPOConfig) for field in fields(kind)}

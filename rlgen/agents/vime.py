@@ -96,7 +96,8 @@ class VIME(OnPolicyAgent):
         )
         if wrong := [name for name in exploration.UNUSED.get(bonus, ()) if name in values]:
             raise UsageError(f"{wrong[0]} has no effect with bonus {bonus}")
-        told = learner_settings(exploration.settings(algo, environment_name(env), bonus), settings, env, algo, values)
+        preset = exploration.settings(algo, environment_name(env), bonus)
+        told = learner_settings(preset, settings, env, algo, values, VIME)
         super().__init__(env, told, arguments, env_kwargs, init)
         self._restore({})
 
