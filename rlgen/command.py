@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import ctypes.util
 import dataclasses
 import functools
 import importlib
@@ -377,18 +376,6 @@ def _arguments_of_run(command: str, given: Any) -> Any:
         warnings.warn("the run was tracked; add --track to go on with that", stacklevel=1)
     total = step_count(steps) if isinstance(steps, str) else steps
     return replace(before, run=replace(before.run, **anew, go_on_to=total))
-
-
-def render_without_a_screen() -> None:
-    """Have MuJoCo render by EGL, and pygame to memory, where there is no screen.
-
-    Before they are imported, which is when they choose. Without EGL MuJoCo fails, and other environments still render.
-    """
-    if os.environ.get("DISPLAY") or sys.platform != "linux":
-        return
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    if ctypes.util.find_library("EGL") is not None:
-        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def told(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import importlib
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 import numpy.typing as npt
+from mujoco.rendering.classic import gl_context
 
 from rlgen.data.episodes import Predictor, check_ends
 from rlgen.envs import BatchedMujocoEnv, make_vec
@@ -61,6 +65,7 @@ def camera(env: Environment, env_kwargs: Mapping[str, Any] | None = None) -> Cal
             filming, that it is longer than `MAX_FRAMES`.
     """
     _ffmpeg()
+    _render_without_a_screen()
     envs = make_vec(env, 1, env_kwargs=env_kwargs)
     check_ends(envs, env, env_kwargs)
     if isinstance(envs, BatchedMujocoEnv):
@@ -71,6 +76,19 @@ def camera(env: Environment, env_kwargs: Mapping[str, Any] | None = None) -> Cal
     rendering.reset()
     _frame(rendering)
     return lambda actor, seed: _film(actor, rendering, seed)
+
+
+def _render_without_a_screen() -> None:
+    """Have MuJoCo render by EGL, and pygame to memory, where there is no screen.
+
+    Without EGL MuJoCo fails, and other environments still render.
+    """
+    if os.environ.get("DISPLAY") or sys.platform != "linux":
+        return
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if not os.environ.get("MUJOCO_GL") and ctypes.util.find_library("EGL") is not None:
+        os.environ["MUJOCO_GL"] = "egl"
+        importlib.reload(gl_context)  # which chose when mujoco was imported
 
 
 def _film_batch(actor: Predictor, envs: BatchedMujocoEnv, seed: int) -> Film:
@@ -143,7 +161,7 @@ def _render(envs: BatchedMujocoEnv, poses: Sequence[npt.NDArray[np.float64]]) ->
     except Exception as error:  # each GL back end raises errors of its own
         raise UsageError(
             f"MuJoCo can't render here ({type(error).__name__}: {error}); without a screen it needs EGL (Debian: apt "
-            "install libegl1), and from Python the environment variable MUJOCO_GL=egl before mujoco is imported"
+            "install libegl1)"
         ) from None
     with renderer:
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):

@@ -1,5 +1,8 @@
 """Films of whatever renders, and what is said of what doesn't."""
 
+import ctypes.util
+import os
+import subprocess
 import sys
 from typing import ClassVar
 
@@ -82,6 +85,19 @@ def test_a_batched_tasks_film_is_of_that_episode_too(tmp_path, monkeypatch):
     monkeypatch.setattr("rlgen.video._render", lambda envs, poses: [np.zeros((8, 8, 3), np.uint8)] * len(poses))
     agent = rlgen.PPO("Hopper-v4", **SMALL).learn(64, progress=False)
     assert agent.film(tmp_path / "a.mp4") == pytest.approx(agent.evaluate(1).returns[0], rel=1e-6)
+
+
+@pytest.mark.skipif(ctypes.util.find_library("EGL") is None, reason="no EGL")
+def test_mujoco_films_from_python_without_a_screen(tmp_path):
+    code = """
+import mujoco, rlgen
+agent = rlgen.PPO("Hopper-v4", n_envs=2, n_steps=16, n_threads=1, device="cpu")
+assert agent.film("a.mp4") > 0
+"""
+    bare = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MUJOCO_GL")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=bare, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.mp4").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from rlgen.command import JsonObject, check_registered, default, environment_id, render_without_a_screen
+from rlgen.command import JsonObject, check_registered, default, environment_id
 from rlgen.errors import UsageError
 from rlgen.files import short, write_json
 from rlgen.ranges import Count, Seed, Threads
@@ -42,9 +42,6 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Evaluate, tell, film."""
-    if arguments.video:
-        render_without_a_screen()
-
     import numpy as np
 
     from rlgen.checkpoint import RUN, load_checkpoint, load_policy
