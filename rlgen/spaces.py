@@ -95,6 +95,26 @@ class FlatBox(spaces.Box):
         coded = np.concatenate(codes, axis=1, dtype=self.dtype)
         return coded, order if coded.shape[1] == rows.shape[1] else None
 
+    def uncoded(self, rows: Array) -> tuple[Array, Columns, Array]:
+        """Rows with one number for each index, as the space has it, in place of its one-hot code.
+
+        Args:
+            rows: `[n, D]`.
+
+        Returns:
+            The rows `[n, K]`, name and width of each part, and which of the K are indices.
+        """
+        parts, columns, indices = [], [], []
+        stops = np.cumsum([width for _, width in self.columns])
+        for (name, _, leaf), part in zip(self._leaves, np.split(rows, stops[:-1], 1), strict=True):
+            if coded := isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete):
+                codes = np.split(part, np.cumsum(_sizes(leaf))[:-1], 1)
+                part = np.stack([code.argmax(1) for code in codes], 1) + np.ravel(leaf.start)
+            parts.append(part)
+            columns.append((name, part.shape[1]))
+            indices += [coded] * part.shape[1]
+        return np.concatenate(parts, axis=1, dtype=rows.dtype), tuple(columns), np.array(indices)
+
     def rows(self, value: Any) -> tuple[Array, bool]:
         """Rows `[N, D]` of one element or of several stacked, flat or of the original space, and whether it is one.
 
@@ -264,8 +284,12 @@ def _code(leaf: Space, values: Array, n: int) -> Array:
     if not isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete):
         return values.reshape(n, -1)
     indices = values.reshape(n, -1) - np.ravel(leaf.start)
-    sizes = np.ravel(leaf.n if isinstance(leaf, spaces.Discrete) else leaf.nvec)
-    return np.concatenate([indices[:, [k]] == np.arange(size) for k, size in enumerate(sizes)], 1)
+    return np.concatenate([indices[:, [k]] == np.arange(size) for k, size in enumerate(_sizes(leaf))], 1)
+
+
+def _sizes(leaf: spaces.Discrete | spaces.MultiDiscrete) -> Array:
+    """How many choices each index has."""
+    return np.ravel(leaf.n if isinstance(leaf, spaces.Discrete) else leaf.nvec)
 
 
 def describe_space(space: Space) -> dict[str, Any]:

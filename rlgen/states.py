@@ -29,7 +29,8 @@ class Visits:
         title: what the run was, such as "bonus: vime, seed 0".
         env_id: its environment.
         columns: name and width of each part of an observation.
-        obs: `[n, D]`, in the order in which they were visited.
+        obs: `[n, D]`, in the order in which they were visited; one number for each index of a discrete part.
+        indices: `[D]`, which of the numbers are indices.
         env_steps: `[n]`, after how many environment steps.
         paid: `[n]`, what the policy was paid for going there: the bonus, or without one the reward learned from.
         paid_name: which of the two.
@@ -39,6 +40,7 @@ class Visits:
     env_id: str
     columns: Columns
     obs: Array
+    indices: Array
     env_steps: Array
     paid: Array
     paid_name: str
@@ -66,11 +68,13 @@ def read_visits(folder: Path) -> Visits:
     if not visited.seen:
         raise CheckpointError(f"{folder}: no states yet; its checkpoint is from before the first iteration")
     obs, env_steps, rewards, task_rewards = visited.sample().values()
+    obs, columns, indices = space.uncoded(obs)
     return Visits(
         _plain(title),
         _plain(facts["env_id"]),
-        space.columns,
+        columns,
         obs,
+        indices,
         env_steps,
         rewards if bonus is None else rewards - task_rewards,
         "reward" if bonus is None else "bonus",
@@ -85,7 +89,8 @@ def draw_states(output: Path, kind: str, runs: Sequence[Visits], dims: Sequence[
         kind: its format, `png`, `pdf` or `svg`.
         runs: of one space of observations.
         dims: which two dimensions are drawn, see `chosen`. None: both where there are two, else the principal
-            components of all the runs' states, each dimension divided by its standard deviation.
+            components of all the runs' states, each dimension divided by its standard deviation. One alone is drawn
+            over environment steps.
 
     Returns:
         What the axes are, in words.
@@ -102,13 +107,15 @@ def draw_states(output: Path, kind: str, runs: Sequence[Visits], dims: Sequence[
     if other := next((run.env_id for run in runs if run.columns != columns), None):
         raise UsageError(f"--states draws runs with the same observations; {other} differs from {runs[0].env_id}")
     n_dims = sum(width for _, width in columns)
-    if n_dims < 2:
-        raise UsageError(f"{runs[0].env_id}: --states needs observations of at least two dimensions; it has one")
-    if dims is None and n_dims > 2:
+    if n_dims == 1:
+        points = [np.stack([run.env_steps, _spread(run.obs, run.indices)[:, 0]], 1) for run in runs]
+        labels = ["environment steps", _plain(dimension_names(columns)[0])]
+        told = " and ".join(labels)
+    elif dims is None and n_dims > 2:
         points, labels, told = principal_components([run.obs for run in runs], columns)
     else:
         first, second = chosen(dims, columns) if dims is not None else (0, 1)
-        points = [run.obs[:, [first, second]] for run in runs]
+        points = [_spread(run.obs[:, [first, second]], run.indices[[first, second]]) for run in runs]
         labels = [_plain(dimension_names(columns)[i]) for i in (first, second)]
         told = " and ".join(labels)
 
@@ -140,6 +147,11 @@ def draw_states(output: Path, kind: str, runs: Sequence[Visits], dims: Sequence[
     figure.supylabel(labels[1], fontsize="medium")
     write_atomically(output, lambda file: figure.savefig(file, format=kind, dpi=150))
     return told
+
+
+def _spread(points: Array, indices: Array) -> Array:
+    """Points with indices spread about their whole number, where all would lie on one another."""
+    return points + np.random.default_rng(0).uniform(-0.3, 0.3, points.shape) * indices
 
 
 def chosen(dims: Sequence[str], columns: Columns) -> tuple[int, int]:

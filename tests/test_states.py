@@ -1,5 +1,8 @@
 """`rlgen plot --states`: where agents have been."""
 
+from dataclasses import replace
+
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -97,6 +100,42 @@ def test_states_are_drawn(runs):
     done = forked("plot.py", "gail", "--states", "--output", "a.pdf", cwd=runs)
     assert done.stdout.startswith("a.pdf: 1 run; component 1 ("), done.stderr
     assert (runs / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+class Rooms(gym.Env):
+    """A walk from room (3, 3) of 7 x 8, with a battery."""
+
+    observation_space = spaces.Dict(
+        {"at": spaces.MultiDiscrete([7, 8], start=[0, 2]), "charge": spaces.Box(0, 1), "lamp": spaces.Discrete(2)}
+    )
+    action_space = spaces.Discrete(4)
+
+    def _observed(self):
+        return {"at": self.at + [0, 2], "charge": np.ones(1, np.float32), "lamp": int(self.at[0] > 3)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at = np.array([3, 3])
+        return self._observed(), {}
+
+    def step(self, action):
+        self.at = np.clip(self.at + [(1, 0), (-1, 0), (0, 1), (0, -1)][action], 0, [6, 7])
+        return self._observed(), 0.0, False, False, {}
+
+
+def test_discrete_parts_are_drawn_by_their_indices(tmp_path):
+    gym.register("Rooms-v0", Rooms, max_episode_steps=20)
+    agent = rlgen.VIME("Rooms-v0", bonus="none", n_envs=2, n_steps=50, n_threads=1, device="cpu")
+    agent.learn(100, run_dir=tmp_path / "run", eval_episodes=1, progress=False)
+    visits = read_visits(tmp_path / "run")
+    assert visits.columns == (("at", 2), ("charge", 1), ("lamp", 1))
+    assert visits.indices.tolist() == [True, True, False, True]
+    assert set(visits.obs[:, 0]) <= set(range(7)) and set(visits.obs[:, 1]) <= set(range(2, 10))
+    assert {3.0, 4.0} <= set(visits.obs[:, 0])
+    np.testing.assert_array_equal(visits.obs[:, 3], visits.obs[:, 0] > 3)
+    assert draw_states(tmp_path / "a.png", "png", [visits], ["at"]) == "at:0 and at:1"
+    one = replace(visits, columns=(("", 1),), obs=visits.obs[:, :1], indices=visits.indices[:1])
+    assert draw_states(tmp_path / "b.png", "png", [one]) == "environment steps and observation 0"
 
 
 @pytest.mark.parametrize(
