@@ -36,6 +36,7 @@ def default(text: str) -> Any:
 
 
 PRESET = default("the preset's")
+TRAJECTORIES = default("4 of a dataset that rlgen recorded, all of one that was converted")
 
 
 def _json_object(words: list[str]) -> dict[str, Any]:

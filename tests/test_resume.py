@@ -315,8 +315,8 @@ def test_arguments_come_back_from_json_as_they_were(kind):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_trajectories": "4"}, "arguments.n_trajectories: must be a whole number; got '4'"),
-        ({"n_trajectories": True}, "arguments.n_trajectories: must be a whole number; got True"),
+        ({"n_trajectories": "4"}, "arguments.n_trajectories: must be a whole number or nothing; got '4'"),
+        ({"n_trajectories": True}, "arguments.n_trajectories: must be a whole number or nothing; got True"),
         ({"algo": "sac"}, "arguments.algo: must be"),
         ({"expert": 3}, "arguments.expert: must be Path; got 3"),
         ({"dropout": [1]}, "arguments.dropout: must be"),

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.agents.agent import Agent, Arguments, folder_path
-from rlgen.data.demonstrations import Demonstrations, load_demonstrations
+from rlgen.data.demonstrations import Demonstrations, load_demonstrations, open_dataset
 from rlgen.envs import make_vec
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.ranges import Count
+
+FEW = 4
+"""Trajectories, by default, of a dataset that was recorded."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,13 @@ class ExpertArguments(Arguments):
 
     Attributes:
         expert: the folder of datasets; None: demonstrations were passed.
-        n_trajectories: number of expert trajectories to draw.
+        n_trajectories: number of expert trajectories to draw; None: by the dataset, see `Imitator`.
         subsample: keep one state-action pair in this many; None: every pair in the dataset.
         include_failed: also draw from the episodes in which the expert failed.
     """
 
     expert: Path | None
-    n_trajectories: Count
+    n_trajectories: Count | None
     subsample: Count | None
     include_failed: bool
 
@@ -40,14 +43,18 @@ def drawn_from(
         raise UsageError("n_trajectories, subsample and include_failed draw from a folder, not from demonstrations")
     return {
         "expert": None if passed else folder_path("expert", expert),
-        "n_trajectories": 4 if n_trajectories is None else n_trajectories,
+        "n_trajectories": n_trajectories,
         "subsample": subsample,
         "include_failed": include_failed,
     }
 
 
 class Imitator(Agent):
-    """An agent that learns from an expert's demonstrations."""
+    """An agent that learns from an expert's demonstrations.
+
+    By default it draws four trajectories of a dataset that rlgen recorded, as benchmarks do, and all of one that was
+    converted, from a log or from another package's file: whoever brings data means all of them.
+    """
 
     arguments: ExpertArguments
     _demonstrations: Demonstrations | None = None
@@ -72,10 +79,13 @@ class Imitator(Agent):
             told = self.arguments
             if told.expert is None:
                 raise UsageError("the agent was made with demonstrations that its folder lacks; pass expert to load")
+            n_trajectories = told.n_trajectories
+            if n_trajectories is None and "source" not in open_dataset(told.expert, self.env_id)[1]:
+                n_trajectories = FEW
             self._demonstrations = load_demonstrations(
                 told.expert,
                 self.env_id,
-                told.n_trajectories,
+                n_trajectories,
                 told.subsample,
                 seed=told.seed,
                 include_failed=told.include_failed,

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from rlgen.command import CommandOptions, Steps, default, environment_id, told
+from rlgen.command import TRAJECTORIES, CommandOptions, Steps, default, environment_id, told
 from rlgen.ranges import Count
 
 
@@ -47,8 +47,8 @@ class Arguments:
     a registered environment the policy is fitted and not evaluated."""
     expert: Path = Path("expert_data")
     """Folder with a dataset for each environment, or the folder of one dataset."""
-    n_trajectories: Count = 4
-    """Number of expert trajectories to draw. A robot's log has more, as a rule: give their number."""
+    n_trajectories: Annotated[Count | None, TRAJECTORIES] = None
+    """Number of expert trajectories to draw."""
     subsample: Annotated[Count | None, default("every pair in the dataset")] = None
     """Keep one state-action pair in this many, from a random offset in each trajectory."""
     include_failed: bool = False

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id, told
+from rlgen.command import PRESET, TRAJECTORIES, RunArguments, RunFlags, default, environment_id, told
 from rlgen.ranges import Count
 
 
@@ -21,7 +21,7 @@ class Arguments:
     """Gymnasium id with its version, that of the dataset. module:Id first imports the module that registers it."""
     expert: Path = Path("expert_data")
     """Folder with a dataset for each environment, or the folder of one dataset."""
-    n_trajectories: Count = 4
+    n_trajectories: Annotated[Count | None, TRAJECTORIES] = None
     """Number of expert trajectories to draw. The paper's sizes are 4, 11, 18 and 25."""
     subsample: Annotated[Count | None, default("every pair in the dataset")] = None
     """Keep one state-action pair in this many, from a random offset in each trajectory. The paper's experiments keep

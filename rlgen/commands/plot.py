@@ -250,6 +250,8 @@ def setting(run: Run) -> dict[str, str]:
         raise CheckpointError(f"{run.folder}: holds no run ({type(error).__name__}: {error})") from None
     if data := config.get("demonstrations"):
         told["expert"] = f"{told.get('expert', '')} ({sha256(canonical_json(data))[:6]})".strip()
+    if "n_trajectories" in config:  # as many as were drawn, also by default
+        told["n-trajectories"] = str(config["n_trajectories"])
     for field, flag in (("init", "init"), ("recovered", "reward")):
         if isinstance(config.get(field), str):  # seeds of one setting start from a folder each
             told.pop(field, None)

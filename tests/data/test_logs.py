@@ -511,6 +511,16 @@ def test_states_alone_are_learned_from_and_nothing_else_takes_them(tmp_path):
         save_dataset([source, other], None)
 
 
+def test_all_episodes_of_converted_data_are_learned_from(tmp_path):
+    steps = {"obs": np.random.default_rng(0).normal(size=(60, 2)), "actions": np.linspace(-1, 1, 60)[:, None]}
+    rlgen.demonstrations_of(steps | {"episode": np.repeat(np.arange(10), 6)}, name="arm", folder=tmp_path)
+    assert len(rlgen.BC(None, tmp_path / "arm", n_threads=1).demonstrations.episode_indices) == 10
+    assert len(rlgen.BC(None, tmp_path / "arm", n_trajectories=3).demonstrations.episode_indices) == 3
+    shipped = Path(__file__).parents[2] / "expert_data"
+    for agent in (rlgen.BC("CartPole-v1", shipped), rlgen.GAIL("CartPole-v1", shipped)):
+        assert len(agent.demonstrations.episode_indices) == 4
+
+
 def test_what_needs_rewards_says_so(tmp_path):
     rlgen.demonstrations_of(pendulum(), env="Pendulum-v1", folder=tmp_path)
     with pytest.raises(DemonstrationError, match="holds no rewards; d4rl stores rewards"):
