@@ -192,8 +192,8 @@ class RewardModelCallback(BaseCallback):
 
     Raises:
         FloatingPointError: in training, a reward isn't finite.
-        UsageError: when training starts, the learner collects in another way, or a wrapper changes observations in a
-            way that can't be undone.
+        UsageError: AIRL's discriminator, which needs likelihoods of a policy of ours; when training starts, the learner
+            collects in another way, or a wrapper changes observations in a way that can't be undone.
     """
 
     model: OnPolicyAlgorithm
@@ -202,6 +202,7 @@ class RewardModelCallback(BaseCallback):
         self, reward_model: RewardModel, device: torch.device | str = "cpu", centre_rewards: bool = False
     ) -> None:
         super().__init__()
+        _refuse_likelihoods(reward_model)
         self.reward_model = reward_model
         self.device = device
         self.centre_rewards = centre_rewards
@@ -288,6 +289,16 @@ class RewardModelCallback(BaseCallback):
             self.logger.record(f"reward_model/{name}", float(value))
 
 
+def _refuse_likelihoods(reward_model: RewardModel) -> None:
+    """Refuse AIRL's discriminator, by a UsageError."""
+    parts = reward_model.modules() if isinstance(reward_model, torch.nn.Module) else ()
+    if any(isinstance(part, ShapedDiscriminator) for part in parts):
+        raise UsageError(
+            "AIRL's discriminator reads likelihoods of rlgen's own policy, which SB3 does not train; use GAIL with a "
+            "Discriminator, or the reward that a run of AIRL recovered (rlgen.agents.recovered.recovered_reward)"
+        )
+
+
 class RewardModelReplayBuffer(ReplayBuffer):
     """Pays SB3's SAC, TD3 or DQN by a reward model, which learns from the steps as they are taken.
 
@@ -368,13 +379,7 @@ class RewardModelReplayBuffer(ReplayBuffer):
             )
         if isinstance(observation_space, gym.spaces.Dict) and not isinstance(self, DictReplayBuffer):
             raise UsageError(f"{name} holds no Dict observations; use RewardModelDictReplayBuffer")
-        if isinstance(reward_model, torch.nn.Module) and any(
-            isinstance(part, ShapedDiscriminator) for part in reward_model.modules()
-        ):
-            raise UsageError(
-                "AIRL's discriminator reads likelihoods of rlgen's own policy, which SB3 does not train; use GAIL with "
-                "a Discriminator, or a recovered reward"
-            )
+        _refuse_likelihoods(reward_model)
         check("update_every", update_every, Count)
         check("n_recent", n_recent, Count | None)
         if centre_rewards:

@@ -26,6 +26,7 @@ from rlgen.rewards.endings import TerminationReward
 from rlgen.rewards.environment import EnvironmentReward
 from rlgen.rewards.gail import GAIL
 from rlgen.sb3 import (
+    RewardModelCallback,
     RewardModelDictReplayBuffer,
     RewardModelNStepReplayBuffer,
     RewardModelReplayBuffer,
@@ -348,6 +349,8 @@ def test_what_cannot_be_paid_is_refused_by_name():
     ):
         with pytest.raises(UsageError, match=message):
             SAC("MlpPolicy", envs, **small(**paid_by(EnvironmentReward()) | given))
+    with pytest.raises(UsageError, match=r"AIRL's discriminator reads likelihoods.*use GAIL with a Discriminator"):
+        RewardModelCallback(airl)
     with pytest.raises(UsageError, match="use RewardModelDictReplayBuffer"):
         SAC("MultiInputPolicy", DummyVecEnv([Parts]), **small(), **paid_by(EnvironmentReward()))
 

@@ -36,7 +36,9 @@ Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help_be
 @dataclass(frozen=True, kw_only=True)
 class _Source:
     path: Input
-    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code."""
+    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code. Of a log, CSV,
+    Parquet, npz or npy, inspect lists the columns, and convert reads those that --obs and other flags name, for --env or
+    for a robot without an environment, --name."""
     env: Annotated[str | None, default("what the file tells")] = None
     """Gymnasium id, with its version."""
 
@@ -215,6 +217,13 @@ def main(arguments: Arguments) -> None:
         if source.broken:
             told = f"{len(source.broken)} broken episodes left out; the first: {source.broken[0]}"
             print(printable(f"{source.path}: {told}"), file=sys.stderr)
+    if mapping is not None and not mapping.ends and len(sources[0].episodes) == 1:
+        n_steps = len(sources[0].episodes[0].actions)
+        print(
+            f"{sources[0].path}: one episode of {n_steps:,} steps, since nothing tells where others begin; --episode "
+            "names a column that changes there, --terminated, --truncated or --done one that is 1 at an end",
+            file=sys.stderr,
+        )
     if mapping is not None and isinstance(arguments, Convert) and arguments.name is not None:
         sources = [replace(sources[0], env_id=arguments.name)]
         spaces = log_spaces(sources[0], mapping)

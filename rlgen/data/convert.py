@@ -124,7 +124,8 @@ def log_spaces(source: Recording, mapping: LogMapping) -> tuple[gym.Space[Any], 
         return observation_space, _space(box | dict(mapping.action_space), "action_space")
     if not actions.size:
         raise UsageError(
-            f"{source.path}: there are no actions to derive their space from; tell the environment (--env)"
+            f"{source.path}: there are no actions to derive their space from; tell the environment, --env (env=...), or "
+            "the space, action_space"
         )
     if indices and actions.min() >= 0 and actions.max() < MAX_ELEMENTS:
         return observation_space, gym.spaces.Discrete(int(actions.max()) + 1)
@@ -268,6 +269,7 @@ def demonstrations_of(
     observation_space: gym.Space[Any] | None = None,
     action_space: gym.Space[Any] | None = None,
     clip_actions: bool = False,
+    keep_actions: bool = False,
     deterministic: bool | None = None,
 ) -> Demonstrations:
     """Demonstrations out of arrays, checked as a dataset is.
@@ -286,6 +288,7 @@ def demonstrations_of(
         observation_space: without an environment (default: a box without bounds).
         action_space: likewise (default: a box of the values' bounds, or Discrete of whole numbers from 0 up).
         clip_actions: clip actions to their bounds rather than refuse those outside.
+        keep_actions: widen the bounds rather than refuse them; GAIL needs the environment's.
         deterministic: whether the expert acted by its mode, if that is known.
 
     Raises:
@@ -315,6 +318,7 @@ def demonstrations_of(
         [source],
         command=shlex.join(sys.argv),
         clip_actions=clip_actions,
+        keep_actions=keep_actions,
         deterministic=deterministic,
         spaces=(observation_space, action_space),
     )
@@ -375,7 +379,7 @@ def _ordered(source: Recording, space: FlatBox) -> Recording:
             places = column_order(source.columns, space.columns)
             rows = [x[:, places] for x in rows]
     except ValueError as error:
-        hint = ". A mapping tells them by key, [obs]" if source.names and len(space.columns) > 1 else ""
+        hint = ". Tell them by key: obs a dict, [obs] in a mapping" if source.names and len(space.columns) > 1 else ""
         raise DemonstrationError(f"{source.path}: field observations: {printable(error)}{hint}") from None
     episodes = [replace(episode, obs=x) for episode, x in zip(source.episodes, rows, strict=True)]
     return replace(source, episodes=episodes, names=names)
@@ -417,5 +421,9 @@ def _inside(
         return episodes, gym.spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype.type)
     first = next(i for i, e in enumerate(episodes) if outside_by_column(e.actions, space))
     fail(
-        where, "actions", f"outside {space}: {told}. --clip-actions clips them, --keep-actions widens the bounds", first
+        where,
+        "actions",
+        f"outside {space}: {told}. --clip-actions (clip_actions=True) clips them, --keep-actions (keep_actions=True) "
+        "widens the bounds",
+        first,
     )

@@ -595,6 +595,19 @@ def test_spaces_are_derived_or_told(tmp_path, told, spaces):
     assert load_demonstrations(tmp_path, "x").action_space == found[1]
 
 
+def test_errors_of_arrays_tell_arguments_of_python():
+    steps = pendulum()
+    steps["actions"][3] = 2.5
+    message = r"^steps: episode 0: field actions: .*\(clip_actions=True\) clips them, .* \(keep_actions=True\) widens"
+    with pytest.raises(DemonstrationError, match=message):
+        rlgen.demonstrations_of(steps, env="Pendulum-v1")
+    with pytest.warns(UserWarning, match=r"^steps: .*bounds are widened"):
+        assert rlgen.demonstrations_of(steps, env="Pendulum-v1", keep_actions=True).action_space.high == 2.5
+    del steps["actions"]
+    with pytest.raises(UsageError, match=r"^steps: there are no actions .*--env \(env=...\), or the space, action_space"):
+        rlgen.demonstrations_of(steps, name="arm")
+
+
 def test_a_dict_of_arrays_needs_no_environment():
     found = rlgen.demonstrations_of(
         {"obs": {"arm": {"q": [[0.0, 1], [2, 3], [4, 5]]}, "load": [1.0, 2, 3]}, "actions": np.array([0, 2, 1])}
@@ -621,6 +634,10 @@ def test_from_a_robots_csv_to_a_dataset_by_one_command(tmp_path):
     assert "unknown: no rewards" in done.stdout
     assert load_demonstrations(tmp_path / "out", "arm").episode_lengths == list(LENGTHS)
     assert "6 episodes" not in command("data", "inspect", "out/arm", cwd=tmp_path).stderr
+    assert "one episode" not in done.stderr
+    done = command("data", "convert", "robot.csv", "--name", "whole", "--obs", "joint_pos", "--actions", "torque",
+                   "--output", "out", cwd=tmp_path)  # fmt: skip
+    assert "robot.csv: one episode of 16 steps, since nothing tells where others begin; --episode names" in done.stderr
     # What isn't told is asked for, with the columns that there are.
     done = command("data", "inspect", "robot.csv", cwd=tmp_path)
     assert done.returncode == 3

@@ -8,7 +8,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,11 @@ class LogMapping:
     def flags(self) -> list[str]:
         """Those of the flags that are told."""
         return [name for name in ("terminated", "truncated", "done") if getattr(self, name)]
+
+    @property
+    def ends(self) -> list[str]:
+        """What of the mapping tells where episodes end."""
+        return [*self.flags, *(name for name in ("episode",) if getattr(self, name))]
 
     def _places(self) -> Iterator[tuple[Place, Names]]:
         for part in ("obs", "next_obs"):
@@ -240,7 +245,8 @@ def recording_of(episodes: Sequence[Mapping[str, Any]], time_limit: int | None) 
         mapping = mapping_of(told, where)
         resolved = mapping.resolve(list(table), where)
         steps.append(_steps(table, resolved, mapping, where, time_limit, whole=len(episodes) > 1))
-    return _recording(Path("steps"), steps, mapping, [])
+    path = Path("steps")
+    return replace(_recording(path, steps, mapping, []), path=path)
 
 
 def _parts(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
