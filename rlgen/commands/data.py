@@ -27,7 +27,7 @@ NONE = default("none")
 NAMES = tyro.conf.arg(metavar="NAME ...")
 SPACES = ("obs. space", "action space")
 # Flags of `Convert` that are fields of a log's mapping.
-COLUMNS = ("obs", "actions", "next_obs", "rewards", "terminated", "truncated", "done", "episode")
+COLUMNS = ("obs", "actions", "next_obs", "rewards", "terminated", "truncated", "done", "episode", "episodes")
 
 Input = Annotated[Path, tyro.conf.Positional]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required)")]
@@ -36,9 +36,9 @@ Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help_be
 @dataclass(frozen=True, kw_only=True)
 class _Source:
     path: Input
-    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code. Of a log, CSV,
-    Parquet, npz or npy, inspect lists the columns, and convert reads those that --obs and other flags name, for --env or
-    for a robot without an environment, --name."""
+    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code. Of a log (CSV,
+    Parquet, npz, npy, HDF5) inspect lists the columns, and convert reads those that --obs and other flags name, for
+    --env or for a robot without an environment, --name."""
     env: Annotated[str | None, default("what the file tells")] = None
     """Gymnasium id, with its version."""
 
@@ -53,7 +53,7 @@ class Validate(_Source):
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(_Source):
-    """Convert to a dataset of ours, from it, or from a log: CSV, Parquet, npz, npy."""
+    """Convert to a dataset of ours, from it, or from a log: CSV, Parquet, npz, npy, HDF5."""
 
     output: Path
     """Ours goes to a folder of the environment's name in this one; of another format this is the file or folder."""
@@ -65,7 +65,8 @@ class Convert(_Source):
     """TOML file with the columns of a log, as obs = ["x", "y"]; a flag replaces its entry."""
     obs: Annotated[tuple[str, ...], NAMES, NONE] = ()
     """Columns of a log that are observations, in the environment's order. joint_pos is the column or array of that
-    name, else the columns joint_pos_0, joint_pos_1 and so on. PATH is a file, or a folder with a file per episode."""
+    name, else the columns joint_pos_0, joint_pos_1 and so on; in HDF5 an array goes by its path, as obs/joint_pos. PATH
+    is a file, or a folder with a file per episode."""
     actions: Annotated[tuple[str, ...], NAMES, NONE] = ()
     """Columns that are the executed actions; without them only gail --state-only learns from the dataset."""
     next_obs: Annotated[tuple[str, ...], NAMES, NONE] = ()
@@ -80,6 +81,9 @@ class Convert(_Source):
     """Column that is 1 in the last row of an episode, in a log that doesn't tell how episodes end."""
     episode: Annotated[str | None, NONE] = None
     """Column whose value changes where an episode begins."""
+    episodes: Annotated[str | None, tyro.conf.arg(metavar="PATTERN"), NONE] = None
+    """Groups of an HDF5 file that hold an episode each, such as 'data/*'; columns are then named by their path inside
+    a group, such as obs/joint_pos."""
     clip_actions: bool = False
     """Clip actions to their bounds, as environments do, rather than refuse those outside."""
     keep_actions: bool = False
@@ -217,11 +221,12 @@ def main(arguments: Arguments) -> None:
         if source.broken:
             told = f"{len(source.broken)} broken episodes left out; the first: {source.broken[0]}"
             print(printable(f"{source.path}: {told}"), file=sys.stderr)
-    if mapping is not None and not mapping.ends and len(sources[0].episodes) == 1:
+    if mapping is not None and not (mapping.ends or paths[0].is_dir()) and len(sources[0].episodes) == 1:
         n_steps = len(sources[0].episodes[0].actions)
         print(
             f"{sources[0].path}: one episode of {n_steps:,} steps, since nothing tells where others begin; --episode "
-            "names a column that changes there, --terminated, --truncated or --done one that is 1 at an end",
+            "names a column that changes there, --terminated, --truncated or --done one that is 1 at an end, --episodes "
+            "groups of HDF5",
             file=sys.stderr,
         )
     if mapping is not None and isinstance(arguments, Convert) and arguments.name is not None:

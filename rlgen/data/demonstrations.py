@@ -727,7 +727,7 @@ def _without_dataset(path: Path, env_id: str) -> str:
     if foreign and not os.path.lexists(path / "manifest.json"):
         columns = " --obs NAME ... --actions NAME ..." if logs else ""
         command = f"rlgen data convert {shlex.quote(str(path))} --env {env_id} --output experts{columns}"
-        known = ". Other packages' npz needs no names" if path.suffix == ".npz" else ""
+        known = ". Other packages' files need no names" if path.suffix in (".npz", ".hdf5", ".h5") else ""
         return f"{path}: no dataset of ours. Convert it: {command}; then --expert experts{known}"
     if not path.is_dir():
         return f"{path}: no such folder (from {Path.cwd()}). {record}"

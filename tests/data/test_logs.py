@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import gymnasium as gym
+import h5py
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -116,6 +117,90 @@ def test_a_folder_has_an_episode_a_file_in_the_order_of_numbers(tmp_path, ending
     (tmp_path / "README.txt").write_text("about the robot")
     found = read(tmp_path, **{name: columns for name, columns in COLUMNS.items() if name != "episode"})
     assert_holds(found)
+
+
+def robomimic(path):
+    """Twelve demonstrations as robomimic stores them, with images, nested groups and a filter beside them."""
+    rng = np.random.default_rng(0)
+    lengths = [4 + i for i in range(12)]
+    with h5py.File(path, "w") as file:
+        file.create_group("data").attrs["env_args"] = "{}"
+        for i, n in enumerate(lengths):
+            demo = file.create_group(f"data/demo_{i}")
+            demo.attrs["num_samples"] = n
+            eef, gripper = rng.normal(size=(n + 1, 3)), rng.normal(size=(n + 1, 2))
+            for part, rows in (("obs", slice(n)), ("next_obs", slice(1, None))):
+                demo.create_dataset(f"{part}/robot0_eef_pos", data=eef[rows], compression="gzip")
+                demo.create_dataset(f"{part}/robot0_gripper_qpos", data=gripper[rows])
+                demo.create_dataset(f"{part}/agentview_image", data=np.zeros((n, 4, 4, 3), np.uint8))
+            demo["actions"] = rng.uniform(-1, 1, (n, 7))
+            demo["rewards"] = np.arange(n) == n - 1
+            demo["dones"] = np.arange(n) == n - 1
+        file["mask/train"] = np.array([b"demo_0", b"demo_1"])
+    return lengths
+
+
+ROBOMIMIC = {
+    "obs": ["obs/robot0_eef_pos", "obs/robot0_gripper_qpos"],
+    "next_obs": ["next_obs/robot0_eef_pos", "next_obs/robot0_gripper_qpos"],
+    "actions": "actions",
+    "rewards": "rewards",
+    "done": "dones",
+    "episodes": "data/*",
+}
+
+
+def test_groups_of_hdf5_are_an_episode_each(tmp_path):
+    path = tmp_path / "low_dim.hdf5"
+    lengths = robomimic(path)
+    found = formats.read(path, mapping=mapping_of(ROBOMIMIC, "test"))
+    assert [len(e.actions) for e in found.episodes] == lengths  # demo_2 before demo_10
+    assert all(e.total_reward == 1 and e.terminated and e.obs.shape == (len(e.actions) + 1, 5) for e in found.episodes)
+    with h5py.File(path) as file:
+        last = file["data/demo_11"]
+        np.testing.assert_array_equal(found.episodes[-1].obs[:-1, :3], last["obs/robot0_eef_pos"])
+        np.testing.assert_array_equal(found.episodes[-1].obs[-1, 3:], last["next_obs/robot0_gripper_qpos"][-1])
+        np.testing.assert_array_equal(found.episodes[-1].actions, last["actions"])
+    assert found.names["obs"][-1] == "obs/robot0_gripper_qpos[1]"
+    done = command("data", "inspect", path.name, cwd=tmp_path)
+    assert "with the columns actions, dones, next_obs/agentview_image, " in done.stderr
+    assert "--env ID --episodes 'data/demo_*' --obs NAME" in done.stderr
+    done = command("data", "convert", path.name, "--name", "arm", "--episodes", "data/demo_*", "--obs",
+                   "obs/robot0_eef_pos", "--actions", "actions", "--output", "out", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert load_demonstrations(tmp_path / "out", "arm").episode_lengths == lengths
+    for changes, message in (
+        ({"episodes": "data/demo"}, r"no group matches data/demo. There are data, data/demo_0, data/demo_0/next_obs, "),
+        ({"episodes": "mask"}, r"low_dim.hdf5: mask: no column or array obs/robot0_eef_pos.* There are train"),
+        ({"obs": "obs/robot0_eef"}, "data/demo_0: no column .*; did you mean obs/robot0_eef_pos"),
+    ):
+        with pytest.raises(DemonstrationError, match=message):
+            formats.read(path, mapping=mapping_of(ROBOMIMIC | changes, "test"))
+    with h5py.File(path, "a") as file:
+        file["data/demo_3/obs/robot0_eef_pos"][2, 1] = np.nan
+        file["data/demo_5/obs/robot0_eef_pos"][:] = np.inf
+    with pytest.raises(DemonstrationError, match=r"data/demo_3: .*NaN or infinite of 7 rows: .*eef_pos\[1\] in 1 rows"):
+        formats.read(path, mapping=mapping_of(ROBOMIMIC, "test"))
+    left = formats.read(path, mapping=mapping_of(ROBOMIMIC, "test"), skip_broken=True)
+    assert (len(left.episodes), len(left.broken)) == (10, 2)
+    with h5py.File(path, "a") as file:
+        file["data/demo_12/actions"] = h5py.ExternalLink("other.hdf5", "actions")
+    with pytest.raises(DemonstrationError, match=r"data/demo_12/actions: its values are in another place"):
+        formats.read(path, mapping=mapping_of(ROBOMIMIC, "test"))
+
+
+def test_plain_arrays_of_hdf5_are_columns(tmp_path):
+    obs, actions, rewards = expected()
+    trials = np.repeat([b"b", b"a", b"c"], LENGTHS)
+    with h5py.File(tmp_path / "log.h5", "w") as file:
+        file["state/joint_pos"], file["torque"], file["r"], file["trial"] = obs, actions, rewards, trials
+    columns = {"obs": "state/joint_pos", "actions": "torque", "rewards": "r", "episode": "trial"}
+    assert_holds(read(tmp_path / "log.h5", **columns))
+    with pytest.raises(DemonstrationError, match="field trial: not an array of numbers"):
+        read(tmp_path / "log.h5", **columns | {"rewards": "trial"})
+    frame().to_csv(tmp_path / "log.csv")
+    with pytest.raises(DemonstrationError, match=r"log.csv: only HDF5 has groups"):
+        read(tmp_path / "log.csv", **COLUMNS, episodes="data/*")
 
 
 def test_flags_split_a_log_without_an_episode_column(tmp_path):
@@ -677,4 +762,4 @@ def test_an_expert_of_another_format_names_the_command(tmp_path, name):
     with pytest.raises(DemonstrationError) as error:
         load_demonstrations(given, "Pendulum-v1")
     assert f"rlgen data convert {quoted} --env Pendulum-v1 --output experts" in str(error.value)
-    assert ("--obs NAME" in str(error.value)) == name.endswith(("csv", "npz"))
+    assert ("--obs NAME" in str(error.value)) == name.endswith(("csv", "npz", "hdf5"))

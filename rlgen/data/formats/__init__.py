@@ -48,9 +48,11 @@ def recognise(path: Path) -> Format:
         if known.recognise(path):
             return known
     if columns := log.column_names(path):
+        episodes, columns = log.grouped_by(columns)
+        split = "" if episodes is None else f" --episodes {shlex.quote(episodes)}"
         raise DemonstrationError(
             f"{path}: a log with the columns {log.listed(columns)}. Tell which are what: rlgen data convert "
-            f"{shlex.quote(str(path))} --output ... --env ID --obs NAME ... --actions NAME ..."
+            f"{shlex.quote(str(path))} --output ... --env ID{split} --obs NAME ... --actions NAME ..."
         )
     names = ", ".join(known.NAME for known in FORMATS)
     raise DemonstrationError(f"{path}: none of the formats that are read: {names}")

@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rlgen.data.formats.recording import Array, Recording, ended, fail, split
-from rlgen.data.formats.tables import Table, Wanted, read_table, table_files
+from rlgen.data.formats.tables import Pick, Table, Wanted, read_table, table_files, table_parts
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.files import check, printable, read_regular
 
@@ -47,6 +47,8 @@ class LogMapping:
         truncated: likewise where it is cut, as by a time limit.
         done: likewise where it ends, and the log doesn't tell how.
         episode: a column that changes where an episode begins, of numbers or text.
+        episodes: a pattern of an HDF5 file's groups, such as `data/*`, each an episode; names of arrays are then paths
+            inside a group, such as `obs/joint_pos`.
         observation_space: what is told of the space in the notation of a manifest, such as `{"low": -1, "high": 1}`;
             by key as `obs`.
         action_space: likewise, such as `{"type": "Discrete", "n": 3}`.
@@ -60,6 +62,7 @@ class LogMapping:
     truncated: str | None = None
     done: str | None = None
     episode: str | None = None
+    episodes: str | None = None
     observation_space: Mapping[str, Any] | None = None
     action_space: Mapping[str, Any] | None = None
 
@@ -71,7 +74,7 @@ class LogMapping:
     @property
     def ends(self) -> list[str]:
         """What of the mapping tells where episodes end."""
-        return [*self.flags, *(name for name in ("episode",) if getattr(self, name))]
+        return [*self.flags, *(name for name in ("episode", "episodes") if getattr(self, name))]
 
     def _places(self) -> Iterator[tuple[Place, Names]]:
         for part in ("obs", "next_obs"):
@@ -141,7 +144,7 @@ def _check_parts(value: Any) -> None:
         _check_names(names)
 
 
-_ONE = dict.fromkeys(("rewards?", "terminated?", "truncated?", "done?", "episode?"), str)
+_ONE = dict.fromkeys(("rewards?", "terminated?", "truncated?", "done?", "episode?", "episodes?"), str)
 _SCHEMA = {"obs": _check_parts, "next_obs?": _check_parts, "actions?": _check_names, **_ONE,
            "observation_space?": dict, "action_space?": dict}  # fmt: skip
 
@@ -194,21 +197,23 @@ def read(path: Path, time_limit: int | None, mapping: LogMapping, skip_broken: b
     """The episodes of a file, or of a folder with one or more episodes a file, in the order of the files' numbers.
 
     Args:
-        path: CSV, Parquet, npz or npy.
+        path: CSV, Parquet, npz, npy or HDF5.
         time_limit: of the environment, see `Format`.
         mapping: which columns are what.
-        skip_broken: leave out a folder's files that can't be used.
+        skip_broken: leave out a folder's files, or a file's groups, that can't be used.
     """
     steps, broken = [], []
+    apart = path.is_dir() or mapping.episodes is not None
     for file in table_files(path):
-        try:
-            steps.append(_steps_of_file(file, mapping, time_limit, whole=path.is_dir()))
-        except DemonstrationError as error:
-            if not (skip_broken and path.is_dir()):
-                raise
-            broken.append(str(error))
+        for where, read_part in table_parts(file, mapping.episodes):
+            try:
+                steps.append(_steps_of_part(where, read_part, mapping, time_limit, whole=apart))
+            except DemonstrationError as error:
+                if not (skip_broken and apart):
+                    raise
+                broken.append(str(error))
     if not steps:
-        raise DemonstrationError(broken[0] if broken else f"{path}: holds no CSV, Parquet, npz or npy file")
+        raise DemonstrationError(broken[0] if broken else f"{path}: holds no CSV, Parquet, npz, npy or HDF5 file")
     return _recording(path, steps, mapping, broken)
 
 
@@ -223,6 +228,19 @@ def column_names(path: Path) -> list[str]:
     with contextlib.suppress(DemonstrationError, IndexError):
         read_table(table_files(path)[0], note)
     return names
+
+
+def grouped_by(names: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+    """The pattern of numbered groups that hold the same arrays each, and these; None and all names where none are."""
+    inside: dict[str, dict[str, list[str]]] = {}
+    for name in names:
+        if match := re.fullmatch(r"((?:[^/]*/)*?[^/\d]*)(\d+)/(.+)", name):
+            inside.setdefault(match[1], {}).setdefault(match[2], []).append(match[3])
+    for before, groups in inside.items():
+        first, *others = groups.values()
+        if others and all(other == first for other in others):
+            return f"{before}*", first
+    return None, names
 
 
 def recording_of(episodes: Sequence[Mapping[str, Any]], time_limit: int | None) -> Recording:
@@ -291,16 +309,17 @@ class _Steps:
     widths: list[tuple[str, int]]
 
 
-def _steps_of_file(file: Path, mapping: LogMapping, time_limit: int | None, whole: bool) -> _Steps:
+def _steps_of_part(
+    where: str, read_part: Callable[[Pick], Table], mapping: LogMapping, time_limit: int | None, whole: bool
+) -> _Steps:
     resolved: dict[Place, list[str]] = {}
 
     def pick(there: Sequence[str]) -> Wanted:
-        resolved.update(mapping.resolve(there, str(file)))
+        resolved.update(mapping.resolve(there, where))
         numbers = {column: None for (part, _), columns in resolved.items() if part != "episode" for column in columns}
         return Wanted(list(numbers), [column for column in resolved.get(("episode", ""), ()) if column not in numbers])
 
-    table = read_table(file, pick)
-    return _steps(table, resolved, mapping, str(file), time_limit, whole)
+    return _steps(read_part(pick), resolved, mapping, where, time_limit, whole)
 
 
 def _steps(

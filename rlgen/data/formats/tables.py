@@ -1,18 +1,29 @@
-"""Tables by column: CSV, Parquet, npz and npy files, of which only the columns that are asked for are read."""
+"""Tables by column: CSV, Parquet, npz, npy and HDF5 files, of which only the columns that are asked for are read."""
 
 from __future__ import annotations
 
 import csv
+import fnmatch
+import functools
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlgen.data.formats.recording import Array, arrow_array, fail, foreign, needed, npz_fields, read_npz
+from rlgen.data.formats.recording import (
+    Array,
+    arrow_array,
+    fail,
+    foreign,
+    needed,
+    npz_fields,
+    opened_hdf5,
+    read_npz,
+)
 from rlgen.errors import DemonstrationError
 from rlgen.files import opened, plain_files, printable
 
@@ -43,6 +54,33 @@ def read_table(path: Path, pick: Pick) -> Table:
     return READERS[path.suffix.lower()](path, pick)
 
 
+def table_parts(path: Path, episodes: str | None) -> Iterator[tuple[str, Callable[[Pick], Table]]]:
+    """What of a file is a table: itself, or with a pattern each group of HDF5 that matches, in the order of numbers.
+
+    Each with its name for errors, and its `read_table`, to be called before the next is asked for.
+
+    Raises:
+        DemonstrationError: no group matches, or the file has none.
+    """
+    if episodes is None:
+        yield str(path), functools.partial(read_table, path)
+        return
+    if READERS[path.suffix.lower()] is not _hdf5:
+        raise DemonstrationError(f"{path}: only HDF5 has groups, one an episode; an episode column splits a table")
+    with opened_hdf5(path) as file:
+        pattern, there = episodes.strip("/").split("/"), _inside(file, datasets=False)
+        groups = [name for name in there if _matches(name.split("/"), pattern)]
+        if not groups:
+            told = f"{', '.join(there[:20])}{', ...' * (len(there) > 20)}" if there else "none"
+            raise DemonstrationError(f"{path}: no group matches {printable(episodes)}. There are {printable(told)}")
+        for name in groups:
+            yield f"{path}: {printable(name)}", functools.partial(_read_group, file[name], path)
+
+
+def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    return len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
+
+
 def table_files(path: Path) -> list[Path]:
     """The tables at a path: a file, or a folder's files in the order of the numbers in their names; maybe none."""
     files = plain_files(path) if path.is_dir() else [path]
@@ -50,7 +88,11 @@ def table_files(path: Path) -> list[Path]:
     kinds = sorted({file.suffix.lower() for file in found})
     if len(kinds) > 1:
         raise DemonstrationError(f"{path}: has files of several kinds, {', '.join(kinds)}; keep one episode a file")
-    return sorted(found, key=lambda file: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", str(file))])
+    return sorted(found, key=lambda file: _by_number(str(file)))
+
+
+def _by_number(name: str) -> list[Any]:
+    return [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", name)]
 
 
 def _csv(path: Path, pick: Pick) -> Table:
@@ -165,6 +207,32 @@ def _parquet(path: Path, pick: Pick) -> Table:
         }
 
 
+def _hdf5(path: Path, pick: Pick) -> Table:
+    with opened_hdf5(path) as file:
+        return _read_group(file, path, pick)
+
+
+def _read_group(group: Any, path: Path, pick: Pick) -> Table:
+    """The datasets below a group by their paths from there, as `obs/joint_pos`."""
+    names = _inside(group, datasets=True)
+    if not names:
+        raise DemonstrationError(f"{path}: {printable(group.name)} holds no arrays")
+    wanted = pick(names)
+    for name in (*wanted.numbers, *wanted.labels):
+        if group[name].dtype.kind not in ("biufS" if name in wanted.labels else "biuf"):
+            fail(path, printable(f"{group.name}/{name}".lstrip("/")), "not an array of numbers")
+    with foreign(path, "a readable HDF5 file"):
+        return {name: group[name][()] for name in (*wanted.numbers, *wanted.labels)}
+
+
+def _inside(group: Any, datasets: bool) -> list[str]:
+    """The paths from a group to the datasets below it, or to the groups."""
+    kind = needed("h5py").Dataset if datasets else needed("h5py").Group
+    found: list[str] = []
+    group.visititems(lambda name, item: found.append(name) if isinstance(item, kind) else None)
+    return sorted(found, key=_by_number)
+
+
 def _check_names(names: Sequence[str], path: Path) -> None:
     """Refuse a table without columns, or with two of one name."""
     if not names:
@@ -178,5 +246,7 @@ READERS: Mapping[str, Callable[[Path, Pick], Table]] = {
     ".npz": _npz,
     ".npy": _npy,
     ".parquet": _parquet,
+    ".hdf5": _hdf5,
+    ".h5": _hdf5,
 }
 """What reads a file, by the ending of its name."""
