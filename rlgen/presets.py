@@ -18,6 +18,7 @@ from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.ppo import PPO, PPOConfig
 from rlgen.optim.trpo import TRPO, TRPOConfig
 from rlgen.ranges import Checked, Count, Seed, Share, check
+from rlgen.settings import lines
 from rlgen.train import Training
 from rlgen.types import PolicyOptimizer, RewardModel
 
@@ -127,7 +128,10 @@ class Learner(Checked):
 
 @dataclass(frozen=True)
 class Settings(Checked):
-    """The settings of an agent."""
+    """The settings of an agent; printed, a line each."""
+
+    def __str__(self) -> str:
+        return "\n".join(lines(self))
 
     @property
     def total_timesteps(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import reprlib
 import tomllib
 import types
@@ -157,6 +158,16 @@ def _homes(settings: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, tup
     yield from ((name, path) for name in names if name not in parts)
     for part in sorted(parts, key="learner".__eq__):
         yield from _homes(getattr(settings, part), (*path, part))
+
+
+def lines(settings: Any, where: str = "") -> Iterator[str]:
+    """Each setting as `name = value`, those of a part by their path, as TOML has them; what is none is a comment."""
+    for field in fields(settings):
+        name, value = where + field.name, getattr(settings, field.name)
+        if is_dataclass(value):
+            yield from lines(value, f"{name}.")
+        else:
+            yield f"# {name}: none" if value is None else f"{name} = {json.dumps(value)}"
 
 
 STEPS = ("total_timesteps", "n_steps", "gradient_steps", "env_steps", "timesteps", "total_steps", "steps")

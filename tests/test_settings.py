@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import math
 import time
+import tomllib
 
 import pytest
 import sb3_contrib
@@ -11,6 +12,7 @@ import stable_baselines3
 import torch
 
 from rlgen import imitation, load_demonstrations, presets, threads
+from rlgen.cloning import CloningSettings
 from rlgen.envs import make_vec
 from rlgen.errors import UsageError
 from rlgen.exploration import BonusConfig
@@ -24,6 +26,7 @@ from rlgen.rewards.environment import EnvironmentReward
 from rlgen.rewards.gail import GAILConfig
 from rlgen.rewards.pool_bonus import PoolConfig
 from rlgen.rewards.vime import VIMEConfig
+from rlgen.settings import override
 
 
 @pytest.mark.parametrize(
@@ -182,3 +185,11 @@ def test_an_expert_survives_if_an_episode_of_its_reaches_the_time_limit(env_id, 
     policy = Policy(envs.single_observation_space, envs.single_action_space)
     expert = settings.expert(envs, policy, demonstrations)
     assert expert.survives == settings.endings(policy, expert).expert_survives == survives
+
+
+@pytest.mark.parametrize("settings", [imitation.settings(), imitation.settings("default", "ppo"), CloningSettings()])
+def test_settings_are_printed_a_line_each_as_toml(settings):
+    text = str(settings)
+    assert max(map(len, text.splitlines())) < 80
+    assert "batch_size = " in text
+    assert override(settings, tomllib.loads(text)) == settings

@@ -53,7 +53,7 @@ class Validate(_Source):
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(_Source):
-    """Convert to a dataset of ours, from it, or from a log: CSV, Parquet, npz, npy, HDF5."""
+    """Convert to a dataset of ours, from one, or from a log such as a CSV."""
 
     output: Path
     """Ours goes to a folder of the environment's name in this one; of another format this is the file or folder."""

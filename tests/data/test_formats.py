@@ -225,7 +225,7 @@ def test_d4rl_without_what_it_may_lack(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rewards": None}, "none of the formats"),
+        ({"rewards": None}, "a log with the columns actions, observations, terminals, timeouts. Tell which are"),
         ({"rewards": np.zeros(49)}, "field rewards: 49 rows beside 50"),
         ({"timeouts": np.zeros(3)}, "field timeouts: 3 rows"),
         ({"next_observations": np.zeros((50, 10))}, "field next_observations: its shape"),
