@@ -257,6 +257,7 @@ def test_a_row_is_of_the_runs_that_are_done():
         "low": 0.0,
         "high": 4.0,
         "worst seed": 0.0,
+        "best seed": 4.0,
         "steps to 95%": 300.0,
         "seconds to 95%": 3.0,
     }
@@ -273,9 +274,9 @@ def test_the_time_to_the_expert_is_the_median_seeds_the_later_of_two():
 
 ROWS = [
     {"environment": "X_1-v0", "method": "A & B|*", "seeds": 5, "failed": 1, "unfinished": 0, "return": -1234.5}
-    | {"low": -2000.0, "high": 0.5, "worst seed": -2000.0, "steps to 95%": 12000.0, "seconds to 95%": "not reached"},
+    | {"low": -2000.0, "high": 0.5, "worst seed": -2000.0, "best seed": 0.5, "steps to 95%": 12000.0, "seconds to 95%": "not reached"},
     {"environment": "X_1-v0", "method": "=1+1", "seeds": 1, "failed": 0, "unfinished": 0, "return": 7.25}
-    | {"low": None, "high": None, "worst seed": None, "steps to 95%": None, "seconds to 95%": None},
+    | {"low": None, "high": None, "worst seed": None, "best seed": None, "steps to 95%": None, "seconds to 95%": None},
 ]
 
 
@@ -295,10 +296,21 @@ def test_text_fits_the_width_and_wraps_no_row():
     assert "interval, worst seed, steps to 95%, seconds to 95%: no room" in " ".join(table.text(ROWS, 40).split())
 
 
+def test_few_seeds_have_a_range_that_is_called_so():
+    rows = [ROWS[1] | {"seeds": 3, "worst seed": 5.0, "best seed": 9.5}, ROWS[0]]
+    (_, _, *_), body = table.cells(rows)
+    assert [line[5] for line in body] == ["range 5 to 9.5", "-2,000 to 0.5"]
+    begin = "range: lowest to highest of fewer than 5 seeds, which is no interval"
+    assert any(note.startswith(begin) for note in table.notes(rows))
+    assert not any(note.startswith("range") for note in table.notes(ROWS))
+    found = next(csv.DictReader(table.csv(rows).splitlines()))
+    assert (found["low"], found["best seed"]) == ("", "9.5")
+
+
 def test_csv_has_numbers_in_full_and_no_formulas():
     lines = list(csv.reader(table.csv(ROWS).splitlines()))
     assert lines[0] == list(ROWS[0])
-    assert lines[1][5:] == ["-1234.5", "-2000.0", "0.5", "-2000.0", "12000.0", "not reached"]
+    assert lines[1][5:] == ["-1234.5", "-2000.0", "0.5", "-2000.0", "0.5", "12000.0", "not reached"]
     assert (lines[2][1], lines[2][6]) == ("'=1+1", "")
 
 
@@ -321,8 +333,8 @@ def test_the_table_has_a_row_a_setting(runs):
     done = plot(*folders, "--table", cwd=runs)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:5] == [
-        "        seeds  unfinished  return  worst",
-        "                                    seed",
+        "        seeds  unfinished  return          interval  worst",
+        "                                                      seed",
         "Ant-v4",
         "  gail      0           1",
         "Hopper-v4",

@@ -26,9 +26,9 @@ def row(environment: str, method: str, runs: Sequence[Run], normalise: bool = Fa
     """One row of the table; what isn't known is None.
 
     Return (or score) is the interquartile mean of the final evaluation's of the runs that are done, with its interval
-    (`rlgen.statistics.interval`) and the worst seed's. Steps and seconds to 95% of the expert are by training returns,
-    which are the sampling policy's: to the end of the first of fifty parts of a run whose mean is there. They are the
-    median seed's, the later of two.
+    (`rlgen.statistics.interval`), the worst seed's and the best one's. Steps and seconds to 95% of the expert are by
+    training returns, which are the sampling policy's: to the end of the first of fifty parts of a run whose mean is
+    there. They are the median seed's, the later of two.
 
     Args:
         environment: its name.
@@ -52,6 +52,7 @@ def row(environment: str, method: str, runs: Sequence[Run], normalise: bool = Fa
         "low": None if np.isnan(low) else low,
         "high": None if np.isnan(high) else high,
         "worst seed": float(values.min()) if len(values) > 1 else None,
+        "best seed": float(values.max()) if len(values) > 1 else None,
         "steps to 95%": _time(steps),
         "seconds to 95%": _time(seconds),
     }
@@ -83,7 +84,12 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
     found = [f"{kind}: interquartile mean over seeds of the final evaluation's mean {kind} (deterministic policy)."]
     if any(row["low"] is not None for row in rows):
         few = f"lowest to highest seed of {FEWEST} to {MANY - 1} seeds, 95% bootstrap interval of {MANY} or more"
-        found.append(f"interval: {few}; fewer than {FEWEST} have none.")
+        found.append(f"interval: {few}.")
+    if any(_few(row) for row in rows):
+        found.append(
+            f"range: lowest to highest of fewer than {FEWEST} seeds, which is no interval: of three it holds the median of "
+            "all seeds in three of four cases."
+        )
     if any(row["steps to 95%"] is not None for row in rows):
         found.append(
             "to 95%: until the mean training return (sampling policy, a fiftieth of the run at a time) first is at "
@@ -92,11 +98,21 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
     return found
 
 
+def _few(row: dict[str, Any]) -> bool:
+    """Whether a row has several seeds, and too few for an interval."""
+    return row["low"] is None and row["best seed"] is not None
+
+
 def cells(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Header and rows as people read them: numbers short, an interval in one cell, columns without content left out."""
 
     def number(value: Any, form: Callable[[float], str]) -> str:
         return "" if value is None else value if isinstance(value, str) else form(value)
+
+    def spread(row: dict[str, Any]) -> str:
+        if _few(row):
+            return f"range {form(row['worst seed'])} to {form(row['best seed'])}"
+        return f"{form(row['low'])} to {form(row['high'])}" if row["low"] is not None else ""
 
     kind = "score" if "score" in rows[0] else "return"
     form = "{:.3f}".format if kind == "score" else short
@@ -107,7 +123,7 @@ def cells(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
         "failed": [str(row["failed"] or "") for row in rows],
         "unfinished": [str(row["unfinished"] or "") for row in rows],
         kind: [number(row[kind], form) for row in rows],
-        "interval": [f"{form(row['low'])} to {form(row['high'])}" if row["low"] is not None else "" for row in rows],
+        "interval": [spread(row) for row in rows],
         "worst seed": [number(row["worst seed"], form) for row in rows],
         "steps to 95%": [number(row["steps to 95%"], "{:,.0f}".format) for row in rows],
         "seconds to 95%": [number(row["seconds to 95%"], "{:,.1f}".format) for row in rows],
