@@ -13,11 +13,11 @@ from processes import forked
 
 import rlgen
 from rlgen.command import RunOptions
+from rlgen.commands.plot import setting
 from rlgen.data.demonstrations import load_demonstrations, save_demonstrations
 from rlgen.data.episodes import Episode
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.nn.policy import Policy
-from rlgen.commands.plot import setting
 from rlgen.optim.behaviour_cloning import BehaviourCloningConfig, clone_behaviour
 from rlgen.report.runs import Run
 
@@ -228,7 +228,8 @@ def test_runs_that_start_from_others_are_one_setting_if_these_differ_by_seed_alo
         agent = rlgen.PPO("Hopper-v4", init=start, seed=seed, **SMALL)
         agent.learn(ITERATION, run_dir=tmp_path / name, eval_episodes=1, progress=False)
         found[name] = setting(Run.read(tmp_path / name))
-    assert found["a"] == found["b"] and found["a"]["init"].startswith("BC (")
+    assert found["a"] == found["b"]
+    assert found["a"]["init"].startswith("BC (")
     assert len({told["init"] for told in found.values()}) == 3
     again = rlgen.load(tmp_path / "a")  # which knows no longer where it was
     again.learn(ITERATION, progress=False).save(tmp_path / "again")

@@ -11,6 +11,7 @@ import tyro
 
 import rlgen
 from rlgen.exploration import BONUSES
+from rlgen.run_log import _tag
 
 ROOT = Path(__file__).parents[1]
 TASK = "rlgen/SparseMountainCar-v0"
@@ -74,3 +75,15 @@ def test_a_run_ends_by_naming_the_page(tmp_path, capsys):
     rlgen.PPO("CartPole-v1", **small).learn(32, run_dir=tmp_path / "r", eval_episodes=1)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"{tmp_path}/r/metrics.csv: one row per iteration; docs/metrics.md explains its columns"
+
+
+def test_the_groups_of_tensorboard_are_those_of_the_page(columns):
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    groups = dict(re.findall(r"^\| `(rollout|train|reward_model|time)/` \| (.*) \|$", text, re.MULTILINE))
+    every = set().union(*columns.values())
+    losses = {name for name in every if name.endswith(("training_loss", "validation_loss"))}
+    for group in ("rollout", "train"):
+        told = set(re.findall(r"`(\w+)`", groups[group])) | (losses if group == "train" else set())
+        assert told == {name for name in every if _tag(name).startswith(f"{group}/")}
+    for tag in re.findall(r"`(\w+/\w+)`", groups["reward_model"]):
+        assert _tag(tag.partition("/")[2]) == tag

@@ -274,7 +274,8 @@ def test_the_time_to_the_expert_is_the_median_seeds_the_later_of_two():
 
 ROWS = [
     {"environment": "X_1-v0", "method": "A & B|*", "seeds": 5, "failed": 1, "unfinished": 0, "return": -1234.5}
-    | {"low": -2000.0, "high": 0.5, "worst seed": -2000.0, "best seed": 0.5, "steps to 95%": 12000.0, "seconds to 95%": "not reached"},
+    | {"low": -2000.0, "high": 0.5, "worst seed": -2000.0, "best seed": 0.5}
+    | {"steps to 95%": 12000.0, "seconds to 95%": "not reached"},
     {"environment": "X_1-v0", "method": "=1+1", "seeds": 1, "failed": 0, "unfinished": 0, "return": 7.25}
     | {"low": None, "high": None, "worst seed": None, "best seed": None, "steps to 95%": None, "seconds to 95%": None},
 ]

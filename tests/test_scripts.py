@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -342,10 +343,63 @@ cur=${{COMP_WORDS[COMP_CWORD]}}
 echo "${{COMPREPLY[@]}}"
 """
     function = re.search(r"complete .*-F (\S+) rlgen", script).group(1)
-    for words, expected in (("ga", "gail"), ("gail --see", "--seed"), ("data con", "convert")):
+    (tmp_path / "runs").mkdir()
+    for words, expected in (
+        ("ga", "gail"),
+        ("gail --see", "--seed"),
+        ("data con", "convert"),
+        ("plot ru", "runs"),
+        ("plot ''", "runs"),
+        ("plot --lab", "--labels"),
+        ("data inspect r", "runs"),
+    ):
         asking = asked.format(words=words, last=len(words.split()), function=function)
-        done = subprocess.run(["bash", "-c", script + asking], capture_output=True, text=True)
+        done = subprocess.run(["bash", "-c", script + asking], capture_output=True, text=True, cwd=tmp_path)
         assert expected in done.stdout.split(), (words, done)
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh")
+def test_zsh_reads_its_script(tmp_path):
+    (tmp_path / "script").write_text(rlgen("completion", "zsh", cwd=tmp_path).stdout)
+    done = subprocess.run(["zsh", "-n", "script"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def fish_completes(tmp_path, words):
+    (tmp_path / "script").write_text(rlgen("completion", "fish", cwd=tmp_path).stdout)
+    asked = ["fish", "--no-config", "-c", f"source script; complete -C {shlex.quote(words)}"]
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr == ""
+    return {line.split("\t")[0] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish")
+@pytest.mark.parametrize(
+    ("words", "expected", "others"),
+    [
+        ("rlgen ga", {"gail"}, set()),
+        ("rlgen gail --see", {"--seed", "--seeds"}, set()),
+        ("rlgen gail --algo ", {"ppo", "trpo"}, {"runs/"}),
+        ("rlgen gail --expert r", {"runs/"}, set()),
+        ("rlgen data ", {"inspect", "validate", "convert", "merge"}, {"runs/"}),
+        ("rlgen data convert --to s", {"sb3"}, set()),
+        ("rlgen data convert ", {"runs/"}, {"merge"}),
+        ("rlgen plot ru", {"runs/"}, set()),
+        ("rlgen completion f", {"fish"}, set()),
+    ],
+)
+def test_fish_completes_commands_flags_and_paths(tmp_path, words, expected, others):
+    (tmp_path / "runs").mkdir()
+    found = fish_completes(tmp_path, words)
+    assert expected <= found
+    assert not others & found
+
+
+def test_fish_has_every_flag(tmp_path):
+    script = rlgen("completion", "fish", cwd=tmp_path).stdout
+    for name, flag in (("vime", "eta"), ("plot", "labels"), ("bc", "gradient-steps"), ("doctor", "help")):
+        assert re.search(rf"__fish_seen_subcommand_from {name}' -l {flag} -d ", script)
+    assert "from data; and __fish_seen_subcommand_from convert' -l episodes -d " in script
 
 
 def test_data_is_converted_and_mistakes_are_one_clear_line(tmp_path):

@@ -111,7 +111,7 @@ class Rooms(gym.Env):
     action_space = spaces.Discrete(4)
 
     def _observed(self):
-        return {"at": self.at + [0, 2], "charge": np.ones(1, np.float32), "lamp": int(self.at[0] > 3)}
+        return {"at": self.at + np.array([0, 2]), "charge": np.ones(1, np.float32), "lamp": int(self.at[0] > 3)}
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -130,7 +130,8 @@ def test_discrete_parts_are_drawn_by_their_indices(tmp_path):
     visits = read_visits(tmp_path / "run")
     assert visits.columns == (("at", 2), ("charge", 1), ("lamp", 1))
     assert visits.indices.tolist() == [True, True, False, True]
-    assert set(visits.obs[:, 0]) <= set(range(7)) and set(visits.obs[:, 1]) <= set(range(2, 10))
+    assert set(visits.obs[:, 0]) <= set(range(7))
+    assert set(visits.obs[:, 1]) <= set(range(2, 10))
     assert {3.0, 4.0} <= set(visits.obs[:, 0])
     np.testing.assert_array_equal(visits.obs[:, 3], visits.obs[:, 0] > 3)
     assert draw_states(tmp_path / "a.png", "png", [visits], ["at"]) == "at:0 and at:1"

@@ -447,6 +447,7 @@ def origin(source: str | Path | Agent) -> str | None:
 
     None of a folder that isn't a run's, such as a dataset's.
     """
+    steps: int | None
     if isinstance(source, Agent):
         config, steps = plain(source._config()), source.num_timesteps
     elif (Path(source) / FILE).exists():

@@ -32,8 +32,8 @@ class BC(Imitator):
         env: an id or what else `rlgen.make_vec` takes, or a vector environment; None: the id of the dataset, if it is
             registered.
         expert: a folder with a dataset for each environment, the folder of one dataset, or demonstrations.
-        n_trajectories: number of expert trajectories to draw from a folder (default: 4 of a dataset that rlgen recorded,
-            all of one that was converted).
+        n_trajectories: number of expert trajectories to draw from a folder (default: 4 of a dataset that rlgen
+            recorded, all of one that was converted).
         subsample: keep one state-action pair in this many (default: every pair in the dataset).
         include_failed: also draw from the episodes in which the expert failed.
         settings: what replaces the defaults, see `Told`.

@@ -10,7 +10,17 @@ from typing import Annotated, Any, TypeVar
 import gymnasium as gym
 
 from rlgen import presets
-from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Told, folder_path, one_of, origin, told_settings, whole_number
+from rlgen.agents.agent import (
+    Agent,
+    AnyEnvironment,
+    Arguments,
+    Told,
+    folder_path,
+    one_of,
+    origin,
+    told_settings,
+    whole_number,
+)
 from rlgen.checkpoint import FILE, load_policy
 from rlgen.data.demonstrations import dataset_folder, load_expert
 from rlgen.data.episodes import check_ends

@@ -36,9 +36,9 @@ Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help_be
 @dataclass(frozen=True, kw_only=True)
 class _Source:
     path: Input
-    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code. Of a log (CSV,
-    Parquet, npz, npy, HDF5) inspect lists the columns, and convert reads those that --obs and other flags name, for
-    --env or for a robot without an environment, --name."""
+    """A dataset of ours or of Minari, imitation, D4RL, Stable-Baselines, baselines, or Ho & Ermon's code. Of a log
+    (CSV, Parquet, npz, npy, HDF5) inspect lists the columns, and convert reads those that --obs and other flags name,
+    for --env or for a robot without an environment, --name."""
     env: Annotated[str | None, default("what the file tells")] = None
     """Gymnasium id, with its version."""
 
@@ -225,8 +225,8 @@ def main(arguments: Arguments) -> None:
         n_steps = len(sources[0].episodes[0].actions)
         print(
             f"{sources[0].path}: one episode of {n_steps:,} steps, since nothing tells where others begin; --episode "
-            "names a column that changes there, --terminated, --truncated or --done one that is 1 at an end, --episodes "
-            "groups of HDF5",
+            "names a column that changes there, --terminated, --truncated or --done one that is 1 at an end, and "
+            "--episodes groups of HDF5",
             file=sys.stderr,
         )
     if mapping is not None and isinstance(arguments, Convert) and arguments.name is not None:

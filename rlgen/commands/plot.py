@@ -48,8 +48,8 @@ class Arguments:
     normalise: bool = False
     """Show normalised scores: 0 is a policy of random actions, 1 the expert."""
     labels: Annotated[tuple[str, ...], default("the setting")] = ()
-    """Names of the runs by their folders, NAME=PATTERN, such as "GAIL=runs/*gail-trpo*" "AIRL=runs/*airl*". Names alone,
-    such as GAIL AIRL BC, are of the settings in the order in which they first appear among the runs."""
+    """Names of the runs by their folders, NAME=PATTERN, such as "GAIL=runs/*gail-trpo*" "AIRL=runs/*airl*". Names
+    alone, such as GAIL AIRL BC, are of the settings in the order in which they first appear among the runs."""
     label: Annotated[str | None, default("the setting")] = None
     """Name of each run, with fields of its summary.json and config.json in braces, such as "{algorithm}" or
     "{algorithm}, gamma {settings.learner.gamma}". Runs of one name share a line; "{run}" gives each its own."""

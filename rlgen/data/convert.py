@@ -124,8 +124,8 @@ def log_spaces(source: Recording, mapping: LogMapping) -> tuple[gym.Space[Any], 
         return observation_space, _space(box | dict(mapping.action_space), "action_space")
     if not actions.size:
         raise UsageError(
-            f"{source.path}: there are no actions to derive their space from; tell the environment, --env (env=...), or "
-            "the space, action_space"
+            f"{source.path}: there are no actions to derive their space from; tell the environment, --env (env=...), "
+            "or the space, action_space"
         )
     if indices and actions.min() >= 0 and actions.max() < MAX_ELEMENTS:
         return observation_space, gym.spaces.Discrete(int(actions.max()) + 1)

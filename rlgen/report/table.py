@@ -87,8 +87,8 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
         found.append(f"interval: {few}.")
     if any(_few(row) for row in rows):
         found.append(
-            f"range: lowest to highest of fewer than {FEWEST} seeds, which is no interval: of three it holds the median of "
-            "all seeds in three of four cases."
+            f"range: lowest to highest of fewer than {FEWEST} seeds, which is no interval: of three it holds the "
+            "median of all seeds in three of four cases."
         )
     if any(row["steps to 95%"] is not None for row in rows):
         found.append(

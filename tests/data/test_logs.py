@@ -689,7 +689,9 @@ def test_errors_of_arrays_tell_arguments_of_python():
     with pytest.warns(UserWarning, match=r"^steps: .*bounds are widened"):
         assert rlgen.demonstrations_of(steps, env="Pendulum-v1", keep_actions=True).action_space.high == 2.5
     del steps["actions"]
-    with pytest.raises(UsageError, match=r"^steps: there are no actions .*--env \(env=...\), or the space, action_space"):
+    with pytest.raises(
+        UsageError, match=r"^steps: there are no actions .*--env \(env=...\), or the space, action_space"
+    ):
         rlgen.demonstrations_of(steps, name="arm")
 
 

@@ -230,7 +230,7 @@ def column_names(path: Path) -> list[str]:
     return names
 
 
-def grouped_by(names: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+def grouped_by(names: list[str]) -> tuple[str | None, list[str]]:
     """The pattern of numbered groups that hold the same arrays each, and these; None and all names where none are."""
     inside: dict[str, dict[str, list[str]]] = {}
     for name in names:
