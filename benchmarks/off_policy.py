@@ -45,15 +45,11 @@ def demonstrations_of(env_id: str, seed: int) -> Demonstrations:
 
 
 def gail(envs: gym.vector.VectorEnv, seed: int) -> RewardModel:
-    """By the default of `rlgen gail`, endings too; its policy is there for the expert's statistics alone."""
+    """By the default of `rlgen gail`, endings too."""
     from rlgen import imitation
-    from rlgen.nn.policy import Policy
 
     assert envs.spec is not None
-    settings = imitation.settings()
-    policy = Policy(envs.single_observation_space, envs.single_action_space)
-    expert = settings.expert(envs, policy, demonstrations_of(envs.spec.id, seed))
-    return imitation.gail(settings, policy, expert)
+    return imitation.reward_model(envs, demonstrations_of(envs.spec.id, seed))
 
 
 def vime(envs: gym.vector.VectorEnv, seed: int) -> RewardModel:

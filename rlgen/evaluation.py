@@ -81,6 +81,7 @@ def evaluate(
     deterministic: bool = True,
     n_threads: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    expert: float | None = None,
 ) -> Evaluation:
     """Run `n_episodes` fresh episodes side by side and give their true returns.
 
@@ -98,6 +99,8 @@ def evaluate(
         deterministic: act by the mode.
         n_threads: threads of the simulation (default: all processors); they change nothing.
         env_kwargs: the environment's constructor arguments.
+        expert: mean return of an expert, such as `Demonstrations.dataset_return_mean`, for a score; random actions, its
+            zero, are evaluated too then.
 
     Raises:
         UsageError: episodes have no end, see `rlgen.data.episodes.check_ends`.
@@ -109,8 +112,12 @@ def evaluate(
     envs = make_vec(env, n_episodes, n_threads=n_threads, env_kwargs=env_kwargs)
     check_ends(envs, env, env_kwargs)
     episodes = run_episodes(actor, envs, deterministic, seed)
+    random = None
+    if expert is not None:
+        acting = RandomActor(envs.single_action_space, seed)
+        random = float(np.mean([e.total_reward for e in run_episodes(acting, envs, False, seed)]))
     envs.close()
-    return Evaluation([e.total_reward for e in episodes], [len(e.actions) for e in episodes])
+    return Evaluation([e.total_reward for e in episodes], [len(e.actions) for e in episodes], random, expert)
 
 
 def normalised_score(value: float, random: float, expert: float) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import gymnasium as gym
+import torch
 from torch import Tensor
 
 from rlgen.data.demonstrations import Demonstrations
@@ -196,6 +197,31 @@ def constant(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel
 
 
 IMITATORS: Mapping[str, MakeImitator] = {"gail": gail, "airl": airl, "fem": fem, "gtal": gtal, "constant": constant}
+
+
+def reward_model(
+    envs: gym.vector.VectorEnv,
+    demonstrations: Demonstrations,
+    told: Imitation | None = None,
+    make: MakeImitator = gail,
+    device: torch.device | str = "cpu",
+) -> RewardModel:
+    """A fresh reward model for a learner of another package, such as Stable-Baselines3's, see `rlgen.sb3`.
+
+    Args:
+        envs: of the spaces that will be acted in.
+        demonstrations: what it learns from.
+        told: its settings; those of `learner` but for gamma have no effect (default: `settings()`).
+        make: one of `IMITATORS`; not `airl`, which reads the likelihoods of a policy of ours.
+        device: of the learner.
+
+    Raises:
+        DemonstrationError: the demonstrations are of other spaces.
+    """
+    told = told or settings()
+    policy = Policy(envs.single_observation_space, envs.single_action_space).to(device)  # for its statistics alone
+    return make(told, policy, told.expert(envs, policy, demonstrations))
+
 
 _OF_GAIL = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise", "symlog")
 _OF_DISCRIMINATOR = ("state_only", "reward", "dropout", "spectral_norm")

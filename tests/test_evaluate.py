@@ -42,6 +42,15 @@ def test_the_interval_is_a_bootstraps():
     assert (high - low) / 2 == pytest.approx(1.96 / 20, rel=0.15)
 
 
+def test_an_experts_return_gives_a_score():
+    envs = make_vec("CartPole-v1", 1)
+    actor = Actor(Policy(envs.single_observation_space, envs.single_action_space))
+    plain, found = (evaluate(actor, "CartPole-v1", 5, seed=3, **told) for told in ({}, {"expert": 500.0}))
+    zero = evaluate(RandomActor(envs.single_action_space, 3), "CartPole-v1", 5, seed=3, deterministic=False).mean
+    assert (plain.score, found.returns) == (None, plain.returns)
+    assert found.score == (plain.mean - zero) / (500 - zero)
+
+
 def test_one_episode_has_no_interval(folder):
     assert Evaluation([3.0], [1]).interval() is None
     assert Evaluation([3.0], [1]).std is None

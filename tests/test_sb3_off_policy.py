@@ -16,10 +16,10 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from test_sb3 import Keeps, Parts, Raw
 
-from rlgen import exploration
+from rlgen import exploration, imitation
 from rlgen.data.demonstrations import load_demonstrations
 from rlgen.envs import make_vec
-from rlgen.errors import UsageError
+from rlgen.errors import DemonstrationError, UsageError
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.policy import Policy
 from rlgen.rewards.endings import TerminationReward
@@ -328,6 +328,21 @@ def test_vime_pays_dqn_and_learns_on_after_a_pickle():
     ours, theirs = (kept._get_samples(np.arange(100)).rewards for kept in (buffer, again))
     assert torch.equal(ours, theirs)
     again.reward_model.update(again._transitions(np.arange(100)))
+
+
+def test_the_reward_model_of_the_command_is_there_for_other_learners():
+    envs = make_vec("Hopper-v4", 1)
+    demonstrations = load_demonstrations(ROOT / "expert_data", "Hopper-v4", 4, 20)
+    torch.manual_seed(0)
+    found = imitation.reward_model(envs, demonstrations)
+    assert isinstance(found, GAIL)
+    options = paid_by(found, update_every=50, centre_rewards=True)
+    model = SAC("MlpPolicy", SB3VecEnv(envs), **small(**options)).learn(100)
+    assert {"reward", "discriminator_loss", "termination_rate"} <= model.replay_buffer.metrics.keys()
+    with pytest.raises(UsageError, match="AIRL's discriminator reads likelihoods"):
+        RewardModelCallback(imitation.reward_model(envs, demonstrations, make=imitation.airl))
+    with pytest.raises(DemonstrationError, match="Walker2d|observation"):
+        imitation.reward_model(make_vec("Walker2d-v4", 1), demonstrations)
 
 
 def test_what_cannot_be_paid_is_refused_by_name():
