@@ -18,8 +18,10 @@ from processes import RLGEN, anew, command, forked
 
 from rlgen.agents.recovered import recovered_reward
 from rlgen.checkpoint import load_checkpoint, load_policy
+from rlgen.commands.plot import setting
 from rlgen.evaluation import evaluate
 from rlgen.nn.policy import Actor
+from rlgen.report.runs import Run
 
 ROOT = Path(__file__).parents[1]
 SUMMARY = {
@@ -489,6 +491,7 @@ def test_an_expert_trains_on_the_reward_that_airl_recovered(tmp_path):
     done = expert("--reward", "airl", "--run-dir", "a")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "a" / "summary.json").read_text())["reward"] == "recovered"
+    assert setting(Run.read(tmp_path / "a"))["reward"].startswith("GAIL (")
     _, state = load_checkpoint(tmp_path / "airl")
     reward = recovered_reward(tmp_path / "airl")
     weights = {name: x for name, x in state["reward_model"].items() if name.startswith("discriminator.network.g.")}

@@ -449,16 +449,19 @@ def origin(source: str | Path | Agent) -> str | None:
     """
     steps: int | None
     if isinstance(source, Agent):
-        config, steps = plain(source._config()), source.num_timesteps
-    elif (Path(source) / FILE).exists():
+        config = source._config() if source._loaded is None else source._loaded.config
+        steps = source.num_timesteps
+    elif (Path(source) / FILE).exists() and (Path(source) / "config.json").exists():
         config, steps = read_config(Path(source)), load_checkpoint(source)[0].get("steps")
     else:
         return None
-    agent = config.get("agent", {})
+    config = plain(config)
+    if not isinstance(agent := config.get("agent"), dict):
+        return None
     apart = {"expert", *ORIGINS, *(field.name for field in fields(Arguments))}
-    told = {name: value for name, value in agent.get("arguments", {}).items() if name not in apart}
+    told = {name: value for name, value in dict(agent["arguments"]).items() if name not in apart}
     content = [told, steps, *(config.get(name) for name in ("settings", "demonstrations", *ORIGINS))]
-    return f"{agent.get('kind', 'run')} ({sha256(canonical_json(content))[:6]})"
+    return f"{agent['kind']} ({sha256(canonical_json(content))[:6]})"
 
 
 def one_of(name: str, value: str, there: Iterable[str]) -> None:
