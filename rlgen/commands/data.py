@@ -82,7 +82,7 @@ class Convert(_Source):
     episode: Annotated[str | None, NONE] = None
     """Column whose value changes where an episode begins."""
     episodes: Annotated[str | None, tyro.conf.arg(metavar="PATTERN"), NONE] = None
-    """Groups of an HDF5 file that hold an episode each, such as 'data/*'; columns are then named by their path inside
+    """Groups of an HDF5 file that hold an episode each, such as `data/*`; columns are then named by their path inside
     a group, such as obs/joint_pos."""
     clip_actions: bool = False
     """Clip actions to their bounds, as environments do, rather than refuse those outside."""

@@ -48,7 +48,7 @@ class Arguments:
     normalise: bool = False
     """Show normalised scores: 0 is a policy of random actions, 1 the expert."""
     labels: Annotated[tuple[str, ...], default("the setting")] = ()
-    """Names of the runs by their folders, NAME=PATTERN, such as "GAIL=runs/*gail-trpo*" "AIRL=runs/*airl*". Names
+    """Names of the runs by their folders, NAME=PATTERN, such as `GAIL=runs/*gail-trpo*` and `AIRL=runs/*airl*`. Names
     alone, such as GAIL AIRL BC, are of the settings in the order in which they first appear among the runs."""
     label: Annotated[str | None, default("the setting")] = None
     """Name of each run, with fields of its summary.json and config.json in braces, such as "{algorithm}" or
