@@ -2,11 +2,13 @@
 
 python benchmarks/crafted.py --inputs 10000
 
-Datasets, checkpoints and run folders are changed where only their author can: any value of a manifest, a configuration
-or a checkpoint's content becomes one of another type, size or nesting; arrays and tensors get other shapes, dtypes and
-values that are no numbers, headers tell of more than there is, files become pipes, folders, links, links to /dev/zero,
-or JSON that is nested without end. Checksums are made anew. A loader must give the error that its users catch, or data.
-One child process loads one input after the other, so that its peak of memory is that of the worst.
+Datasets (with episodes, or with weights that record them on first use), checkpoints, run folders of VIME and of
+behaviour cloning, agents that a run kept on its way, and logs with their mapping are changed where only their author
+can: any value of a manifest, a configuration or a checkpoint's content becomes one of another type, size or nesting;
+arrays and tensors get other shapes, dtypes and values that are no numbers, headers tell of more than there is, files
+become pipes, folders, links, links to /dev/zero, or JSON that is nested without end. Checksums are made anew. A loader
+must give the error that its users catch, or data. One child process loads one input after the other, so that its peak
+of memory is that of the worst; each input is made by a process of its own.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import dataclasses
 import io
 import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -26,13 +30,14 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from cells import hardware, versions
 
 from rlgen.files import canonical_json, sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RESULTS = Path(__file__).parent / "results" / "crafted.csv"
 SECONDS = 60
@@ -56,6 +61,7 @@ WEIRD: list[Any] = [
     {"type": "Discrete", "n": 2**24}, {"type": "Box", "shape": [2**40], "low": None, "high": None},
     {"type": "Box", "shape": [1 << 23], "low": None, "high": None, "dtype": "float64"},
     {"type": "Dict", "spaces": [["a", {"type": "MultiBinary", "shape": [3]}]]}, {"type": "Tuple", "spaces": []},
+    {"render_mode": 3}, {"max_episode_steps": -1}, {"xml_file": "/dev/zero"}, {"no_such": 1}, "Hopper-v4",
     "a" * 5000, deep(20), deep(200),
 ]  # fmt: skip
 
@@ -224,6 +230,40 @@ def dataset(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
     return change, load
 
 
+def weights(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
+    """How a dataset without episodes is changed, and what records it: into a cache among the inputs."""
+    import safetensors.numpy
+
+    from rlgen.data.demonstrations import load_demonstrations, load_expert
+
+    manifest = json.loads((whole / "manifest.json").read_text())
+    manifest.pop("sha256_manifest")
+    tensors = safetensors.numpy.load((whole / "policy.safetensors").read_bytes())
+
+    def change(path: Path, rng: np.random.Generator) -> None:
+        told: Any = manifest
+        if rng.random() < 0.3:
+            content = changed_safetensors(tensors, {}, rng)
+            (path / "policy.safetensors").write_bytes(content)
+            told = manifest | {"sha256": {"policy.safetensors": sha256(content)}}
+        if rng.random() < 0.3:
+            name = ["env_kwargs", "seed", "n_episodes", "env_id", "deterministic", "returns"][rng.integers(6)]
+            told = told | {name: WEIRD[rng.integers(len(WEIRD))]}
+        elif rng.random() < 0.7:
+            told = changed_value(told, rng)
+        if isinstance(told, dict):
+            with contextlib.suppress(RecursionError):
+                told = told | {"sha256_manifest": sha256(canonical_json(told))}
+        (path / "manifest.json").write_bytes(json_text(told, rng))
+        if rng.random() < 0.05:
+            special(path / ["manifest.json", "policy.safetensors"][rng.integers(2)], rng, elsewhere)
+
+    def load(path: Path, rng: np.random.Generator) -> None:
+        attempt([lambda: load_demonstrations(path, manifest["env_id"]), lambda: load_expert(path)])
+
+    return change, load
+
+
 def changed_safetensors(tensors: dict[str, Any], metadata: dict[str, str], rng: np.random.Generator) -> bytes:
     """A safetensors file with other tensors, or with a header that tells of others."""
     import safetensors.numpy
@@ -249,12 +289,15 @@ def changed_safetensors(tensors: dict[str, Any], metadata: dict[str, str], rng: 
 
 
 def checkpoint(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
-    """How a checkpoint is changed, and what loads it."""
+    """How a checkpoint is changed, and what loads it; also one of behaviour cloning, and one beside a run's."""
+    import rlgen
     import safetensors
     import safetensors.torch
     import torch
 
-    from rlgen.checkpoint import FILE, RUN, _digest, load_checkpoint, load_policy
+    from rlgen.agents.on_policy import initial_policy
+    from rlgen.checkpoint import FILE, RUN, _digest, load_checkpoint
+    from rlgen.states import read_visits
 
     with safetensors.safe_open(whole / FILE, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
@@ -283,33 +326,43 @@ def checkpoint(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
             special(path / FILE, rng, elsewhere)
 
     def load(path: Path, rng: np.random.Generator) -> None:
-        attempt([lambda: load_checkpoint(path, RUN), lambda: load_policy(path), lambda: resume(path, rng, 0.1)])
+        steps = [
+            lambda: load_checkpoint(path, RUN),
+            lambda: initial_policy(path, "CartPole-v1"),
+            lambda: read_visits(path),
+            lambda: rlgen.load(path).training,
+        ]
+        attempt([*steps, lambda: go_on(path, rng, 0.1)])
 
     return change, load
 
 
-def resume(path: Path, rng: np.random.Generator, share: float) -> None:
-    """Go on with a run by the command, for a share of the inputs, since it takes long where the run is whole."""
-    if rng.random() < share:
-        from rlgen.command import call
-        from rlgen.commands import vime
+def go_on(path: Path, rng: np.random.Generator, share: float) -> None:
+    """Resume and evaluate a run by the commands, for a share of the inputs: both take long where the run is whole."""
+    from rlgen.command import call, command_of_run
+    from rlgen.commands import bc, evaluate, vime
 
-        check(call(vime, ["--resume", str(path)]), (2, 3, 4, 5))
+    if rng.random() < share:
+        command = {"bc": bc, "vime": vime}.get(command_of_run(path)[0], vime)
+        check(call(command, ["--resume", str(path)]), (2, 3, 4, 5))
+    if rng.random() < share:
+        check(call(evaluate, [str(path), "--episodes", "1"]), (2, 3, 4, 5))
 
 
 def run_folder(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
-    """How a run's folder is changed, and what reads it."""
+    """How a run's folder is changed, and what reads it; one of behaviour cloning too."""
+    import rlgen
     from rlgen.checkpoint import FILE
     from rlgen.command import call
     from rlgen.commands import plot
-    from rlgen.run_log import read_config, read_metrics, read_summary
+    from rlgen.run_log import read_config, read_evaluations, read_metrics, read_summary
 
     def change(path: Path, rng: np.random.Generator) -> None:
-        name = ["config.json", "config.json", "summary.json", "metrics.csv"][rng.integers(4)]
+        name = ["config.json", "config.json", "summary.json", "metrics.csv", "evaluations.csv"][rng.integers(5)]
         file = path / name
         if rng.random() < 0.08:
             special(path / str(rng.choice([name, "metrics.csv", "config.json", str(FILE)])), rng, elsewhere)
-        elif name == "metrics.csv":
+        elif name.endswith(".csv"):
             rows = [line.split(",") for line in file.read_text().splitlines()]
             row = rows[rng.integers(len(rows))]
             row[rng.integers(len(row))] = str(WEIRD[rng.integers(len(WEIRD))])
@@ -323,10 +376,91 @@ def run_folder(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
         def table() -> None:
             check(call(plot, [str(path), "--table"]), (2, 3, 4))
 
-        steps = [lambda: read_config(path), lambda: read_summary(path), lambda: read_metrics(path), table]
-        attempt([*steps, lambda: resume(path, rng, 0.2)])
+        steps = [read_config, read_summary, read_metrics, read_evaluations, rlgen.load]
+        attempt([*(partial(step, path) for step in steps), table, lambda: go_on(path, rng, 0.2)])
 
     return change, load
+
+
+def own_log(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
+    """How a log and its mapping are changed, and what converts them."""
+    from rlgen.command import call
+    from rlgen.commands import data
+    from rlgen.data.convert import log_spaces, save_dataset
+    from rlgen.data.formats import log as logs
+
+    mapping = {"obs": ["x", "v"], "actions": "u", "episode": "trial", "rewards": "r", "done": "end"}
+    mapping |= {"observation_space": {"low": -9, "high": [9, 9]}, "action_space": {"type": "Discrete", "n": 2}}
+
+    def change(path: Path, rng: np.random.Generator) -> None:
+        import pandas as pd
+
+        table = pd.read_csv(whole / "log.csv")
+        ending = ["csv", "npz", "npy", "parquet"][rng.integers(4)]
+        columns = {str(name): table[name].to_numpy() for name in table}
+        file = path / f"log.{ending}"
+        (path / "log.csv").unlink()
+        name = list(columns)[rng.integers(len(columns))]
+        if rng.random() < 0.7:
+            columns[name] = changed_array(columns[name], rng, 1 << 18)
+        if rng.random() < 0.1:
+            columns[["x_0", "\x1b]0;", "", "x[2]", "=1+1"][rng.integers(5)]] = columns[name]
+        if ending == "npz":
+            file.write_bytes(packed(columns, rng))
+        elif ending == "csv":
+            rows = [list(columns), *map(list, zip(*map(np.atleast_1d, columns.values()), strict=False))]
+            if rng.random() < 0.6:
+                row = rows[rng.integers(len(rows))]
+                row[rng.integers(len(row))] = WEIRD[rng.integers(len(WEIRD))]
+            separator = ",;\t|\0"[rng.integers(5)]
+            file.write_text("\n".join(separator.join(map(str, row)) for row in rows), errors="replace")
+        else:
+            n = min(len(np.atleast_1d(x)) for x in columns.values())
+            same = {name: np.atleast_1d(x)[:n] for name, x in columns.items()}
+            if ending == "npy":
+                named = np.zeros(n, [(name or "f", x.dtype, x.shape[1:]) for name, x in same.items()])
+                for name, x in same.items():
+                    named[name or "f"] = x
+                np.save(file, named)
+            else:
+                listed = {name: list(x) if x.ndim > 1 else x for name, x in same.items() if x.dtype.kind != "c"}
+                pd.DataFrame(listed).to_parquet(file)
+        told = changed_value(mapping, rng) if rng.random() < 0.5 else mapping
+        if rng.random() < 0.5 and isinstance(told, dict):
+            told = {name: value for name, value in told.items() if not name.endswith("space")}
+        (path / "mapping.toml").write_text(toml(told), errors="replace")
+        if rng.random() < 0.05:
+            special([file, path / "mapping.toml"][rng.integers(2)], rng, elsewhere)
+
+    def load(path: Path, rng: np.random.Generator) -> None:
+        file = next(x for x in path.iterdir() if x.name.startswith("log."))
+        flags = ["convert", str(file), "--name", "robot", "--mapping", str(path / "mapping.toml")]
+
+        def converted() -> None:
+            told = logs.mapping_of(logs.read_mapping(path / "mapping.toml"), "mapping")
+            source = dataclasses.replace(logs.read(file, None, told), env_id="robot", path=file)
+            save_dataset([source], path / "out", spaces=log_spaces(source, told))
+
+        def by_command() -> None:
+            if rng.random() < 0.03:
+                check(call(data, [*flags, "--output", str(path / "again")]), (2, 3, 4))
+
+        attempt([converted, by_command])
+
+    return change, load
+
+
+def toml(value: Any) -> str:
+    """A table as TOML; what isn't one comes out as some text."""
+
+    def inline(x: Any) -> str:
+        if isinstance(x, dict):
+            return "{" + ", ".join(f"{json.dumps(name)} = {inline(y)}" for name, y in x.items()) + "}"
+        return "[" + ", ".join(map(inline, x)) + "]" if isinstance(x, list) else json.dumps(x)
+
+    if not isinstance(value, dict):
+        return inline(value)
+    return "\n".join(f"{json.dumps(name)} = {inline(x)}" for name, x in value.items())
 
 
 def check(code: int, refusals: tuple[int, ...]) -> None:
@@ -354,45 +488,48 @@ def attempt(steps: list[Callable[[], object]]) -> None:
 
 
 def make_subjects(folder: Path) -> None:
-    """A small whole dataset, and a small whole run, which is a checkpoint too."""
+    """A small whole one of each kind."""
+    import pandas as pd
+
     import rlgen
     from rlgen.command import call
-    from rlgen.commands import vime
-    from rlgen.data.demonstrations import save_demonstrations
-    from rlgen.data.episodes import run_episodes
-    from rlgen.nn.policy import Actor, Policy
+    from rlgen.commands import bc, vime
+    from rlgen.data.demonstrations import record_expert
+    from rlgen.nn.policy import Policy
 
-    envs = rlgen.make_vec("CartPole-v1", 5, seed=0)
+    envs = rlgen.make_vec("CartPole-v1", 1)
     policy = Policy(envs.single_observation_space, envs.single_action_space, (8,))
-    save_demonstrations(
-        folder / "dataset",
-        env_id="CartPole-v1",
-        observation_space=envs.single_observation_space,
-        action_space=envs.single_action_space,
-        episodes=run_episodes(Actor(policy, np.random.default_rng(0)), envs, seed=0),
-        deterministic=False,
-        algorithm="none",
-        command="none",
-        seed=0,
-        policy=policy,
-    )
-    flags = [
-        "--env",
-        "CartPole-v1",
-        "--total-timesteps",
-        "256",
-        "--n-envs",
-        "4",
-        "--n-steps",
-        "32",
-        "--eval-episodes",
-        "2",
-    ]
-    call(vime, [*flags, "--threads", "1", "--run-dir", str(folder / "run")])
+    facts = {"deterministic": False, "algorithm": "none", "command": "none", "seed": 0}
+    record_expert(policy, "CartPole-v1", folder / "dataset", 5, **facts)
+    record_expert(policy, "CartPole-v1", folder / "weights", 5, weights_only=True, **facts)
+    common = ["--env", "CartPole-v1", "--eval-episodes", "2", "--threads", "1"]
+    small = ["--total-timesteps", "256", "--n-envs", "4", "--n-steps", "32", "--eval-every", "128"]
+    sys.argv = ["rlgen", "vime"]  # as the run is to tell what began it
+    call(vime, [*common, *small, "--run-dir", str(folder / "run")])
+    cloning = ["--gradient-steps", "300", "--n-trajectories", "2", "--eval-every", "100", "--net-arch", "8"]
+    sys.argv = ["rlgen", "bc"]
+    call(bc, [*common, *cloning, "--expert", str(folder / "dataset"), "--run-dir", str(folder / "bc")])
     shutil.copytree(folder / "run", folder / "checkpoint")
+    shutil.copytree(folder / "bc", folder / "bc checkpoint")
+    shutil.copytree(folder / "run" / "steps" / "128", folder / "step")
+    (folder / "log").mkdir()
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(40, 3)), columns=["x", "v", "r"]).assign(u=rng.integers(2, size=40))
+    table.assign(trial=np.repeat([0, 1], 20), end=np.tile(np.arange(20) == 19, 2)).to_csv(
+        folder / "log" / "log.csv", index=False
+    )
 
 
-KINDS = {"dataset": dataset, "checkpoint": checkpoint, "run": run_folder}
+KINDS = {
+    "dataset": dataset,
+    "weights": weights,
+    "checkpoint": checkpoint,
+    "run": run_folder,
+    "bc": run_folder,
+    "bc checkpoint": checkpoint,
+    "step": checkpoint,
+    "log": own_log,
+}
 
 
 def child(kind: str, folder: Path, numbers: range, seed: int, log: Path) -> None:
@@ -407,7 +544,10 @@ def child(kind: str, folder: Path, numbers: range, seed: int, log: Path) -> None
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(folder / "whole" / kind, place)
             print(number, end=" ", file=file, flush=True)
-            change(place, rng)
+            if (crafter := os.fork()) == 0:
+                quiet(partial(change, place, rng))
+            _, status = os.waitpid(crafter, 0)
+            assert not status, f"{kind} {number} could not be made"
             Path("/proc/self/clear_refs").write_text("5")  # the peak of memory is from here on
             before = peak_mib()
             started = time.monotonic()
@@ -446,12 +586,14 @@ def craft(inputs: int, seed: int) -> pd.DataFrame:
         (folder / "inputs").mkdir()
         (folder / "whole" / "elsewhere").write_text("{}")
         os.environ["HOME"] = str(folder)
+        os.environ["XDG_CACHE_HOME"] = str(folder / "inputs" / "cache")
         if (maker := os.fork()) == 0:
             quiet(partial(make_subjects, folder / "whole"))
         os.waitpid(maker, 0)
         before = tree(Path(temporary))
         for number, kind in enumerate(KINDS):
-            log, total = Path(temporary) / f"{kind}.log", inputs // 3 + (number < inputs % 3)
+            log = Path(temporary) / f"{kind}.log"
+            total = inputs // len(KINDS) + (number < inputs % len(KINDS))
             log.touch()
             crashes = 0
             while (done := len(lines := log.read_text().splitlines())) < total:
@@ -486,12 +628,15 @@ def craft(inputs: int, seed: int) -> pd.DataFrame:
                     "tracebacks": outcome.count("traceback"),
                     "crashes": crashes,
                     "written_elsewhere": len(changed),
+                    "imports_mib": min(int(before) for _, _, _, before in results),
                     "peak_mib": max(int(peak) for _, _, peak, _ in results),
                     "loading_mib": max(int(peak) - int(before) for _, _, peak, before in results),
                     "longest_seconds": max(float(seconds) for _, seconds, *_ in results),
                 }
             )
             print(rows[-1], flush=True)
+    import pandas as pd  # here, as it would count among the memory of a loading process
+
     return pd.DataFrame(rows)
 
 
@@ -521,6 +666,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     table = craft(options.inputs, options.seed)
+    from cells import hardware, versions
+
     print(table.to_string(index=False))
     table.assign(seed=options.seed, hardware=hardware(), versions=versions()).to_csv(options.output, index=False)
 

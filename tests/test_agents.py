@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import rlgen
 from rlgen import imitation, presets
 from rlgen.agents.saved import AGENTS
+from rlgen.checkpoint import load_checkpoint, save_checkpoint
 from rlgen.errors import CheckpointError, DemonstrationError, UsageError
 from rlgen.imitation import Imitation
 from rlgen.run_log import Display
@@ -425,6 +426,11 @@ def test_what_is_no_agent_is_refused(tmp_path):
             rlgen.load(tmp_path / "a")
     (tmp_path / "a" / "config.json").write_text(text)
     assert isinstance(rlgen.load(tmp_path / "a").settings, Imitation)
+    facts, state = load_checkpoint(tmp_path / "a")
+    del facts["versions"]
+    save_checkpoint(tmp_path / "a", state | {"policy": 0.5}, facts)
+    with pytest.raises(CheckpointError, match="policy: must be an object"):
+        rlgen.load(tmp_path / "a")
 
 
 def test_the_public_names():

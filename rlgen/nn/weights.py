@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlgen.files import printable
+from rlgen.files import check, printable
 from rlgen.nn.policy import Policy
 from rlgen.spaces import described_space
 
 
 def check_finite(state: Mapping[str, Any]) -> None:
     """Refuse weights or statistics that are not numbers, by a ValueError that names the tensor."""
+    check(state, dict, "policy")
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or tensor.is_complex():
             raise ValueError(f"field {printable(name)}: must be a tensor")
