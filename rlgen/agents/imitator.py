@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.agents.agent import Agent, Arguments, folder_path
-from rlgen.data.demonstrations import Demonstrations, load_demonstrations, open_dataset
+from rlgen.data.demonstrations import Demonstrations, load_demonstrations, open_dataset, with_kwargs
 from rlgen.envs import make_vec
+from rlgen.envs.make import told_kwargs
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.ranges import Count
 
@@ -65,6 +66,13 @@ class Imitator(Agent):
         drawn = self.demonstrations
         if isinstance(self.env, str) and drawn.env_id != self.env:
             warnings.warn(f"the demonstrations are of {drawn.env_id}, the environment is {self.env}", stacklevel=4)
+        elif self.env is not None and drawn.env_kwargs is not None:
+            here = told_kwargs(self.env, self.env_kwargs)
+            if here not in (None, drawn.env_kwargs):
+                theirs, ours = (with_kwargs(self.env_id, kwargs) for kwargs in (drawn.env_kwargs, here))
+                warnings.warn(
+                    f"the demonstrations are of {theirs}, the environment is {ours}: see env_kwargs", stacklevel=4
+                )
         self.expert_return = drawn.dataset_return_mean
         return {
             "n_trajectories": len(drawn.episode_returns),

@@ -119,7 +119,7 @@ def describe(source: Recording) -> str:
     """What people ask of a dataset, one line each."""
     import numpy as np
 
-    from rlgen.data.demonstrations import failed_episodes
+    from rlgen.data.demonstrations import failed_episodes, with_kwargs
     from rlgen.data.formats.log import listed
 
     episodes = source.episodes
@@ -137,7 +137,7 @@ def describe(source: Recording) -> str:
     names = {part: f" of {listed(columns)}" for part, columns in source.names.items()}
     lines = {
         "format": source.format,
-        "environment": source.env_id or "not told; --env tells it",
+        "environment": with_kwargs(source.env_id or "not told; --env tells it", source.manifest.get("env_kwargs")),
         "episodes": f"{len(episodes)}, {len(failed_episodes(returns))} of them failed (far below the median); "
         f"{source.n_incomplete} incomplete ones left out",
         "steps": f"{sum(lengths):,}; {min(lengths)} to {max(lengths)} an episode",
@@ -164,7 +164,7 @@ def table(folder: Path) -> str:
     """The datasets in a folder, by their manifests, in Markdown."""
     import numpy as np
 
-    from rlgen.data.demonstrations import failed_episodes, open_dataset
+    from rlgen.data.demonstrations import failed_episodes, open_dataset, with_kwargs
 
     lines = ["| dataset | expert | episodes | return | acting |", "|---|---|---|---|---|"]
     for path in sorted(folder.glob("*/manifest.json")):
@@ -181,7 +181,8 @@ def table(folder: Path) -> str:
             episodes += ", recorded on first use"
         mean, std = (short(float(x)) for x in (np.mean(told["returns"]), np.std(told["returns"])))
         acting = {True: "deterministic", False: "stochastic", None: "unknown"}[told["deterministic"]]
-        lines.append(f"| {told['env_id']} | {printable(expert)} | {episodes} | {mean} ± {std} | {acting} |")
+        dataset = with_kwargs(told["env_id"], told.get("env_kwargs"))
+        lines.append(f"| {dataset} | {printable(expert)} | {episodes} | {mean} ± {std} | {acting} |")
     return "\n".join(lines)
 
 

@@ -80,6 +80,9 @@ def main(arguments: Arguments) -> None:
         "random": evaluate(RandomActor(policy.action_space, seed), env_id, n, seed, **options),
     }
     expert = read_summary(arguments.run).get("expert_return_mean", agent.get("expert_return"))
+    if expert is not None and env_kwargs != facts.get("env_kwargs"):
+        expert = None
+        print("no score: the expert's return is of other arguments of the environment")
     count = f"{arguments.episodes} episodes each, 95% intervals" if arguments.episodes > 1 else "1 episode each"
     steps = f"{facts['env_steps']:,} steps" if facts["env_steps"] else f"{facts['steps']:,} gradient steps"
     print(f"{env_id} after {steps}, {count}")

@@ -92,15 +92,18 @@ def main(arguments: Arguments) -> int:
     """Compose, run, record; the exit code."""
     import numpy as np
 
-    from rlgen.data.demonstrations import record_expert
+    from rlgen.data.demonstrations import check_portable, record_expert
     from rlgen.run_log import command_line
 
     env_id = environment_id(arguments.env)
     folder = arguments.output / env_id
     if arguments.policy is not None and arguments.reward is not None:
         raise UsageError("--reward has no effect with --policy, which is not trained")
-    if arguments.weights_only and arguments.run.env_kwargs:
-        raise UsageError("--weights-only records by the environment's id alone on first use; leave out --env-kwargs")
+    if arguments.weights_only:
+        try:
+            check_portable(arguments.run.env_kwargs)
+        except ValueError as error:
+            raise UsageError(f"--weights-only: {error}") from None
     if (folder / "manifest.json").exists() and not arguments.overwrite:
         raise FileExistsError(f"{folder} holds a dataset; choose another --output, or --overwrite it")
     check_writable(folder.parent)

@@ -23,13 +23,14 @@ from rlgen.data.demonstrations import (
     load_episodes,
     outside_by_column,
     save_demonstrations,
+    with_kwargs,
 )
 from rlgen.data.episodes import Episode, time_limit
 from rlgen.data.formats import log
 from rlgen.data.formats.log import LogMapping
 from rlgen.data.formats.recording import Recording, Writable, fail
 from rlgen.envs import make_vec
-from rlgen.envs.make import Environment, environment_name
+from rlgen.envs.make import Environment, environment_name, told_kwargs
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.files import printable
 from rlgen.spaces import (
@@ -178,12 +179,17 @@ def dataset_of(
             "of several environments: " + ", ".join(f"{source.path} of {source.env_id}" for source in sources)
         )
     env_id = env_ids.pop()
+    told = [source.manifest["env_kwargs"] for source in sources if "env_kwargs" in source.manifest]
+    if other := [kwargs for kwargs in told if kwargs != told[0]]:
+        raise DemonstrationError(
+            "of several environments: " + " and ".join(with_kwargs(f"{env_id}", kwargs) for kwargs in (told[0], other[0]))
+        )
     if env_id is None:
         raise UsageError(f"{sources[0].path} doesn't tell its environment; tell it: --env ID")
     if spaces is None and env_id not in gym.registry and all(source.manifest for source in sources):
         spaces = _stored_spaces(sources)
     elif spaces is None:
-        envs = make_vec(env_id, 1)
+        envs = make_vec(env_id, 1, env_kwargs=told[0] if told else None)
         spaces = envs.single_observation_space, envs.single_action_space
         envs.close()
         limits = [source for source in sources if not source.tells_ends and any(e.terminated for e in source.episodes)]
@@ -213,6 +219,7 @@ def dataset_of(
         "command": command,
         "training_command": common("training_command"),
         "seed": common("seed"),
+        "env_kwargs": told[0] if len(told) == len(sources) else None,
         "source": {
             "path": where,
             "format": ", ".join(source.format for source in sources),
@@ -323,6 +330,7 @@ def demonstrations_of(
         spaces=(observation_space, action_space),
     )
     place = None if folder is None else Path(folder) / name
+    found["env_kwargs"] = None if env is None else told_kwargs(env, env_kwargs)
     arrays, manifest = save_demonstrations(place, **found)
     return drawn_of(arrays, manifest, place or source.path, include_failed=True)
 

@@ -11,9 +11,11 @@ import dataclasses
 import difflib
 import io
 import itertools
+import json
 import logging
 import math
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -33,7 +35,7 @@ from threadpoolctl import threadpool_limits
 from rlgen.data.episodes import Array, Episode, Predictor, check_ends, joined, parted, run_episodes
 from rlgen.data.formats.recording import Header, allowance, fail, read_npz
 from rlgen.data.formats.tables import READERS
-from rlgen.envs.make import Environment, environment_name, make_vec
+from rlgen.envs.make import Environment, environment_name, make_vec, told_kwargs
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.files import (
     COUNT,
@@ -67,6 +69,7 @@ ARRAYS = ("obs", "actions", "rewards", "lengths", "terminated", "truncated")
 WHOLE, THINNED = ("final_obs",), ("next_obs", "steps")
 MANIFEST = {
     "env_id": ENV_ID,
+    "env_kwargs?": dict,
     "observation_space": described_space,
     "action_space": described_space,
     "n_episodes": COUNT,
@@ -93,6 +96,14 @@ MANIFEST = {
 # Files of other packages' datasets, in their folders.
 OTHER_PACKAGES = ("data/metadata.json", "metadata.json", "state.json")
 
+def check_portable(value: Any) -> None:
+    """Refuse constructor arguments that may name a file, which a dataset of weights alone doesn't hold, by a ValueError."""
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        check_portable(inner)
+    if isinstance(value, str) and re.search(r"[/\\.~]", value):
+        raise ValueError(f"{value!r} may be a file, which a dataset of weights alone doesn't hold")
+
+
 # See `failed_episodes`.
 FAILED_PART = 0.45
 FAILED_DISTANCE = 20
@@ -102,6 +113,7 @@ WEIGHTS_ONLY = {
     "n_episodes": range(1, 1_001),
     "seed": range(1 << 62),
     "deterministic": bool,
+    "env_kwargs?": check_portable,
     "sha256": {"policy.safetensors": SHA256},
 }
 
@@ -130,6 +142,7 @@ class Demonstrations:
         action_space: likewise.
         sha256: checksums of the dataset's files, by name.
         names: of a log, the names of the columns of `obs` and `actions`, in order.
+        env_kwargs: the environment's constructor arguments; None where the dataset doesn't tell.
     """
 
     transitions: Transitions
@@ -148,6 +161,7 @@ class Demonstrations:
     action_space: gym.Space[Any]
     sha256: dict[str, str]
     names: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
+    env_kwargs: Mapping[str, Any] | None = None
 
     @property
     def termination_rate(self) -> float:
@@ -206,8 +220,13 @@ class Demonstrations:
         told = "no rewards" if expert is None else f"{returns}; the expert's mean {expert:.0f}"
         return (
             f"{len(self.transitions.rewards)} {'pairs' if self.transitions.actions.numel() else 'states'} of "
-            f"{len(self.episode_indices)} {self.env_id} trajectories ({_pairs_kept(self.subsample)}; {told})"
+            f"{len(self.episode_indices)} {with_kwargs(self.env_id, self.env_kwargs)} trajectories ({_pairs_kept(self.subsample)}; {told})"
         )
+
+
+def with_kwargs(env_id: str, env_kwargs: Mapping[str, Any] | None) -> str:
+    """An environment's id, and what constructor arguments it has, to print."""
+    return f"{env_id} with {printable(json.dumps(env_kwargs))}" if env_kwargs else env_id
 
 
 def _pairs_kept(k: int) -> str:
@@ -250,6 +269,7 @@ def save_demonstrations(
     keep_every: int = 1,
     source: Mapping[str, Any] | None = None,
     weights_only: bool = False,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """Write a dataset, validated as it would be on loading; an older one is kept until the new one is whole.
 
@@ -272,6 +292,7 @@ def save_demonstrations(
         source: what the data were converted from: its `path` stands in errors, its `versions` in place of ours, and its
             `names` of the columns of `obs` and `actions` are those of a log.
         weights_only: leave out the episodes, which `record_expert` made and `recorded` makes again.
+        env_kwargs: the environment's constructor arguments as JSON values; None: unknown.
 
     Returns:
         The arrays and the manifest.
@@ -331,6 +352,8 @@ def save_demonstrations(
     }
     if trained is not None:
         manifest["trained"] = dict(trained)
+    if env_kwargs is not None:
+        manifest["env_kwargs"] = dict(env_kwargs)
     told_absent = {"final_obs": final_obs, "actions": has_actions, "rewards": has_rewards}
     manifest |= {name: False for name, there in told_absent.items() if not there}
     if source is not None:
@@ -348,7 +371,7 @@ def save_demonstrations(
         return arrays, manifest
     if weights_only:
         with _readable(Path(folder)):
-            check(manifest, WEIGHTS_ONLY)
+            check(manifest, WEIGHTS_ONLY | {"env_kwargs": check_portable})
     files["manifest.json"] = json_bytes(manifest | {"sha256_manifest": sha256(canonical_json(manifest))})
     write_folder(Path(folder), files)
     return arrays, manifest
@@ -402,6 +425,7 @@ def record(
         command=command or shlex.join(sys.argv),
         seed=seed,
         policy=policy,
+        env_kwargs=told_kwargs(env, env_kwargs),
     )
     envs.close()
     return episodes
@@ -456,6 +480,7 @@ def record_expert(
         deterministic=deterministic,
         seed=seed,
         policy=policy,
+        env_kwargs=told_kwargs(env_id, env_kwargs),
         **facts,
     )
     envs.close()
@@ -492,13 +517,16 @@ def recorded(folder: Path, manifest: dict[str, Any]) -> tuple[Path, dict[str, An
         ) from None
     names = ("n_episodes", "deterministic", "seed", "keep_every", "algorithm", "command", "training_command", "trained")
     facts = {name: manifest[name] for name in names if name in manifest}
+    env_kwargs = manifest.get("env_kwargs")
     with temporary as parent:
         new = Path(parent) / "dataset"
         _log.info("%s: recording %d episodes of %s into %s", folder, manifest["n_episodes"], env_id, home)
         try:
-            episodes = record_expert(policy, env_id, new, **facts)
-        except UsageError as error:
-            raise DemonstrationError(f"{folder}: {error}") from None
+            episodes = record_expert(policy, env_id, new, env_kwargs=env_kwargs, **facts)
+        except Exception as error:
+            if env_kwargs or isinstance(error, UsageError):  # out of the manifest, so whatever they lead to is its fault
+                raise DemonstrationError(f"{folder}: {error}") from error
+            raise
         _check_returns([episode.total_reward for episode in episodes], manifest, folder)
         try:
             new.rename(home)
@@ -516,8 +544,15 @@ def _check_returns(returns: Sequence[float], manifest: Mapping[str, Any], folder
         raise DemonstrationError(
             f"{folder}: its weights earn {short(here)} here, by MuJoCo {version('mujoco')}; its manifest says "
             f"{short(told.mean())} +- {short(told.std())}, by {printable(manifest['versions'].get('mujoco'))}. "
-            f"To record them nevertheless: rlgen expert --policy {folder} --env {manifest['env_id']} --output ..."
+            f"To record them nevertheless: {_again(folder, manifest)}"
         )
+
+
+def _again(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """The command that records a dataset's episodes anew."""
+    kwargs = manifest.get("env_kwargs")
+    told = f" --env-kwargs {shlex.quote(json.dumps(kwargs))}" if kwargs else ""
+    return f"rlgen expert --policy {folder} --env {manifest['env_id']}{told} --output ..."
 
 
 def load_demonstrations(
@@ -631,6 +666,7 @@ def drawn_of(
         described_space(manifest["action_space"]),
         manifest["sha256"],
         manifest.get("source", {}).get("names", {}),
+        manifest.get("env_kwargs"),
     )
 
 
@@ -672,7 +708,7 @@ def load_episodes(path: str | Path, env_id: str | None = None) -> tuple[dict[str
     if manifest.get("keep_every", 1) > 1:
         raise DemonstrationError(
             f"{folder} stores {_pairs_kept(manifest['keep_every'])}: episodes can't be made of them. "
-            f"Record again: python scripts/expert.py --policy {folder} --env {manifest['env_id']} --output ..."
+            f"Record again: {_again(folder, manifest)}"
         )
     return manifest, parted(arrays)
 

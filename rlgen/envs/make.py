@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -92,6 +93,26 @@ def environment_name(env: Environment | VectorEnv[Any, Any, Any]) -> str:
         return spec.id
     kind = env.unwrapped if isinstance(env, gym.Env) else env
     return getattr(kind, "__name__", type(kind).__name__).strip("<>")
+
+
+def told_kwargs(env: Environment, env_kwargs: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """The constructor arguments that an environment has beside its id's, as JSON values; None where nothing tells them.
+
+    Args:
+        env: an id, or what else `make_vec` takes; what a function makes isn't known.
+        env_kwargs: as `make_vec` takes them.
+    """
+    kwargs = dict(env_kwargs or {})
+    if not isinstance(env, str):
+        spec = env if isinstance(env, EnvSpec) else getattr(env, "spec", None)
+        if spec is None:
+            return None
+        registered = gym.registry[spec.id].kwargs if spec.id in gym.registry else {}
+        kwargs = {name: x for name, x in spec.kwargs.items() if name not in registered or x != registered[name]} | kwargs
+    try:
+        return json.loads(json.dumps(kwargs))  # type: ignore[no-any-return]
+    except (TypeError, ValueError):
+        return None
 
 
 def maker(env: Environment, kwargs: Mapping[str, Any]) -> Callable[[], gym.Env[Any, Any]]:

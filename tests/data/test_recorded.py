@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,8 +14,12 @@ import torch
 from processes import anew, forked
 
 import rlgen
+from rlgen.command import call
+from rlgen.commands import data
 from rlgen.data import demonstrations
-from rlgen.data.demonstrations import load_all, load_demonstrations, load_episodes, load_expert, record_expert
+from rlgen.data.convert import load_source, save_dataset
+from rlgen.data.demonstrations import load_all, load_demonstrations, load_episodes, load_expert, record, record_expert
+from rlgen.data.episodes import RandomActor
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.files import canonical_json, sha256
 from rlgen.nn.policy import Policy
@@ -207,19 +212,75 @@ def test_expert_writes_weights_alone_of_a_policy_of_another_version(tmp_path):
     done = forked("data.py", "inspect", "mine", cwd=tmp_path)
     assert "| HalfCheetah-v5 | PPO, in HalfCheetah-v4 | 2, recorded on first use | 6," in done.stdout
     assert "2 episodes of HalfCheetah-v5" in forked("data.py", "validate", folder, cwd=tmp_path).stdout
-    for more, message in (
-        (["--policy", str(shipped / "Hopper-v4"), "--output", "other"], "the policy is of Box(-inf, inf, (11,)"),
-        (
-            ["--policy", "mine", "--env-kwargs", '{"forward_reward_weight": 2}', "--output", "o"],
-            "leave out --env-kwargs",
-        ),
-    ):
-        done = forked("expert.py", *arguments, *more, cwd=tmp_path)
-        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
-    assert not {"other", "o"} & set(os.listdir(tmp_path))
+    done = forked("expert.py", *arguments, "--policy", shipped / "Hopper-v4", "--output", "other", cwd=tmp_path)
+    assert (done.returncode, "the policy is of Box(-inf, inf, (11,)" in done.stderr) == (2, True), done.stderr
+    assert "other" not in os.listdir(tmp_path)
 
 
 def test_an_experts_spaces_are_the_environments(tmp_path):
     policy = Policy(gym.spaces.Box(-1, 1, (10,)), gym.spaces.Box(-2, 2, (2,), np.float32))
     with pytest.raises(UsageError, match=r"and Box\(-2\.0, 2\.0, \(2,\), float32\); Reacher-v5 has"):
         record_expert(policy, ENV, tmp_path, 1, deterministic=True, seed=0, algorithm="", command="")
+
+
+def test_arguments_of_the_environment_are_kept_and_recorded_under(tmp_path, capsys):
+    backwards = {"forward_reward_weight": -1.0, "ctrl_cost_weight": 0.0}
+    folder = save(tmp_path, "HalfCheetah-v5", env_kwargs=backwards)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["env_kwargs"] == backwards
+    first = load_demonstrations(tmp_path, "HalfCheetah-v5")
+    assert first.env_kwargs == backwards
+    assert "HalfCheetah-v5 with {" in str(first)
+    assert first.dataset_return_mean == manifest["return_mean"]  # which is another one without them
+    assert load_demonstrations(save(tmp_path / "plain"), ENV).env_kwargs == {}
+    call(data, ["inspect", str(folder)])
+    assert 'HalfCheetah-v5 with {"forward_reward_weight": -1.0, "ctrl_cost_weight": 0.0}' in capsys.readouterr().out
+    call(data, ["inspect", str(tmp_path)])
+    assert 'HalfCheetah-v5 with {"forward' in capsys.readouterr().out
+
+
+def test_who_learns_under_other_arguments_is_warned(tmp_path):
+    save(tmp_path, weights_only=False, env_kwargs={"reward_control_weight": 2})
+    with pytest.warns(UserWarning, match=r'are of Reacher-v5 with \{"reward_control_weight": 2\}, the environment is Rea'):
+        rlgen.BC(ENV, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rlgen.GAIL(ENV, tmp_path, env_kwargs={"reward_control_weight": 2})
+        rlgen.GAIL(gym.make(ENV, reward_control_weight=2), tmp_path / ENV)
+    save(tmp_path / "plain", weights_only=False)
+    with pytest.warns(UserWarning, match=r'are of Reacher-v5, the environment is Reacher-v5 with \{"rew'):
+        rlgen.GAIL(ENV, tmp_path / "plain", env_kwargs={"reward_control_weight": 2})
+
+
+def test_datasets_of_other_arguments_are_not_merged(tmp_path):
+    one, other = (
+        save(tmp_path / str(x), weights_only=False, env_kwargs={"reward_control_weight": x}) for x in (1, 2)
+    )
+    merged = [load_source(one), load_source(one)]
+    save_dataset(merged, tmp_path / "both")
+    assert load_demonstrations(tmp_path / "both", ENV).env_kwargs == {"reward_control_weight": 1}
+    with pytest.raises(DemonstrationError, match="of several environments: Reacher-v5 with"):
+        save_dataset([load_source(one), load_source(other)], tmp_path / "other")
+
+
+def test_a_recorder_tells_the_arguments_of_an_environment_that_was_made(tmp_path):
+    actor = RandomActor(gym.make(ENV).action_space, 0)
+    record(actor, gym.make(ENV, reward_control_weight=2), tmp_path, 2)
+    assert load_demonstrations(tmp_path, ENV).env_kwargs == {"reward_control_weight": 2}
+    record(actor, lambda: gym.make(ENV), tmp_path / "function", 2)
+    (folder,) = (tmp_path / "function").iterdir()
+    assert load_all(folder).env_kwargs is None
+
+
+@pytest.mark.parametrize("kwargs", [{"no_such": 1}, {"reset_noise_scale": "x"}, {"xml_file": "/dev/zero"}, 3])
+def test_arguments_out_of_a_file_that_cannot_be_used_are_refused(tmp_path, kwargs):
+    folder = save(tmp_path)
+    rewrite(folder, env_kwargs=kwargs)
+    with pytest.raises(DemonstrationError, match=ENV):
+        load_demonstrations(folder, ENV)
+
+
+def test_weights_whose_environment_needs_a_file_are_not_saved_alone(tmp_path):
+    arguments = ["--env", ENV, "--weights-only", "--output", str(tmp_path), "--env-kwargs", '{"xml_file": "./a.xml"}']
+    done = forked("expert.py", *arguments, cwd=tmp_path)
+    assert (done.returncode, "'./a.xml' may be a file" in done.stderr) == (2, True), done.stderr
