@@ -329,7 +329,7 @@ def checkpoint(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
         steps = [
             lambda: load_checkpoint(path, RUN),
             lambda: initial_policy(path, "CartPole-v1"),
-            lambda: read_visits(path),
+            *([lambda: read_visits(path)] if "visited" in content["values"] else []),
             lambda: rlgen.load(path).training,
         ]
         attempt([*steps, lambda: go_on(path, rng, 0.1)])

@@ -45,6 +45,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_METRICS_BYTES = 64 << 20
+# What is read of config.json and summary.json without a question; the rest is checked where it is used.
+CONFIG = {
+    "agent?": {"told_by_id?": bool, "expert_return?": (float, None), "arguments?": dict},
+    "columns?": {"*": [str]},
+}
+SUMMARY = {"expert_return_mean?": (float, None)}
+# Columns that the tables have.
+METRICS = {"iteration": int, "env_steps": int, "return_mean": float}
+RESUMED = {"episodes", "wall_seconds"}
+EVALUATIONS = {"steps": int, "return_mean": float, "return_std": float, "episode_length_mean": float, "episodes": int}
 
 
 def hold(folder: Path) -> IO[str]:
@@ -69,7 +79,7 @@ def _lock(file: IO[str], folder: Path) -> None:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """A run's `config.json`."""
-    return _read_object(folder / "config.json", f"{folder}: holds no run")
+    return _read_object(folder / "config.json", f"{folder}: holds no run", CONFIG)
 
 
 def check_unchanged(folder: Path, config: Mapping[str, Any], digest: str) -> None:
@@ -290,7 +300,9 @@ class RunLog:
             content = read_config(folder)
             rows = _keep_rows(folder, resume_after)
             done = steps_of(rows[-1]) if rows else 0
-            self._evaluations = [row for row in _records(read_evaluations(folder)) if row["steps"] <= done]
+            self._evaluations = [
+                {name: row[name] for name in EVALUATIONS} for row in read_evaluations(folder) if row["steps"] <= done
+            ]
         self.content = content
         self.folder = folder
         self._rows = rows
@@ -379,50 +391,61 @@ class RunLog:
 def read_summary(folder: Path) -> dict[str, Any]:
     """A run's `summary.json`; empty where training hasn't ended."""
     path = folder / "summary.json"
-    return _read_object(path, str(path)) if path.exists() else {}
+    return _read_object(path, str(path), SUMMARY) if path.exists() else {}
 
 
-def _read_object(path: Path, what: str) -> dict[str, Any]:
+def _read_object(path: Path, what: str, schema: Any) -> dict[str, Any]:
     try:
-        return read_json(path)  # type: ignore[no-any-return]
+        return read_json(path, schema)  # type: ignore[no-any-return]
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{what} ({type(error).__name__}: {error})") from None
 
 
-def read_metrics(folder: Path, n_rows: int | None = None) -> pd.DataFrame:
-    """A run's `metrics.csv`, one row an iteration; empty before the first. A row that is being written is left out.
-
-    At most the first `n_rows` are read.
-    """
-    kinds = {"iteration": int, "env_steps": int, "return_mean": float}
-    return _read_table(folder / "metrics.csv", "metrics", kinds, n_rows)
-
-
-def read_evaluations(folder: Path) -> pd.DataFrame:
-    """A run's `evaluations.csv`, one row an evaluation on the way; empty where there are none."""
-    return _read_table(folder / "evaluations.csv", "evaluations", {"steps": int, "return_mean": float, "episodes": int})
-
-
-def _read_table(path: Path, what: str, kinds: Mapping[str, type], n_rows: int | None = None) -> pd.DataFrame:
+def read_metrics(folder: Path) -> pd.DataFrame:
+    """A run's `metrics.csv`, one row an iteration; empty before the first. A row that is being written is left out."""
     import pandas as pd
 
+    names, rows = _read_table(folder / "metrics.csv", "metrics", METRICS)
+    return pd.DataFrame(rows, columns=names or None)
+
+
+def first_metrics(folder: Path, n_rows: int) -> list[dict[str, float]]:
+    """The first rows of a run's `metrics.csv`, without pandas, which takes long to import."""
+    return _records(*_read_table(folder / "metrics.csv", "metrics", METRICS, n_rows))
+
+
+def read_evaluations(folder: Path) -> list[dict[str, float]]:
+    """A run's `evaluations.csv`, one row an evaluation on the way; empty where there are none."""
+    return _records(*_read_table(folder / "evaluations.csv", "evaluations", EVALUATIONS))
+
+
+def _read_table(
+    path: Path, what: str, kinds: Mapping[str, type], n_rows: int | None = None
+) -> tuple[list[str], list[list[float]]]:
+    """The header and the rows of a table of numbers, in which there are columns of these kinds."""
     if not path.exists():
-        return pd.DataFrame()
+        return [], []
     try:
         whole, _, _ = read_regular(path, MAX_METRICS_BYTES).decode().rpartition("\n")
         if not whole:
-            return pd.DataFrame()
+            return [], []
         header, *lines = csv.reader(whole.split("\n")[: None if n_rows is None else n_rows + 1])
         rows = [[float(text or "nan") for text in line] for line in lines]
         if len(set(header)) < len(header) or any(len(row) != len(header) for row in rows):
             raise ValueError("rows and header differ in length, or a name stands twice")
-        return pd.DataFrame(rows, columns=header).astype(dict(kinds))
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+        if absent := kinds.keys() - {*header}:
+            raise ValueError(f"no column {min(absent)}")
+        for i, name in enumerate(header):
+            if kinds.get(name) is int or name == "gradient_steps":
+                for row in rows:
+                    row[i] = int(row[i])
+        return header, rows
+    except (OSError, ValueError, OverflowError, csv.Error) as error:
         raise CheckpointError(f"{path}: not a run's {what} ({type(error).__name__}: {error})") from None
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, float]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+def _records(names: Sequence[str], rows: Sequence[Sequence[float]]) -> list[dict[str, float]]:
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -440,8 +463,10 @@ def _keep_rows(folder: Path, done: int) -> list[dict[str, float]]:
         raise CheckpointError(
             f"{folder}: an agent that a run kept on its way; --init starts from its policy, and rlgen.load reads it"
         )
-    table = read_metrics(folder, done)
-    found = table["iteration"].tolist() if len(table) else []
+    rows = first_metrics(folder, done)
+    found = [row["iteration"] for row in rows]
+    if rows and (absent := RESUMED - rows[0].keys()):
+        raise CheckpointError(f"{folder}/metrics.csv: not a run's metrics (no column {min(absent)})")
     if found != list(range(1, done + 1)):
         first = next(i for i in range(1, done + 1) if found[i - 1 : i] != [i])
         raise CheckpointError(
@@ -450,7 +475,7 @@ def _keep_rows(folder: Path, done: int) -> list[dict[str, float]]:
     if done:
         lines = read_regular(folder / "metrics.csv", MAX_METRICS_BYTES).decode().split("\n")[: done + 1]
         write_bytes(folder / "metrics.csv", "".join(f"{line}\n" for line in lines).encode())
-    return _records(table)
+    return rows
 
 
 def _wandb() -> Any:

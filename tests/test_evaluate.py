@@ -109,6 +109,30 @@ def test_mistakes_are_one_clear_line(folder, tmp_path):
     assert (few.returncode, few.stderr) == (2, "error: --episodes must be at least 1; got 0\n")
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", {"agent": [1]}),
+        ("config.json", {"agent": {"expert_return": "x"}}),
+        ("summary.json", {"expert_return_mean": "x"}),
+    ],
+)
+def test_a_file_that_is_not_a_runs_is_told(folder, file, content):
+    path = folder / file
+    kept = path.read_text()
+    path.write_text(json.dumps(json.loads(kept) | content))
+    done = forked("evaluate.py", folder, "--episodes", "1")
+    path.write_text(kept)
+    assert (done.returncode, f"{file}: field" in done.stderr) == (4, True), done.stderr
+
+
+def test_under_other_arguments_of_the_environment_there_is_no_score(folder):
+    done = forked("evaluate.py", folder, "--episodes", "1", "--env-kwargs", '{"reset_noise_scale": 0.2}')
+    assert done.returncode == 0, done.stderr
+    assert "no score: the expert's return is of other arguments" in done.stdout
+    assert ", score" not in done.stdout
+
+
 def test_the_policy_is_exported(folder, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     done = forked("evaluate.py", folder, "--episodes", "2", "--onnx", tmp_path / "policy.onnx")

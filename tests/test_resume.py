@@ -361,6 +361,20 @@ def test_lost_rows_are_told(run, lost):
     assert f"metrics.csv: the row of iteration {first} is missing; the checkpoint has 4 done" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["wall_seconds", "episodes", "env_steps"])
+def test_metrics_without_a_column_are_told(run, name):
+    path = run / "metrics.csv"
+    path.write_text(path.read_text().replace(name, "x", 1))
+    done = resumed(run)
+    assert (done.returncode, f"not a run's metrics" in done.stderr, f"no column {name}" in done.stderr) == (4, True, True)
+
+
+def test_evaluations_without_a_column_are_told(run):
+    (run / "evaluations.csv").write_text("steps,return_mean,return_std,episodes\n1,1,1,1\n")
+    done = resumed(run)
+    assert (done.returncode, "no column episode_length_mean" in done.stderr) == (4, True), done.stderr
+
+
 def test_metrics_are_on_the_disk_before_the_checkpoint_that_counts_them(monkeypatch, tmp_path):
     from rlgen import experiment
 

@@ -20,7 +20,7 @@ from rlgen.data.demonstrations import Demonstrations
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.nn.weights import policy_of_weights
 from rlgen.presets import LearnerSettings, Settings
-from rlgen.run_log import check_unchanged, read_config, read_metrics
+from rlgen.run_log import check_unchanged, first_metrics, read_config
 from rlgen.settings import from_json
 
 AGENTS: Mapping[str, tuple[type[Agent], type[Arguments], type[Settings]]] = {
@@ -65,7 +65,7 @@ def load(
         kind, of_arguments, of_settings = AGENTS[kept["kind"]]
         stored = dict(kept["arguments"])
         policy = policy_of_weights(facts, state["policy"])
-        rows = read_metrics(folder, state["progress"]["done"]).to_dict("records")
+        rows = first_metrics(folder, state["progress"]["done"])
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: holds no agent ({type(error).__name__}: {error})") from None
     stored |= {} if device is None else {"device": str(device)}
