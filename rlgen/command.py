@@ -370,13 +370,16 @@ def _arguments_of_run(command: str, given: Any) -> Any:
         if value == wanted or (name == "env" and value == default.env and ":" not in str(wanted)):
             continue
         if value != getattr(default, name):
-            raise UsageError(f"--{name} {value}: the run has {wanted}")
+            if name == "env":
+                raise UsageError(f"--env {value}: the run has {wanted}")
+            continue  # where its dataset goes, and what that replaces, may be told anew
         what = "module that a file names is imported" if name == "env" else "dataset that a file names is written"
         raise UsageError(f"add --{name}{'' if wanted is True else f' {wanted}'}: a {what} only when told again")
     if before.run.track and not given.run.track:
         warnings.warn("the run was tracked; add --track to go on with that", stacklevel=1)
     total = step_count(steps) if isinstance(steps, str) else steps
-    return replace(before, run=replace(before.run, **anew, go_on_to=total))
+    again.pop("env", None)
+    return replace(before, run=replace(before.run, **anew, go_on_to=total), **again)
 
 
 def told(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -200,8 +200,19 @@ def test_expert_records_what_gail_reads(tmp_path):
     again = forked("expert.py", "--env", "CartPole-v1", cwd=tmp_path)
     assert again.returncode == 4
     assert "CartPole-v1 holds a dataset; choose another --output, or --overwrite it" in again.stderr
-    # The weights record again, out of a dataset or a run; what trained them stays known.
     (folder,) = (tmp_path / "runs").iterdir()
+    more = ["--resume", str(folder), "--total-timesteps", "768"]
+    before = (folder / "checkpoint" / "model.safetensors").read_bytes()
+    again = forked("expert.py", *more, cwd=tmp_path)
+    assert (again.returncode, "or --overwrite it" in again.stderr) == (4, True), again.stderr
+    assert (folder / "checkpoint" / "model.safetensors").read_bytes() == before  # before it trains
+    for place, told in (("other", ["--output", "other"]), ("expert_data", ["--overwrite"])):
+        again = forked("expert.py", *more, *told, cwd=tmp_path)
+        assert again.returncode == 0, again.stderr
+        assert json.loads((tmp_path / place / "CartPole-v1" / "manifest.json").read_text())["trained"]["env_steps"] == 768
+        more = more[:2]
+    weights = json.loads((tmp_path / "expert_data" / "CartPole-v1" / "manifest.json").read_text())["sha256"]
+    # The weights record again, out of a dataset or a run; what trained them stays known.
     for number, source in enumerate(("expert_data", str(folder))):
         more = ["--policy", source, "--n-episodes", "3", "--keep-every", "2", "--output", f"more{number}"]
         done = forked("expert.py", "--env", "CartPole-v1", *more, cwd=tmp_path)
@@ -209,7 +220,7 @@ def test_expert_records_what_gail_reads(tmp_path):
         recorded = json.loads((tmp_path / f"more{number}" / "CartPole-v1" / "manifest.json").read_text())
         assert recorded["training_command"] == manifest["command"]
         assert recorded["algorithm"] == "ppo"
-        assert recorded["sha256"]["policy.safetensors"] == manifest["sha256"]["policy.safetensors"]
+        assert recorded["sha256"]["policy.safetensors"] == weights["policy.safetensors"]
     wrong = forked("expert.py", "--env", "Acrobot-v1", "--policy", str(folder), cwd=tmp_path)
     assert wrong.returncode == 2
     assert "the policy is of Box(" in wrong.stderr
