@@ -539,27 +539,38 @@ def provenance() -> dict[str, Any]:
 
 
 def plot_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Draw a run's progress: the true return, or the loss where no environment is stepped."""
-    figure = _curve_figure(rows)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
+    """Draw a run's progress: the true return, or the loss where no environment is stepped; nothing before there is one.
+
+    A single value is a point.
+    """
+    if figure := _curve_figure(rows):
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
 def _curve_figure(rows: Sequence[Mapping[str, float]]) -> Any:
+    """The figure; None if there is nothing to draw."""
     from matplotlib.figure import Figure
 
+    cloning = bool(rows) and "gradient_steps" in rows[0]
+    losses = [name for name in ("training_loss", "validation_loss") if rows and name in rows[0]]
+    measured = rows if cloning else [row for row in rows if row["episodes"]]
+    if not measured:
+        return None
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    if rows and "gradient_steps" in rows[0]:
+    for name in losses if cloning else ["return_mean"]:
+        axes.plot(
+            [steps_of(row) for row in measured],
+            [row[name] for row in measured],
+            marker="o" if len(measured) == 1 else None,
+            label=name.replace("_", " "),
+        )
+    if cloning:
         axes.set_xlabel("gradient steps")
         axes.set_ylabel("negative log-likelihood of an action, nats")
-        for name in ("training_loss", "validation_loss"):
-            if name in rows[0]:
-                axes.plot([steps_of(row) for row in rows], [row[name] for row in rows], label=name.replace("_", " "))
         axes.legend()
     else:
         axes.set_xlabel("environment steps")
         axes.set_ylabel("return of training episodes (stochastic policy)")
-        measured = [row for row in rows if row["episodes"]]
-        axes.plot([row["env_steps"] for row in measured], [row["return_mean"] for row in measured])
     axes.grid(alpha=0.3)
     return figure

@@ -6,12 +6,14 @@ import re
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tyro
+from matplotlib.image import imread
 
 import rlgen
 from rlgen.exploration import BONUSES
-from rlgen.run_log import _tag
+from rlgen.run_log import _tag, plot_curve
 
 ROOT = Path(__file__).parents[1]
 TASK = "rlgen/SparseMountainCar-v0"
@@ -87,3 +89,14 @@ def test_the_groups_of_tensorboard_are_those_of_the_page(columns):
         assert told == {name for name in every if _tag(name).startswith(f"{group}/")}
     for tag in re.findall(r"`(\w+/\w+)`", groups["reward_model"]):
         assert _tag(tag.partition("/")[2]) == tag
+
+
+def test_a_single_value_is_a_point_and_none_leaves_no_picture(tmp_path):
+    row = {"iteration": 1, "env_steps": 32, "return_mean": 3.0, "episodes": 2}
+    fitted = {"env_steps": 0, "gradient_steps": 9, "training_loss": 1.0, "episodes": 0}
+    for rows, n_drawn in (([], 0), ([row | {"episodes": 0}], 0), ([row], 1), ([row, row | {"episodes": 0}], 1), ([fitted], 1)):
+        plot_curve(path := tmp_path / f"{len(list(tmp_path.iterdir()))}.png", rows)
+        assert path.exists() == bool(n_drawn)
+        if n_drawn:
+            blue = np.isclose(imread(path)[..., :3], np.array([31, 119, 180]) / 255, atol=0.02).all(-1)
+            assert blue.sum() > 20

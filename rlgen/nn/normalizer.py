@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rlgen.errors import UsageError
+
+
+def require_float32(fn: Callable[[Tensor], Tensor]) -> None:
+    """Refuse to give a module another precision, as `module.double()` would, by a UsageError.
+
+    Args:
+        fn: what `torch.nn.Module._apply` is given.
+    """
+    if (dtype := fn(torch.zeros(())).dtype) != torch.float32:
+        raise UsageError(f"networks are float32 here, and statistics float64; {dtype} would part them. Use .to(device)")
 
 
 class RunningNormalizer(nn.Module):
@@ -46,6 +59,11 @@ class RunningNormalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
         self.register_buffer("var", torch.ones(n_features, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move to another device; statistics stay float64."""
+        require_float32(fn)
+        return super()._apply(lambda x: x.to(fn(x).device), recurse)
 
     def std(self) -> Tensor:
         """Standard deviations `[n_features]` float64; 0 where a feature varies no more than rounding does."""

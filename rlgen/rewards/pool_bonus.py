@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rlgen.data.replay import ReplayPool
 from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.nn.flat import adam_state, check_views, flatten_parameters, load_adam_state
+from rlgen.nn.normalizer import require_float32
 from rlgen.nn.random_features import RandomFeatures
 from rlgen.ranges import Checked, Count, NotNegative
 from rlgen.types import Metrics, Transitions
@@ -71,6 +72,7 @@ class PoolBonus(nn.Module, abc.ABC):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move everything, the optimizer too."""
+        require_float32(fn)
         super()._apply(fn, recurse)
         self._flatten_again()
         return self

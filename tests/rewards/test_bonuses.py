@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 
 from rlgen.data.replay import ReplayPool
+from rlgen.errors import UsageError
 from rlgen.nn.bayesian import BayesianNetwork
 from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.nn.mlp import mlp
@@ -103,6 +104,21 @@ def test_a_score_is_a_function_of_transitions_and_state(make):
     other.load_state_dict(bonus.state_dict())
     assert not torch.equal(other(steps), seen)
     assert torch.isfinite(other.update(rollout(seed=3))["error"])
+
+
+@pytest.mark.parametrize("make", BONUSES)
+def test_another_precision_is_refused_and_changes_nothing(make):
+    bonus = MedianScaled(make())
+    bonus.update(rollout())
+    before = copy.deepcopy(bonus.state_dict())
+    for change in (torch.nn.Module.double, torch.nn.Module.half, lambda x: x.to(torch.float64)):
+        with pytest.raises(UsageError, match=r"networks are float32 here, and statistics float64; .* Use \.to\(device\)"):
+            change(bonus)
+    for same in (bonus.float(), bonus.to("cpu")):
+        for name, x in same.state_dict().items():
+            if torch.is_tensor(x):
+                torch.testing.assert_close(x, before[name], rtol=0, atol=0, equal_nan=True)  # of one dtype, too
+    bonus.update(rollout(seed=1))
 
 
 @pytest.mark.parametrize("make", BONUSES)
