@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,7 +18,12 @@ from rlgen.envs.make import environment_name, make_vec
 from rlgen.errors import UsageError
 from rlgen.spaces import ActionUnits, FlatBox
 
+_log = logging.getLogger("rlgen")
+
 Array = npt.NDArray[Any]
+
+SECONDS_BETWEEN = 20
+"""Seconds after which the logger "rlgen" tells how far episodes are, again and again."""
 
 LONGEST = 100_000
 """Steps of an episode at most: an environment without a time limit may never end one."""
@@ -211,9 +218,14 @@ def run_episodes(
     obs: list[Array] = []
     actions: list[Array] = []
     rewards: list[Array] = []
+    name = envs.spec.id if envs.spec is not None else "the environment"
+    told = time.monotonic()
     while running.any():
+        if time.monotonic() > told + SECONDS_BETWEEN:
+            told, most = time.monotonic(), time_limit(envs) or LONGEST
+            progress = f"{len(episodes)} of {envs.num_envs} episodes have ended after {len(obs):,} steps"
+            _log.warning("%s: %s; they have at most %s", name, progress, f"{most:,}")
         if len(obs) == LONGEST:
-            name = envs.spec.id if envs.spec is not None else "the environment"
             raise UsageError(f"{name}: an episode has not ended after {LONGEST} steps; register max_episode_steps")
         under_way = np.flatnonzero(running).tolist()
         seen = space.flatten(observation, envs.num_envs)

@@ -1,9 +1,13 @@
+from itertools import count
+from types import SimpleNamespace
+
 import gymnasium as gym
 import numpy as np
+import pytest
 import torch
 
 from rlgen.data.collect import Collector
-from rlgen.data.episodes import run_episodes
+from rlgen.data.episodes import RandomActor, run_episodes
 from rlgen.envs import BatchedMujocoEnv, make_vec
 from rlgen.nn.policy import Actor, Policy
 
@@ -118,3 +122,15 @@ def test_episodes_are_the_first_of_each_environment():
         assert e.obs.shape == (len(e.actions) + 1, 11)
         assert e.terminated
         assert not e.obs[-1, 0] > 0.7 or abs(e.obs[-1, 1]) > 0.2  # it fell in its last state
+
+
+@pytest.mark.parametrize(("env_id", "most"), [("CartPole-v1", "500"), ("Unlimited-v0", "100,000")])
+def test_long_episodes_tell_how_far_they_are(caplog, monkeypatch, env_id, most):
+    gym.register("Unlimited-v0", gym.spec("CartPole-v1").entry_point)
+    clock = count(0, 30)
+    monkeypatch.setattr("rlgen.data.episodes.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    (episode,) = run_episodes(RandomActor(gym.spaces.Discrete(2), 0), make_vec(env_id, 1))
+    del gym.registry["Unlimited-v0"]
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == len(episode.actions)  # each half a minute long
+    assert told[1] == f"{env_id}: 0 of 1 episodes have ended after 1 steps; they have at most {most}"
