@@ -330,11 +330,43 @@ def checkpoint(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
             lambda: load_checkpoint(path, RUN),
             lambda: initial_policy(path, "CartPole-v1"),
             *([lambda: read_visits(path)] if "visited" in content["values"] else []),
-            lambda: rlgen.load(path).training,
+            lambda: rlgen.load(path),
+            lambda: go_on(path, rng, 0.03),
         ]
-        attempt([*steps, lambda: go_on(path, rng, 0.1)])
+        attempt(steps)
 
     return change, load
+
+
+COMMANDS_MIB = [0]
+"""The largest peak of memory of a command since it was last asked for."""
+
+
+def apart(step: Callable[[], object]) -> None:
+    """Do it in a process of its own, as commands are: they import a compiler, tables and pictures, which stay."""
+    from rlgen.errors import UsageError
+
+    reader, writer = os.pipe()
+    if (process := os.fork()) == 0:
+        told = ""
+        try:
+            signal.alarm(SECONDS)
+            step()
+        except UsageError:
+            told = "refused"
+        except BaseException:
+            told = traceback.format_exc()[-9999:]
+        os.write(writer, told.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        told = file.read().decode()
+    _, status, usage = os.wait4(process, 0)
+    COMMANDS_MIB[0] = max(COMMANDS_MIB[0], usage.ru_maxrss >> 10)
+    if told == "refused":
+        raise UsageError(told)
+    if told or status:
+        raise AssertionError(f"status {status}: {told}")
 
 
 def go_on(path: Path, rng: np.random.Generator, share: float) -> None:
@@ -344,9 +376,9 @@ def go_on(path: Path, rng: np.random.Generator, share: float) -> None:
 
     if rng.random() < share:
         command = {"bc": bc, "vime": vime}.get(command_of_run(path)[0], vime)
-        check(call(command, ["--resume", str(path)]), (2, 3, 4, 5))
+        apart(lambda: check(call(command, ["--resume", str(path)]), (2, 3, 4, 5)))
     if rng.random() < share:
-        check(call(evaluate, [str(path), "--episodes", "1"]), (2, 3, 4, 5))
+        apart(lambda: check(call(evaluate, [str(path), "--episodes", "1"]), (2, 3, 4, 5)))
 
 
 def run_folder(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
@@ -355,7 +387,7 @@ def run_folder(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
     from rlgen.checkpoint import FILE
     from rlgen.command import call
     from rlgen.commands import plot
-    from rlgen.run_log import read_config, read_evaluations, read_metrics, read_summary
+    from rlgen.run_log import first_metrics, read_config, read_evaluations, read_summary
 
     def change(path: Path, rng: np.random.Generator) -> None:
         name = ["config.json", "config.json", "summary.json", "metrics.csv", "evaluations.csv"][rng.integers(5)]
@@ -374,10 +406,11 @@ def run_folder(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
 
     def load(path: Path, rng: np.random.Generator) -> None:
         def table() -> None:
-            check(call(plot, [str(path), "--table"]), (2, 3, 4))
+            if rng.random() < 0.1:
+                apart(lambda: check(call(plot, [str(path), "--table"]), (2, 3, 4)))
 
-        steps = [read_config, read_summary, read_metrics, read_evaluations, rlgen.load]
-        attempt([*(partial(step, path) for step in steps), table, lambda: go_on(path, rng, 0.2)])
+        steps = [read_config, read_summary, partial(first_metrics, n_rows=9), read_evaluations, rlgen.load]
+        attempt([*(partial(step, path) for step in steps), table, lambda: go_on(path, rng, 0.03)])
 
     return change, load
 
@@ -443,9 +476,9 @@ def own_log(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
 
         def by_command() -> None:
             if rng.random() < 0.03:
-                check(call(data, [*flags, "--output", str(path / "again")]), (2, 3, 4))
+                apart(lambda: check(call(data, [*flags, "--output", str(path / "again")]), (2, 3, 4)))
 
-        attempt([converted, by_command])
+        attempt([lambda: apart(converted), by_command])
 
     return change, load
 
@@ -563,7 +596,8 @@ def child(kind: str, folder: Path, numbers: range, seed: int, log: Path) -> None
                 with Path(f"{log}.tracebacks").open("a") as traces:
                     traces.write(f"--- {kind} {number}\n{trace}\n")
             signal.alarm(0)
-            print(what, f"{time.monotonic() - started:.3f}", peak_mib(), before, file=file, flush=True)
+            seconds, commands, COMMANDS_MIB[0] = time.monotonic() - started, COMMANDS_MIB[0], 0
+            print(what, f"{seconds:.3f}", peak_mib(), before, commands, file=file, flush=True)
 
 
 def peak_mib() -> int:
@@ -604,7 +638,7 @@ def craft(inputs: int, seed: int) -> pd.DataFrame:
                 if os.WIFSIGNALED(status) or os.WEXITSTATUS(status):
                     crashes += 1
                     with log.open("a") as file:
-                        print("crash 0 0 0", file=file)
+                        print("crash 0 0 0 0", file=file)
                     print(f"{kind} {len(log.read_text().splitlines()) - 1}: status {status}", flush=True)
             results = [line.split()[1:] for line in lines]
             told = Path(f"{log}.tracebacks")
@@ -628,9 +662,10 @@ def craft(inputs: int, seed: int) -> pd.DataFrame:
                     "tracebacks": outcome.count("traceback"),
                     "crashes": crashes,
                     "written_elsewhere": len(changed),
-                    "imports_mib": min(int(before) for _, _, _, before in results),
-                    "peak_mib": max(int(peak) for _, _, peak, _ in results),
-                    "loading_mib": max(int(peak) - int(before) for _, _, peak, before in results),
+                    "imports_mib": min(int(before) for _, _, _, before, _ in results),
+                    "peak_mib": max(int(peak) for _, _, peak, *_ in results),
+                    "loading_mib": max(int(peak) - int(before) for _, _, peak, before, _ in results),
+                    "commands_mib": max(int(commands) for *_, commands in results),
                     "longest_seconds": max(float(seconds) for _, seconds, *_ in results),
                 }
             )

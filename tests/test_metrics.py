@@ -94,7 +94,13 @@ def test_the_groups_of_tensorboard_are_those_of_the_page(columns):
 def test_a_single_value_is_a_point_and_none_leaves_no_picture(tmp_path):
     row = {"iteration": 1, "env_steps": 32, "return_mean": 3.0, "episodes": 2}
     fitted = {"env_steps": 0, "gradient_steps": 9, "training_loss": 1.0, "episodes": 0}
-    for rows, n_drawn in (([], 0), ([row | {"episodes": 0}], 0), ([row], 1), ([row, row | {"episodes": 0}], 1), ([fitted], 1)):
+    for rows, n_drawn in (
+        ([], 0),
+        ([row | {"episodes": 0}], 0),
+        ([row], 1),
+        ([row, row | {"episodes": 0}], 1),
+        ([fitted], 1),
+    ):
         plot_curve(path := tmp_path / f"{len(list(tmp_path.iterdir()))}.png", rows)
         assert path.exists() == bool(n_drawn)
         if n_drawn:

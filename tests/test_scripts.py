@@ -208,7 +208,9 @@ def test_expert_records_what_gail_reads(tmp_path):
     for place, told in (("other", ["--output", "other"]), ("expert_data", ["--overwrite"])):
         again = forked("expert.py", *more, *told, cwd=tmp_path)
         assert again.returncode == 0, again.stderr
-        assert json.loads((tmp_path / place / "CartPole-v1" / "manifest.json").read_text())["trained"]["env_steps"] == 768
+        assert (
+            json.loads((tmp_path / place / "CartPole-v1" / "manifest.json").read_text())["trained"]["env_steps"] == 768
+        )
         more = more[:2]
     weights = json.loads((tmp_path / "expert_data" / "CartPole-v1" / "manifest.json").read_text())["sha256"]
     # The weights record again, out of a dataset or a run; what trained them stays known.

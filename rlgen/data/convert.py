@@ -182,7 +182,8 @@ def dataset_of(
     told = [source.manifest["env_kwargs"] for source in sources if "env_kwargs" in source.manifest]
     if other := [kwargs for kwargs in told if kwargs != told[0]]:
         raise DemonstrationError(
-            "of several environments: " + " and ".join(with_kwargs(f"{env_id}", kwargs) for kwargs in (told[0], other[0]))
+            "of several environments: "
+            + " and ".join(with_kwargs(f"{env_id}", kwargs) for kwargs in (told[0], other[0]))
         )
     if env_id is None:
         raise UsageError(f"{sources[0].path} doesn't tell its environment; tell it: --env ID")

@@ -96,6 +96,7 @@ MANIFEST = {
 # Files of other packages' datasets, in their folders.
 OTHER_PACKAGES = ("data/metadata.json", "metadata.json", "state.json")
 
+
 def check_portable(value: Any) -> None:
     """Refuse constructor arguments that may name a file, which a dataset of weights alone doesn't hold, by a ValueError."""
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -524,7 +525,9 @@ def recorded(folder: Path, manifest: dict[str, Any]) -> tuple[Path, dict[str, An
         try:
             episodes = record_expert(policy, env_id, new, env_kwargs=env_kwargs, **facts)
         except Exception as error:
-            if env_kwargs or isinstance(error, UsageError):  # out of the manifest, so whatever they lead to is its fault
+            if env_kwargs or isinstance(
+                error, UsageError
+            ):  # out of the manifest, so whatever they lead to is its fault
                 raise DemonstrationError(f"{folder}: {error}") from error
             raise
         _check_returns([episode.total_reward for episode in episodes], manifest, folder)

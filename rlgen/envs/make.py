@@ -108,7 +108,9 @@ def told_kwargs(env: Environment, env_kwargs: Mapping[str, Any] | None = None) -
         if spec is None:
             return None
         registered = gym.registry[spec.id].kwargs if spec.id in gym.registry else {}
-        kwargs = {name: x for name, x in spec.kwargs.items() if name not in registered or x != registered[name]} | kwargs
+        kwargs = {
+            name: x for name, x in spec.kwargs.items() if name not in registered or x != registered[name]
+        } | kwargs
     try:
         return json.loads(json.dumps(kwargs))  # type: ignore[no-any-return]
     except (TypeError, ValueError):

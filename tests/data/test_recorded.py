@@ -241,7 +241,9 @@ def test_arguments_of_the_environment_are_kept_and_recorded_under(tmp_path, caps
 
 def test_who_learns_under_other_arguments_is_warned(tmp_path):
     save(tmp_path, weights_only=False, env_kwargs={"reward_control_weight": 2})
-    with pytest.warns(UserWarning, match=r'are of Reacher-v5 with \{"reward_control_weight": 2\}, the environment is Rea'):
+    with pytest.warns(
+        UserWarning, match=r'are of Reacher-v5 with \{"reward_control_weight": 2\}, the environment is Rea'
+    ):
         rlgen.BC(ENV, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -253,9 +255,7 @@ def test_who_learns_under_other_arguments_is_warned(tmp_path):
 
 
 def test_datasets_of_other_arguments_are_not_merged(tmp_path):
-    one, other = (
-        save(tmp_path / str(x), weights_only=False, env_kwargs={"reward_control_weight": x}) for x in (1, 2)
-    )
+    one, other = (save(tmp_path / str(x), weights_only=False, env_kwargs={"reward_control_weight": x}) for x in (1, 2))
     merged = [load_source(one), load_source(one)]
     save_dataset(merged, tmp_path / "both")
     assert load_demonstrations(tmp_path / "both", ENV).env_kwargs == {"reward_control_weight": 1}

@@ -112,7 +112,9 @@ def test_another_precision_is_refused_and_changes_nothing(make):
     bonus.update(rollout())
     before = copy.deepcopy(bonus.state_dict())
     for change in (torch.nn.Module.double, torch.nn.Module.half, lambda x: x.to(torch.float64)):
-        with pytest.raises(UsageError, match=r"networks are float32 here, and statistics float64; .* Use \.to\(device\)"):
+        with pytest.raises(
+            UsageError, match=r"networks are float32 here, and statistics float64; .* Use \.to\(device\)"
+        ):
             change(bonus)
     for same in (bonus.float(), bonus.to("cpu")):
         for name, x in same.state_dict().items():
