@@ -290,11 +290,11 @@ def changed_safetensors(tensors: dict[str, Any], metadata: dict[str, str], rng: 
 
 def checkpoint(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
     """How a checkpoint is changed, and what loads it; also one of behaviour cloning, and one beside a run's."""
-    import rlgen
     import safetensors
     import safetensors.torch
     import torch
 
+    import rlgen
     from rlgen.agents.on_policy import initial_policy
     from rlgen.checkpoint import FILE, RUN, _digest, load_checkpoint
     from rlgen.states import read_visits

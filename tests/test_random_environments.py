@@ -2,10 +2,12 @@
 
 import copy
 import dataclasses
+import functools
 import os
 
 import gymnasium as gym
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from gymnasium import spaces
@@ -14,9 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_environments import RandomEnv, environments, leaves, unusable_spaces
 
+import rlgen
 from rlgen import exploration, imitation
-from rlgen.data.demonstrations import load_demonstrations, load_episodes, load_expert, save_demonstrations
+from rlgen.data.demonstrations import load_all, load_demonstrations, load_episodes, load_expert, save_demonstrations
 from rlgen.data.episodes import RandomActor, run_episodes
+from rlgen.data.formats import log
 from rlgen.envs import make_vec
 from rlgen.errors import UsageError
 from rlgen.nn.policy import Actor
@@ -101,6 +105,85 @@ def test_a_random_environment_goes_through_everything(tmp_path_factory, argument
     )
     loaded = load_expert(folder, "Random-v0")
     assert all(torch.equal(x, y) for x, y in zip(loaded.parameters(), policy.parameters(), strict=True))
+
+
+def logged(env):
+    """The observations of the episode that was run, by part, as a robot would log them: whole numbers as such."""
+    seen = env.observations[next(i for i, actions in enumerate(env.actions) if actions)]
+    parts = {}
+    for name, path, _ in FlatBox(env.observation_space)._leaves:
+        parts[name] = np.stack([np.asarray(functools.reduce(lambda x, key: x[key], path, x)) for x in seen])
+    return parts.get("", parts)
+
+
+@PROFILE
+@given(arguments=environments(), kind=st.sampled_from([rlgen.TRPO, rlgen.PPO]), rewards=st.booleans())
+def test_its_log_is_cloned_and_started_from(tmp_path_factory, arguments, kind, rewards):
+    folder = tmp_path_factory.mktemp("log")
+
+    def make():
+        return RandomEnv(**copy.deepcopy(arguments))
+
+    envs = make_vec(make, 4, seed=0)
+    episodes = run_episodes(RandomActor(envs.single_action_space, 0), envs, seed=1)
+    steps = []
+    for episode, one in zip(episodes, envs.envs, strict=True):
+        ended = np.arange(1, len(episode.actions) + 1) == len(episode.actions) * episode.terminated
+        steps.append({"obs": logged(one.unwrapped), "actions": episode.actions, "terminated": ended})
+        if rewards:
+            steps[-1]["rewards"] = episode.rewards
+    demonstrations = rlgen.demonstrations_of(steps, make, folder, deterministic=True)
+    pairs = demonstrations.transitions
+    for name, there in (("obs", [e.obs[:-1] for e in episodes]), ("actions", [e.actions for e in episodes])):
+        np.testing.assert_array_equal(getattr(pairs, name).numpy(), np.concatenate(there))
+    assert pairs.terminated.sum() == sum(e.terminated for e in episodes)
+    (dataset,) = folder.iterdir()
+    assert len(load_all(dataset).transitions.rewards) == len(pairs.rewards)
+
+    bc = rlgen.BC(make, demonstrations, n_steps=4, batch_size=5, net_arch=(4,), n_threads=1)
+    bc.learn(progress=False)
+    actor, original = Actor(bc.policy), make()
+    assert original.action_space.contains(actor.predict(original.observation_space.sample())[0])
+    bc.save(folder / "bc")
+    loaded = rlgen.load(folder / "bc", make, expert=demonstrations)
+    loaded.learn(4, progress=False)
+    assert np.isfinite(loaded.metrics["training_loss"]).all()
+
+    agent = kind(make, init=folder / "bc", critic_warmup=1, n_envs=2, n_steps=6, n_threads=1)
+    obs = episodes[0].obs
+    before = bc.predict(obs)[0]
+    agent.learn(12, progress=False)
+    if np.issubdtype(before.dtype, np.integer):
+        np.testing.assert_array_equal(agent.predict(obs)[0], before)
+    else:
+        coarse = original.action_space.dtype == np.float16
+        np.testing.assert_allclose(agent.predict(obs)[0], before, rtol=2e-3 if coarse else 1e-4, atol=1e-4)
+
+
+@PROFILE
+@given(arguments=environments(), ending=st.sampled_from(["csv", "npz", "npy", "parquet"]))
+def test_its_log_in_a_file_is_read_as_it_was(tmp_path_factory, arguments, ending):
+    folder = tmp_path_factory.mktemp("file")
+    envs = make_vec(lambda: RandomEnv(**copy.deepcopy(arguments)), 3, seed=0)
+    episodes = run_episodes(RandomActor(envs.single_action_space, 0), envs, seed=1)
+    columns = {"end": np.concatenate([np.arange(1, len(e.actions) + 1) == len(e.actions) for e in episodes])}
+    for part, rows in (("o", [e.obs[:-1] for e in episodes]), ("a", [e.actions for e in episodes])):
+        rows = np.concatenate(rows).reshape(len(columns["end"]), -1)
+        columns |= {f"{part}_{i}": x for i, x in enumerate(rows.T)}
+    path = folder / f"log.{ending}"
+    table = pd.DataFrame(columns)
+    if ending == "npz":
+        np.savez(path, **columns)
+    elif ending == "npy":
+        np.save(path, table.to_records(index=False))
+    else:
+        table.to_csv(path) if ending == "csv" else table.to_parquet(path)
+    read = log.read(path, None, log.LogMapping({"": ["o"]}, ["a"], done="end")).episodes
+    assert [len(e.actions) for e in read] == [len(e.actions) for e in episodes]
+    for theirs, ours in zip(read, episodes, strict=True):
+        np.testing.assert_array_equal(theirs.obs.astype(ours.obs.dtype), ours.obs[:-1])
+        acted = ours.actions.reshape(len(ours.actions), -1)
+        np.testing.assert_array_equal(theirs.actions.reshape(acted.shape).astype(acted.dtype), acted)
 
 
 @PROFILE

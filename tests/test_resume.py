@@ -366,7 +366,7 @@ def test_metrics_without_a_column_are_told(run, name):
     path = run / "metrics.csv"
     path.write_text(path.read_text().replace(name, "x", 1))
     done = resumed(run)
-    assert (done.returncode, f"not a run's metrics" in done.stderr, f"no column {name}" in done.stderr) == (
+    assert (done.returncode, "not a run's metrics" in done.stderr, f"no column {name}" in done.stderr) == (
         4,
         True,
         True,

@@ -86,7 +86,7 @@ def load(
         agent.env_id = facts["env_id"]
     agent.expert_return = typed(float | None, kept.get("expert_return"), f"{where} agent.expert_return")
     agent._loaded = Loaded(policy, state, facts, config)
-    agent._rows = rows
+    agent._rows = [*rows]
     agent._restore(facts["run"])
     if isinstance(agent, Imitator) and isinstance(expert, Demonstrations):
         agent._demonstrations = expert

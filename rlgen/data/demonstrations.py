@@ -98,7 +98,7 @@ OTHER_PACKAGES = ("data/metadata.json", "metadata.json", "state.json")
 
 
 def check_portable(value: Any) -> None:
-    """Refuse constructor arguments that may name a file, which a dataset of weights alone doesn't hold, by a ValueError."""
+    """Refuse constructor arguments that may name a file, by a ValueError: a dataset of weights alone holds none."""
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         check_portable(inner)
     if isinstance(value, str) and re.search(r"[/\\.~]", value):
@@ -219,9 +219,10 @@ class Demonstrations:
             returns = f"returns {min(values):.0f} to {max(values):.0f}"
         expert = self.dataset_return_mean
         told = "no rewards" if expert is None else f"{returns}; the expert's mean {expert:.0f}"
+        env = with_kwargs(self.env_id, self.env_kwargs)
         return (
             f"{len(self.transitions.rewards)} {'pairs' if self.transitions.actions.numel() else 'states'} of "
-            f"{len(self.episode_indices)} {with_kwargs(self.env_id, self.env_kwargs)} trajectories ({_pairs_kept(self.subsample)}; {told})"
+            f"{len(self.episode_indices)} {env} trajectories ({_pairs_kept(self.subsample)}; {told})"
         )
 
 
