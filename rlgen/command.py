@@ -387,7 +387,7 @@ def told(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def step_count(text: str, flag: str = "--total-timesteps") -> int:
+def step_count(text: str) -> int:
     """Read 3000000, 3e6, 3M or 500k; a UsageError where it is no positive whole number."""
     factor = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
     try:
@@ -395,7 +395,7 @@ def step_count(text: str, flag: str = "--total-timesteps") -> int:
     except ValueError:
         steps = -1
     if not (1 <= steps < 1e15 and steps == int(steps)):
-        raise UsageError(f"{flag} must be a positive whole number such as 3000000, 3e6 or 3M; got {text!r}")
+        raise UsageError(f"--total-timesteps must be a positive whole number such as 3000000, 3e6 or 3M; got {text!r}")
     return int(steps)
 
 

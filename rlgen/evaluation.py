@@ -66,9 +66,9 @@ class Evaluation:
         return f"{text}, {n} episode{'s'[: n > 1]}"
 
 
-def bootstrap_interval(values: npt.NDArray[np.float64], draws: int = 10_000) -> tuple[float, float]:
+def bootstrap_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """The 95% interval of the mean of `values` `[n]`, by a seeded bootstrap."""
-    means = values[np.random.default_rng(0).integers(len(values), size=(draws, len(values)))].mean(1)
+    means = values[np.random.default_rng(0).integers(len(values), size=(10_000, len(values)))].mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 

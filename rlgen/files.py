@@ -223,9 +223,9 @@ def plain_files(folder: Path) -> list[Path]:
     return found
 
 
-def read_json(path: Path, schema: Any = dict, limit: int = MAX_JSON_BYTES, *, links: bool = True) -> Any:
+def read_json(path: Path, schema: Any = dict, *, links: bool = True) -> Any:
     """The value in a JSON file; arguments as for `opened` and `check`."""
-    return parse_json(read_regular(path, limit, links=links), path, schema)
+    return parse_json(read_regular(path, MAX_JSON_BYTES, links=links), path, schema)
 
 
 def parse_json(content: bytes | str, path: Path, schema: Any = dict) -> Any:

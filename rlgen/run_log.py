@@ -77,9 +77,9 @@ def _lock(file: IO[str], folder: Path) -> None:
         raise CheckpointError(f"{folder}: another process is running or resuming this run") from None
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """A run's `config.json`."""
-    return _read_object(folder / "config.json", f"{folder}: holds no run", CONFIG)
+def read_config(folder: Path, schema: Any = CONFIG) -> dict[str, Any]:
+    """A run's `config.json`, of a schema, see `rlgen.files.check`."""
+    return _read_object(folder / "config.json", f"{folder}: holds no run", schema)
 
 
 def check_unchanged(folder: Path, config: Mapping[str, Any], digest: str) -> None:

@@ -210,12 +210,12 @@ def _ffmpeg() -> Any:
     return imageio_ffmpeg
 
 
-def write_contact_sheet(path: Path, frames: Sequence[Frame], columns: int = 5, rows: int = 4) -> None:
-    """Write frames at equal distances, first to last, as one PNG."""
+def write_contact_sheet(path: Path, frames: Sequence[Frame]) -> None:
+    """Write twenty frames at equal distances, first to last, as one PNG, five in a row."""
     from PIL import Image
 
-    picked = [frames[i] for i in np.linspace(0, len(frames) - 1, columns * rows).round().astype(int)]
-    lines = [np.concatenate(picked[row * columns : (row + 1) * columns], axis=1) for row in range(rows)]
+    picked = [frames[i] for i in np.linspace(0, len(frames) - 1, 20).round().astype(int)]
+    lines = [np.concatenate(picked[i : i + 5], axis=1) for i in range(0, 20, 5)]
     every = 2 if frames[0].shape[1] > WIDTH // 2 else 1
     sheet = Image.fromarray(np.concatenate(lines)[::every, ::every])
     write_atomically(path, lambda file: sheet.save(file, format="png"))

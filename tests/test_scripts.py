@@ -222,6 +222,13 @@ def test_expert_records_what_gail_reads(tmp_path):
         assert recorded["training_command"] == manifest["command"]
         assert recorded["algorithm"] == "ppo"
         assert recorded["sha256"]["policy.safetensors"] == weights["policy.safetensors"]
+    (tmp_path / "broken").mkdir()
+    shutil.copytree(folder / "checkpoint", tmp_path / "broken" / "checkpoint")
+    (tmp_path / "broken" / "config.json").write_text(
+        '{"command": "rlgen vime", "agent": {"kind": "VIME", "arguments": {}}}'
+    )
+    wrong = forked("expert.py", "--env", "CartPole-v1", "--policy", "broken", "--output", "more2", cwd=tmp_path)
+    assert (wrong.returncode, "field agent.arguments.seed: missing" in wrong.stderr) == (4, True), wrong.stderr
     wrong = forked("expert.py", "--env", "Acrobot-v1", "--policy", str(folder), cwd=tmp_path)
     assert wrong.returncode == 2
     assert "the policy is of Box(" in wrong.stderr

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rlgen.command import RunArguments, RunFlags, default, environment_id
 from rlgen.errors import UsageError
-from rlgen.files import check_writable, read_json, short
+from rlgen.files import check_writable, short
 from rlgen.ranges import Count
 
 if TYPE_CHECKING:
@@ -63,14 +63,19 @@ def train(arguments: Arguments, env_id: str) -> Result:
     return result
 
 
+# What the configuration of a run must tell of its training.
+TRAINED = {"command": str, "agent": {"kind": str, "arguments": {"seed": int, "algo?": str}}}
+
+
 def load(folder: Path, env_id: str) -> tuple[Policy, dict[str, Any]]:
     """The policy of a run or of a dataset, with what a dataset tells of its training."""
     from rlgen.checkpoint import RUN, load_checkpoint, load_policy
     from rlgen.data.demonstrations import dataset_folder, load_expert, open_dataset
+    from rlgen.run_log import read_config
 
     if (folder / "checkpoint").is_dir():
         facts, _ = load_checkpoint(folder, RUN)
-        config = read_json(folder / "config.json")
+        config = read_config(folder, TRAINED)
         told = config["agent"]["arguments"]
         trained = {name: facts[name] for name in ("env_id", "env_steps", "versions") if facts[name]}
         trained["seed"] = told["seed"]

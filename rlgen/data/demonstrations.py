@@ -412,22 +412,38 @@ def record(
     Raises:
         UsageError: episodes have no end, see `rlgen.data.episodes.check_ends`.
     """
+    facts: dict[str, Any] = {"algorithm": algorithm or type(actor).__name__, "command": command or shlex.join(sys.argv)}
+    facts |= {"deterministic": deterministic, "seed": seed, "policy": policy}
+    return _record(actor, env, Path(folder) / environment_name(env), n_episodes, seed, env_kwargs, facts)
+
+
+def _record(
+    actor: Predictor,
+    env: Environment,
+    folder: str | Path,
+    n_episodes: int,
+    env_seed: int,
+    env_kwargs: Mapping[str, Any] | None,
+    facts: dict[str, Any],
+) -> list[Episode]:
     envs = make_vec(env, n_episodes, env_kwargs=env_kwargs)
     check_ends(envs, env, env_kwargs)
-    episodes = run_episodes(actor, envs, deterministic, seed=seed)
-    env_id = environment_name(env)
+    if (policy := facts["policy"]) is not None:
+        observations, actions = flat_box(envs.single_observation_space), envs.single_action_space
+        if policy.observation_space.columns != observations.columns or policy.action_space != actions:
+            raise UsageError(
+                f"the policy is of {policy.observation_space.original} and {policy.action_space}; "
+                f"{environment_name(env)} has {observations.original} and {actions}"
+            )
+    episodes = run_episodes(actor, envs, facts["deterministic"], seed=env_seed)
     save_demonstrations(
-        Path(folder) / env_id,
-        env_id=env_id,
+        folder,
+        env_id=environment_name(env),
         observation_space=envs.single_observation_space,
         action_space=envs.single_action_space,
         episodes=episodes,
-        deterministic=deterministic,
-        algorithm=algorithm or type(actor).__name__,
-        command=command or shlex.join(sys.argv),
-        seed=seed,
-        policy=policy,
         env_kwargs=told_kwargs(env, env_kwargs),
+        **facts,
     )
     envs.close()
     return episodes
@@ -462,31 +478,10 @@ def record_expert(
     Raises:
         UsageError: the environment's spaces are not the policy's, or episodes have no end.
     """
-    envs = make_vec(env_id, n_episodes, env_kwargs=env_kwargs)
-    check_ends(envs, env_id, env_kwargs)
-    observations = flat_box(envs.single_observation_space)
-    if policy.observation_space.columns != observations.columns or policy.action_space != envs.single_action_space:
-        raise UsageError(
-            f"the policy is of {policy.observation_space.original} and {policy.action_space}; {env_id} has "
-            f"{observations.original} and {envs.single_action_space}"
-        )
     actor = Actor(policy, np.random.default_rng(seed + 1))
+    facts |= {"deterministic": deterministic, "seed": seed, "policy": policy}
     with threadpool_limits(1, "blas"):  # several threads may round differently
-        episodes = run_episodes(actor, envs, deterministic, seed=seed + 20_000)
-    save_demonstrations(
-        folder,
-        env_id=env_id,
-        observation_space=envs.single_observation_space,
-        action_space=envs.single_action_space,
-        episodes=episodes,
-        deterministic=deterministic,
-        seed=seed,
-        policy=policy,
-        env_kwargs=told_kwargs(env_id, env_kwargs),
-        **facts,
-    )
-    envs.close()
-    return episodes
+        return _record(actor, env_id, folder, n_episodes, seed + 20_000, env_kwargs, facts)
 
 
 def recorded(folder: Path, manifest: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
@@ -880,9 +875,7 @@ def outside_by_column(values: Array, space: gym.Space[Any], names: Sequence[str]
         space: bounds are rounded as the values were.
         names: of the columns (default, and where there are more or fewer: their numbers).
     """
-    units = ActionUnits(space)
-    rows = values.reshape(len(values), -1)
-    counts = ((rows < units.low.astype(values.dtype)) | (rows > units.high.astype(values.dtype))).sum(0)
+    rows, counts = values.reshape(len(values), -1), _outside(values, space).sum(0)
     if names is None or len(names) != len(counts):
         names = [f"column {i}" for i in range(len(counts))]
     return ", ".join(
@@ -892,11 +885,10 @@ def outside_by_column(values: Array, space: gym.Space[Any], names: Sequence[str]
 
 
 def _outside(values: Array, space: gym.Space[Any]) -> Array:
-    """Which rows of `values` are not in a space, `[N]`; bounds are rounded as the values were."""
+    """Which of `values` `[N, ...]` are not in a space, `[N, D]`; bounds are rounded as the values were."""
     units = ActionUnits(space)
     rows = values.reshape(len(values), -1)
-    outside = (rows < units.low.astype(values.dtype)) | (rows > units.high.astype(values.dtype))
-    return np.asarray(outside.any(1))
+    return (rows < units.low.astype(values.dtype)) | (rows > units.high.astype(values.dtype))
 
 
 def _validate(arrays: Mapping[str, Array], manifest: Mapping[str, Any], file: str) -> None:
@@ -931,7 +923,7 @@ def _validate(arrays: Mapping[str, Array], manifest: Mapping[str, Any], file: st
         bad = np.flatnonzero(~np.isfinite(arrays[field].reshape(len(arrays[field]), -1)).all(1))
         if len(bad):
             fail(file, field, "NaN or infinite", int(episodes_of[field][bad[0]]))
-        if field in spaces and (outside := _outside(arrays[field], spaces[field])).any():
+        if field in spaces and (outside := _outside(arrays[field], spaces[field]).any(1)).any():
             fail(file, field, f"outside {spaces[field]}", int(episodes_of[field][np.flatnonzero(outside)[0]]))
     if not (ended := arrays["terminated"] | arrays["truncated"]).all():
         fail(file, "terminated", "neither terminated nor truncated: the episode is incomplete", int(ended.argmin()))

@@ -129,8 +129,9 @@ def _find(name: str, there: Sequence[str], where: str) -> list[str]:
     return [column for _, column in numbered]
 
 
-def listed(names: Sequence[str], most: int = 40) -> str:
-    """Names out of a file for an error."""
+def listed(names: Sequence[str]) -> str:
+    """Names out of a file for an error, forty at most."""
+    most = 40
     return printable(", ".join(names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
