@@ -344,7 +344,7 @@ COMMANDS_MIB = [0]
 
 def apart(step: Callable[[], object]) -> None:
     """Do it in a process of its own, as commands are: they import a compiler, tables and pictures, which stay."""
-    from rlgen.errors import UsageError
+    from rlgen.errors import CheckpointError, DemonstrationError, UsageError
 
     reader, writer = os.pipe()
     if (process := os.fork()) == 0:
@@ -352,7 +352,7 @@ def apart(step: Callable[[], object]) -> None:
         try:
             signal.alarm(SECONDS)
             step()
-        except UsageError:
+        except (CheckpointError, DemonstrationError, UsageError, OSError):
             told = "refused"
         except BaseException:
             told = traceback.format_exc()[-9999:]
