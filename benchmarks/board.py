@@ -3,8 +3,8 @@
 python benchmarks/board.py
 python benchmarks/board.py --peer --envs HalfCheetah-v4 Hopper-v4 --seeds 0 1 2 --total-timesteps 2e6
 
-The first writes board.md and results/board.png from the rows of results/imitation.csv and results/board_peer.csv. The
-second adds what is missing of the latter: HumanCompatibleAI/imitation's GAIL on the same demonstrations, with the
+The first writes board.md and results/board.png from the rows of results/imitation.csv, results/few_steps.csv and
+results/board_peer.csv. The second adds what is missing of the latter: HumanCompatibleAI/imitation's GAIL on the same demonstrations, with the
 settings that project tuned, in an environment of its own pins (.venv-imitation, made on first use).
 """
 
@@ -27,6 +27,7 @@ from imitation_report import FOLDER, SCORE, curves, first_at, kept, load, markdo
 from rlgen.files import write_atomically, write_bytes
 
 PEERS = FOLDER / "results" / "board_peer.csv"
+OFF_POLICY = FOLDER / "results" / "few_steps.csv"
 PEER = "imitation's GAIL"
 TRAJECTORIES = 4
 LEVEL = 0.95
@@ -38,11 +39,15 @@ ONE_SET = """`rlgen.imitation.settings()` with TRPO, one set of values for every
   true returns on seeds 100 to 102 of these tasks, and the form of the reward of endings on some of seeds 0 to 7 of
   Hopper, Walker2d, Ant and HalfCheetah ([NOTES.md](NOTES.md)); it is told how often, and where, the demonstrated
   episodes terminated"""
+OFF = """`rlgen.imitation.settings(algo="{}")`, one set of values for every task, chosen by true returns on seeds 100 to
+  102 of HalfCheetah and Hopper ([NOTES.md](NOTES.md))"""
 # By algorithm: its command, and its settings with where they come from.
 CARDS = {
     "BC": (f"{OURS} BC", "the defaults of `rlgen.optim.behaviour_cloning.BehaviourCloningConfig`"),
     "GAIL": (f"{OURS} GAIL", ONE_SET),
     "AIRL": (f"{OURS} AIRL", ONE_SET),
+    "GAIL by SVG": (f'{OURS} "GAIL by SVG" --output benchmarks/results/few_steps.csv', OFF.format("svg")),
+    "GAIL by SAC": (f'{OURS} "GAIL by SAC" --output benchmarks/results/few_steps.csv', OFF.format("sac")),
     PEER: (
         "python benchmarks/board.py --peer --total-timesteps STEPS",
         f"""those that the project tuned, `scripts/config/tuned_hps/gail_seals_*_best_hp_eval.json` in {peer.RELEASE},
@@ -84,9 +89,11 @@ def cells_of(envs: list[str], seeds: list[int], steps: int) -> list[Cell]:
     return [alike | task | {"seed": seed} for task, seed in itertools.product(tasks, seeds)]
 
 
-def rows_of(ours: Path, peers: Path) -> pd.DataFrame:
+def rows_of(ours: Path, peers: Path, off_policy: Path = OFF_POLICY) -> pd.DataFrame:
     """Our rows and the peer's of the board's methods and number of trajectories."""
     tables = [load(ours)[0].astype({"env_id": str, "algorithm": str})]
+    if off_policy.exists():
+        tables.append(numbers(off_policy))
     if peers.exists():
         rows = numbers(peers)
         # No setting depends on a run's length, so that the longest hold what shorter ones show.
@@ -166,7 +173,7 @@ def report(table: pd.DataFrame, picture: str) -> str:
     missing = ", ".join(method for method in CARDS if method not in set(table["algorithm"])) or "none"
     return f"""# Times to {LEVEL} of the expert
 
-Written by `python benchmarks/board.py` from `results/imitation.csv` and `results/board_peer.csv`. Every method has the
+Written by `python benchmarks/board.py` from `results/imitation.csv`, `results/few_steps.csv` and `results/board_peer.csv`. Every method has the
 same pairs: {TRAJECTORIES} trajectories, subsampled as in Ho & Ermon (2016), drawn by the seed. A score of 0 is a policy
 of random actions, 1 the mean return of the expert's dataset. Methods without rows: {missing}.
 

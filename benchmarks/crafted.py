@@ -295,7 +295,7 @@ def checkpoint(whole: Path, elsewhere: Path) -> tuple[Change, Load]:
     import torch
 
     import rlgen
-    from rlgen.agents.on_policy import initial_policy
+    from rlgen.agents.from_reward import initial_policy
     from rlgen.checkpoint import FILE, RUN, _digest, load_checkpoint
     from rlgen.states import read_visits
 

@@ -3,6 +3,7 @@
 python benchmarks/imitation.py --jobs 2
 python benchmarks/imitation.py --envs Hopper-v4 --trajectories 4 --algorithms GAIL BC --seeds 0 1
 python benchmarks/imitation.py --envs Hopper-v4 --trajectories 1 4 --algorithms "GAIL states"
+python benchmarks/imitation.py --trajectories 4 --algorithms "GAIL by SVG" --output benchmarks/results/few_steps.csv
 python benchmarks/imitation.py --ray auto
 python benchmarks/imitation_report.py
 
@@ -59,6 +60,8 @@ TASKS = {
 ADVERSARIAL = {
     "GAIL": "gail",
     "GAIL states": "gail",
+    "GAIL by SVG": "gail",
+    "GAIL by SAC": "gail",
     "BC then GAIL": "gail",
     "FEM": "fem",
     "GTAL": "gtal",
@@ -67,6 +70,9 @@ ADVERSARIAL = {
 }
 # What differs from the default.
 CHANGES: dict[str, dict[str, Any]] = {"GAIL states": {"state_only": True}}
+# Learners by which an algorithm's name goes; others learn by --algo.
+LEARNERS = {"GAIL by SVG": "svg", "GAIL by SAC": "sac"}
+OFF_POLICY_STEPS = 100_000
 # Behaviour cloning: what differs from the paper's. With a penalty all pairs are fitted and none held out.
 CLONING = {"BC": {}, "BC+L2": {"weight_decay": 0.01, "validation_share": 0.0}}
 ALGORITHMS = [*CLONING, *ADVERSARIAL]
@@ -198,7 +204,7 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
             cell: Cell = {
                 "env_id": env_id,
                 "algorithm": algorithm,
-                "algo": options.algo,
+                "algo": LEARNERS.get(algorithm, options.algo),
                 "n_trajectories": n,
                 "subsample": options.subsample or TASKS[env_id].subsample,
                 "seed": seed,
@@ -208,7 +214,8 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
             if algorithm in CLONING:
                 cell |= {"algo": "", "settings": str(CLONING[algorithm])}
             else:
-                cell["total_timesteps"] = int(options.total_timesteps or TASKS[env_id].steps)
+                steps = OFF_POLICY_STEPS if algorithm in LEARNERS else TASKS[env_id].steps
+                cell["total_timesteps"] = int(options.total_timesteps or steps)
                 cell["settings"] = str(asdict(settings_of(cell)))
             cells.append(cell)
     return cells

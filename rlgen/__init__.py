@@ -1,11 +1,11 @@
-"""Imitation and exploration on fast, exact, vectorised MuJoCo with TRPO and PPO."""
+"""Imitation and exploration on fast, exact, vectorised MuJoCo with TRPO, PPO, SVG and SAC."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlgen.agents import BC, GAIL, PPO, TRPO, VIME, load
+    from rlgen.agents import BC, GAIL, PPO, SAC, SVG, TRPO, VIME, load
     from rlgen.checkpoint import load_policy
     from rlgen.data.convert import demonstrations_of
     from rlgen.data.demonstrations import load_demonstrations, load_expert, record
@@ -19,6 +19,8 @@ _HOMES = {
     "VIME": "rlgen.agents",
     "TRPO": "rlgen.agents",
     "PPO": "rlgen.agents",
+    "SAC": "rlgen.agents",
+    "SVG": "rlgen.agents",
     "load": "rlgen.agents",
     "demonstrations_of": "rlgen.data.convert",
     "record": "rlgen.data.demonstrations",
@@ -33,6 +35,8 @@ __all__ = [
     "BC",
     "GAIL",
     "PPO",
+    "SAC",
+    "SVG",
     "TRPO",
     "VIME",
     "Actor",

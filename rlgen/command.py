@@ -179,15 +179,21 @@ class RunArguments(CommandOptions):
     gae_lambda: Annotated[float | None, PRESET] = None
     """Lambda of generalised advantage estimation."""
     learning_rate: Annotated[float | None, PRESET] = None
-    """Initial learning rate of Adam: of the critic with TRPO, of policy and critic with PPO."""
+    """Initial learning rate of Adam: of the critic with TRPO, of policy and critic with the others."""
     target_kl: Annotated[float | None, PRESET] = None
     """KL divergence of an update in nats: the trust region of TRPO; with PPO, where an update stops early."""
     batch_size: Annotated[int | None, PRESET] = None
-    """Minibatch size: of the critic with TRPO, of policy and critic with PPO."""
+    """Minibatch size: of the critic with TRPO, of policy and critic with the others."""
     net_arch: Annotated[tuple[int, ...] | None, PRESET] = None
     """Sizes of the hidden layers of the policy, and of the critic, such as 64 64."""
     log_std_init: Annotated[float | None, PRESET] = None
     """Initial log standard deviation of a Gaussian policy, in units of the action space."""
+    horizon: Annotated[int | None, PRESET] = None
+    """Imagined steps of SVG before the critic's value."""
+    updates_per_step: Annotated[float | None, PRESET] = None
+    """Updates of SVG or SAC for each environment step."""
+    learning_starts: Annotated[int | None, PRESET] = None
+    """Environment steps with random actions before SVG or SAC learn."""
     init: Annotated[Path | None, default("a fresh policy")] = None
     """Start from the policy in this folder, of a run (such as one of `rlgen bc`) or of a dataset's expert."""
     critic_warmup: Annotated[Count | None, default("5 with --init")] = None
@@ -212,6 +218,9 @@ LEARNER_FLAGS = (
     "batch_size",
     "net_arch",
     "log_std_init",
+    "horizon",
+    "updates_per_step",
+    "learning_starts",
 )
 
 # As a field of a script's own arguments: `run: RunFlags = RunArguments()` adds --seed, --device and so on.

@@ -18,7 +18,7 @@ from rlgen.nn.mlp import mlp
 from rlgen.nn.random_features import RandomFeatures
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
-from rlgen.presets import Learner, LearnerSettings
+from rlgen.presets import TASK_SVG_LEARNER, Learner, LearnerSettings
 from rlgen.ranges import Count
 from rlgen.rewards.combine import MedianScaled, WeightedSum
 from rlgen.rewards.disagreement import Disagreement
@@ -183,6 +183,8 @@ _LEARNER = Learner(
     centre_rewards=False,
 )
 _OPTIMIZERS = {"trpo": _LEARNER.optimizer, "ppo": PPOConfig(batch_size=500, n_epochs=10)}
+_SVG = replace(TASK_SVG_LEARNER, net_arch=(64, 64), total_timesteps=100_000, updates_per_step=0.25)
+_OFF_POLICY = {"svg": _SVG, "sac": replace(_SVG, optimizer=replace(_SVG.optimizer, horizon=0))}
 
 
 # By bonus: how the network learns. The reference is the authors' code; five members share a minibatch.
@@ -196,9 +198,12 @@ _SHIPPED = SettingsFile("settings.toml", (resources.files("rlgen.envs") / "setti
 
 
 def settings(algo: str, env_id: str, bonus: str) -> Exploration:
-    """The settings for an environment; `algo` is `trpo` or `ppo`, `bonus` one of `BONUSES`."""
+    """The settings for an environment; `algo` one of `rlgen.presets.LEARNERS`, `bonus` one of `BONUSES`."""
+    bonus_config = _LEARNING.get(bonus, BonusConfig())
+    if algo in _OFF_POLICY:
+        return Exploration(_OFF_POLICY[algo], bonus_config)
     learner = replace(_LEARNER, optimizer=_OPTIMIZERS[algo])
-    return _SHIPPED.apply(Exploration(learner, _LEARNING.get(bonus, BonusConfig())), env_id, algo)
+    return _SHIPPED.apply(Exploration(learner, bonus_config), env_id, algo)
 
 
 def _pool(envs: gym.vector.VectorEnv, config: BonusConfig) -> ReplayPool:

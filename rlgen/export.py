@@ -27,7 +27,8 @@ class _Mode(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         policy = self.policy
-        return policy.actions.mode(policy.network(policy.normalizer(obs)))
+        output = policy.network(policy.normalizer(obs))
+        return policy.actions.mode(output.chunk(2, -1)[0].tanh() if policy.squash else output)
 
 
 def export_onnx(

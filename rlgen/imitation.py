@@ -16,8 +16,9 @@ from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_soft
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
+from rlgen.optim.svg import SVGConfig
 from rlgen.optim.trpo import TRPOConfig
-from rlgen.presets import Learner, LearnerSettings
+from rlgen.presets import Learner, LearnerSettings, OffPolicyLearner
 from rlgen.ranges import Checked, Count, Positive, Share, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
 from rlgen.rewards.endings import TerminalStates, TerminationReward, ending_weight
@@ -125,6 +126,7 @@ class Imitation(LearnerSettings):
             self.learner.gamma,
             expert.survives,
             max_survival_reward=self.max_survival_reward,
+            off_policy=isinstance(self.learner, OffPolicyLearner),
         )
         return rewards.to(device)
 
@@ -244,6 +246,16 @@ _LEARNER = Learner(
 )
 _OPTIMIZERS = {"trpo": _LEARNER.optimizer, "ppo": PPOConfig(n_epochs=10, batch_size=256)}
 
+# Off-policy: the expert's pairs stand beside the policy's own, and the policy starts close to them by cloning. The
+# discriminator learns from many small batches with a larger penalty, since the policy goes along its gradient. Step
+# sizes shrink, without which a policy that has reached the expert loses it again and again.
+_OFF_POLICY = OffPolicyLearner(SVGConfig(cloning_weight=100.0, final_share=0.1), reward_batch=1280, examples_share=0.25)
+_OFF_POLICY_LEARNERS = {
+    "svg": _OFF_POLICY,
+    "sac": replace(_OFF_POLICY, optimizer=replace(_OFF_POLICY.optimizer, horizon=0), updates_per_step=1.0),
+}
+_OFF_POLICY_GAIL = GAILConfig(learning_rate=3e-4, n_updates=25, batch_size=128, gradient_penalty_coef=1.0)
+
 # Ho & Ermon's settings, as their published code has them: 2 x 100 tanh networks, 50,000 pairs an iteration, one
 # full-batch discriminator step of 0.01, no penalty. What stays ours in all presets: the critic is a regression without
 # the time, rewards are scaled, a time limit bootstraps, weights start orthogonal, actions are clipped.
@@ -273,7 +285,10 @@ _PAPER_GAIL = GAILConfig(
 )
 
 _SETTINGS = {
-    "default": {algo: Imitation(replace(_LEARNER, optimizer=x), GAILConfig()) for algo, x in _OPTIMIZERS.items()},
+    "default": {
+        **{algo: Imitation(replace(_LEARNER, optimizer=x), GAILConfig()) for algo, x in _OPTIMIZERS.items()},
+        **{algo: Imitation(x, _OFF_POLICY_GAIL, symlog=False) for algo, x in _OFF_POLICY_LEARNERS.items()},
+    },
     "paper": {
         algo: Imitation(
             replace(_PAPER_LEARNER, optimizer=optimizer),
@@ -291,5 +306,11 @@ PRESETS = tuple(_SETTINGS)
 
 
 def settings(preset: str = "default", algo: str = "trpo") -> Imitation:
-    """The settings, the same for every task; `preset` is one of `PRESETS`, `algo` is `trpo` or `ppo`."""
+    """The settings, the same for every task; `preset` is one of `PRESETS`, `algo` one of `rlgen.presets.LEARNERS`.
+
+    Raises:
+        UsageError: the preset isn't for this learner.
+    """
+    if algo not in _SETTINGS[preset]:
+        raise UsageError(f"preset {preset} is for algo {' and '.join(_SETTINGS[preset])}; got {algo}")
     return _SETTINGS[preset][algo]

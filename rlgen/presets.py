@@ -6,21 +6,27 @@ import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import gymnasium as gym
 import numpy as np
 import torch
 
 from rlgen.data.collect import Collector
+from rlgen.data.replay import ReplayPool
 from rlgen.errors import UsageError
+from rlgen.nn.normalizer import RewardCentre
 from rlgen.nn.policy import Critic, Policy
+from rlgen.off_policy import OffPolicyTraining
 from rlgen.optim.ppo import PPO, PPOConfig
+from rlgen.optim.svg import SVG, SVGConfig
 from rlgen.optim.trpo import TRPO, TRPOConfig
-from rlgen.ranges import Checked, Count, Seed, Share, check
+from rlgen.ranges import Checked, Count, Positive, Seed, Share, check
 from rlgen.settings import lines
 from rlgen.train import Training
-from rlgen.types import PolicyOptimizer, RewardModel
+from rlgen.types import PolicyOptimizer, RewardModel, Transitions
+
+L = TypeVar("L", "Learner", "OffPolicyLearner")
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,7 @@ class Learner(Checked):
         self, n_envs: int | None = None, n_steps: int | None = None, total_timesteps: int | None = None
     ) -> Learner:
         """The same with what a command line tells; None leaves a setting."""
-        told: dict[str, Any] = {"n_envs": n_envs, "n_steps": n_steps, "total_timesteps": total_timesteps}
-        return replace(self, **{name: value for name, value in told.items() if value is not None})
+        return _with(self, n_envs=n_envs, n_steps=n_steps, total_timesteps=total_timesteps)
 
     def build(
         self, envs: gym.vector.VectorEnv, device: torch.device | str = "cpu", initial: Policy | None = None
@@ -127,6 +132,101 @@ class Learner(Checked):
 
 
 @dataclass(frozen=True)
+class OffPolicyLearner(Checked):
+    """Everything that an off-policy learner needs to be told.
+
+    Attributes:
+        optimizer: its own settings.
+        n_steps: steps per environment and iteration.
+        n_envs: environments side by side.
+        total_timesteps: environment steps in all.
+        gamma: discount.
+        net_arch: hidden layers of policy and critics each.
+        centre_rewards: see `rlgen.nn.normalizer.RewardCentre`.
+        learning_starts: environment steps with uniform actions before it learns.
+        updates_per_step: of policy and critics, for each environment step.
+        buffer_size: transitions that are kept; the oldest make room.
+        reward_batch: see `rlgen.off_policy.OffPolicyTraining`, as for the next two.
+        n_recent: see there.
+        examples_share: see there.
+
+    Raises:
+        UsageError: a number outside its range.
+    """
+
+    optimizer: SVGConfig
+    n_steps: Count = 10
+    n_envs: Count = 10
+    total_timesteps: Count = 100_000
+    gamma: Share = 0.99
+    net_arch: tuple[Count, ...] = (128, 128)
+    centre_rewards: bool = True
+    learning_starts: Count = 2_000
+    updates_per_step: Positive = 0.5
+    buffer_size: Count = 1_000_000
+    reward_batch: Count | None = None
+    n_recent: Count = 10_000
+    examples_share: Share = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.centre_rewards and self.gamma == 1:
+            raise UsageError("gamma must be below 1 with centre_rewards (centre_rewards=False takes 1); got 1")
+        if self.n_envs * self.n_steps * self.updates_per_step < 1:
+            raise UsageError("n_envs * n_steps * updates_per_step must be at least 1: an update an iteration")
+
+    def override(
+        self, n_envs: int | None = None, n_steps: int | None = None, total_timesteps: int | None = None
+    ) -> OffPolicyLearner:
+        """The same with what a command line tells; None leaves a setting."""
+        return _with(self, n_envs=n_envs, n_steps=n_steps, total_timesteps=total_timesteps)
+
+    def training(
+        self,
+        envs: gym.vector.VectorEnv,
+        make_reward: Callable[[gym.vector.VectorEnv, Policy], RewardModel],
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        examples: Transitions | None = None,
+    ) -> OffPolicyTraining:
+        """Training in `envs`; iterate it. Arguments are those of `Learner.training`, beside
+
+        Args:
+            examples: transitions of an expert, on the device (default: none).
+        """
+        check("seed", seed, Seed)
+        device = torch.device(device)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            policy = Policy(envs.single_observation_space, envs.single_action_space, self.net_arch, squash=True)
+            policy.to(device)
+            learner = SVG(policy, self.optimizer, self.gamma, self.net_arch)
+            reward_model = make_reward(envs, policy)
+            n_rows = self.n_envs * self.n_steps
+            capacity = min(self.buffer_size, n_rows * -(-self.total_timesteps // n_rows))
+            return OffPolicyTraining(
+                Collector(envs, self.n_steps, device),
+                policy,
+                learner,
+                reward_model,
+                ReplayPool(capacity, envs.single_observation_space, envs.single_action_space).to(device),
+                total_timesteps=self.total_timesteps,
+                rng=np.random.default_rng(seed),
+                n_updates=int(n_rows * self.updates_per_step),
+                learning_starts=self.learning_starts,
+                centre=RewardCentre(self.gamma).to(device) if self.centre_rewards else None,
+                reward_batch=self.reward_batch,
+                n_recent=self.n_recent,
+                examples=examples,
+                examples_share=self.examples_share,
+            )
+
+
+def _with(learner: L, **told: Any) -> L:
+    return replace(learner, **{name: value for name, value in told.items() if value is not None})
+
+
+@dataclass(frozen=True)
 class Settings(Checked):
     """The settings of an agent; printed, a line each."""
 
@@ -151,7 +251,7 @@ class LearnerSettings(Settings):
         learner: the policy's side.
     """
 
-    learner: Learner
+    learner: Learner | OffPolicyLearner
 
     @property
     def total_timesteps(self) -> int:
@@ -168,7 +268,15 @@ PPO_LEARNER = Learner(PPOConfig(batch_size=256), n_steps=32, log_std_init=-0.5)
 # Fewer and larger steps, for long training: the shipped HalfCheetah expert's.
 LONG_PPO_LEARNER = Learner(PPOConfig(), n_steps=128, log_std_init=-0.5)
 
-LEARNERS = {"trpo": TRPO_LEARNER, "ppo": PPO_LEARNER}
+SVG_LEARNER = OffPolicyLearner(SVGConfig())
+SAC_LEARNER = OffPolicyLearner(SVGConfig(horizon=0))
+
+LEARNERS: dict[str, Learner | OffPolicyLearner] = {
+    "trpo": TRPO_LEARNER,
+    "ppo": PPO_LEARNER,
+    "svg": SVG_LEARNER,
+    "sac": SAC_LEARNER,
+}
 
 
 def shortened(learner: Learner) -> Learner:
@@ -184,8 +292,19 @@ def shortened(learner: Learner) -> Learner:
 SHORT = 1_000_000
 """Environment steps below which a training is better `shortened`."""
 
+# The task's rewards have their own scale and need a longer horizon than an imitator's, and more noise.
+TASK_SVG_LEARNER = replace(
+    SVG_LEARNER,
+    optimizer=SVGConfig(batch_size=256, entropy_target=-1.0, tau=0.005, alpha=0.2),
+    centre_rewards=False,
+    updates_per_step=1.0,
+    total_timesteps=300_000,
+)
+
 # An expert is to act well stochastically too, so its noise starts small and its last steps are short.
-EXPERT = {
+EXPERT: dict[str, Learner | OffPolicyLearner] = {
     "trpo": replace(TRPO_LEARNER, optimizer=TRPOConfig(final_share=0.02), log_std_init=-1.0),
     "ppo": LONG_PPO_LEARNER,
+    "svg": TASK_SVG_LEARNER,
+    "sac": replace(TASK_SVG_LEARNER, optimizer=replace(TASK_SVG_LEARNER.optimizer, horizon=0)),
 }

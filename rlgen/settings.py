@@ -20,6 +20,7 @@ from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import read_regular
 
 T = TypeVar("T")
+ALGORITHMS = ("trpo", "ppo", "svg", "sac")
 MAX_SETTINGS_BYTES = 1 << 16  # a run stores the text in its config.json, which is of bounded size too
 
 
@@ -27,8 +28,8 @@ MAX_SETTINGS_BYTES = 1 << 16  # a run stores the text in its config.json, which 
 class SettingsFile:
     """A TOML file of settings by environment id.
 
-    An id's table holds fields of a command's settings, see `override`. `trpo` and `ppo` beside them are tables of
-    `learner.optimizer`; the one of the optimizer in use is applied.
+    An id's table holds fields of a command's settings, see `override`. `trpo`, `ppo`, `svg` and `sac` beside them are
+    tables of `learner.optimizer`; the one of the learner in use is applied.
 
     Attributes:
         path: where it was read, for errors.
@@ -65,9 +66,9 @@ class SettingsFile:
         return f"{self.path}: {env_id}: {self.table(env_id) or nothing}"
 
     def apply(self, settings: T, env_id: str, algo: str) -> T:
-        """Settings of an environment and the optimizer `algo`, `trpo` or `ppo`; errors as for `override`."""
+        """Settings of an environment and the learner `algo`, one of `ALGORITHMS`; errors as for `override`."""
         table, where = self.table(env_id), f"{self.path}: {env_id}: "
-        of_optimizers: dict[str, Any] = {name: table.pop(name) for name in ("trpo", "ppo") if name in table}
+        of_optimizers: dict[str, Any] = {name: table.pop(name) for name in ALGORITHMS if name in table}
         for name, told in of_optimizers.items():
             if not isinstance(told, dict):
                 raise UsageError(f"{where}{name}: must be a table of settings; got {told!r}")

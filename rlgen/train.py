@@ -47,12 +47,15 @@ class Iteration:
     transitions: Transitions | None
 
 
-class _Clock:
+class Clock:
+    """Seconds by part of a loop."""
+
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, part: str) -> None:
+        """The time since the last lap was this part's."""
         now = time.perf_counter()
         self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
         self._last = now
@@ -206,27 +209,96 @@ class Loop:
             setattr(self, name, state["progress"][name])
 
 
-class Training(Loop):
-    """Policy, critic and reward model being trained in place; iterating it trains, one `Iteration` at a time.
-
-    Observation statistics change only between iterations, so that the policy that is improved is the one that acted.
+class Interaction(Loop):
+    """A loop that steps environments and learns from a reward; an iteration begins with a rollout.
 
     Args:
         collector: steps the environments.
         policy: acts through a NumPy snapshot.
-        critic: shares the policy's normaliser.
-        optimizer: improves both.
-        reward_model: scores each rollout with what it knew before it, then learns from it.
+        reward_model: scores steps with what it knew before them, then learns from them.
         total_timesteps: environment steps in all, rounded up to whole rollouts.
-        gamma: discount.
-        gae_lambda: GAE's lambda.
         rng: for the actions.
-        centre_rewards: see `rlgen.nn.normalizer.RewardScaler`.
-        critic_warmup: number of iterations in which critic and reward model learn and the policy stays as it is, which
-            is a trained one then; 0 of a fresh policy.
 
     Attributes:
         visited: a sample of the states so far, with the rewards that they were given.
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        policy: Policy,
+        reward_model: RewardModel,
+        total_timesteps: int,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(policy, total_timesteps, collector.n_steps * collector.envs.num_envs)
+        self.collector = collector
+        self.reward_model = reward_model
+        self.rng = rng
+        self.visited = VisitedStates(collector.obs.shape[1], collector.obs.dtype)
+
+    def __str__(self) -> str:
+        return f"{self.collector.envs.num_envs} x {type(self.collector.envs).__name__}"
+
+    @property
+    def exact(self) -> bool:
+        """Whether the environments are ours, whose state can be kept."""
+        return isinstance(self.collector.envs, BatchedEnv)
+
+    @property
+    def progress_remaining(self) -> float:
+        """Falls from 1 to 0 over the training; step sizes shrink with it."""
+        return 1 - (self.done - self.began) / (self.n_iterations - self.began)
+
+    def _collect(self, actor: Actor) -> Rollout:
+        """A rollout, made sure to be finite."""
+        rollout = self.collector.collect(actor)
+        steps = rollout.transitions
+        # A sum is finite only if every term is, and costs less to check.
+        self._check_finite("observation", float(steps.obs.sum() + steps.next_obs.sum()))
+        # Also where another reward is learned from: the task is broken, and its returns mean nothing.
+        self._check_finite("the task's reward", float(steps.rewards.sum()))
+        return rollout
+
+    def state_dict(self) -> State:
+        """Everything that the next iteration depends on, by part."""
+        kept = super().state_dict()
+        return {
+            **kept,
+            "reward_model": self.reward_model.state_dict() if is_stateful(self.reward_model) else {},
+            "collector": self.collector.state_dict(),
+            "visited": self.visited.state_dict(),
+            "random": {"actions": self.rng.bit_generator.state, **kept["random"]},
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state of the same settings and environments."""
+        super().load_state_dict(state)
+        if is_stateful(self.reward_model):
+            self.reward_model.load_state_dict(state["reward_model"])
+        self.collector.load_state_dict(state["collector"])
+        self.visited.load_state_dict(state["visited"])
+        self.rng.bit_generator.state = state["random"]["actions"]
+
+
+class Training(Interaction):
+    """Policy, critic and reward model being trained in place on fresh rollouts; iterating it trains.
+
+    Observation statistics change only between iterations, so that the policy that is improved is the one that acted.
+
+    Args:
+        collector: as the policy, the reward model and the numbers of steps, see `Interaction`.
+        policy: see there.
+        critic: shares the policy's normaliser.
+        optimizer: improves both.
+        reward_model: see there.
+        total_timesteps: see there.
+        gamma: discount.
+        gae_lambda: GAE's lambda.
+        rng: see there.
+        centre_rewards: see `rlgen.nn.normalizer.RewardScaler`.
+        critic_warmup: number of iterations in which critic and reward model learn and the policy stays as it is, which
+            is a trained one then; 0 of a fresh policy.
     """
 
     def __init__(
@@ -244,35 +316,19 @@ class Training(Loop):
         centre_rewards: bool = False,
         critic_warmup: int = 0,
     ) -> None:
-        super().__init__(policy, total_timesteps, collector.n_steps * collector.envs.num_envs)
-        self.collector = collector
+        super().__init__(collector, policy, reward_model, total_timesteps, rng)
         self.critic = critic
         self.optimizer = optimizer
-        self.reward_model = reward_model
         self.gamma = gamma
         self.gae_lambda = gae_lambda
-        self.rng = rng
         self.scaler = RewardScaler(collector.envs.num_envs, gamma, centre_rewards).to(self.device)
         self.critic_warmup = critic_warmup
-        self.visited = VisitedStates(collector.obs.shape[1], collector.obs.dtype)
-
-    def __str__(self) -> str:
-        return f"{self.collector.envs.num_envs} x {type(self.collector.envs).__name__}"
-
-    @property
-    def exact(self) -> bool:
-        """Whether the environments are ours, whose state can be kept."""
-        return isinstance(self.collector.envs, BatchedEnv)
 
     def _iterate(self) -> tuple[dict[str, float], Rollout, dict[str, float]]:
-        clock = _Clock()
-        rollout = self.collector.collect(Actor(self.policy, self.rng))
-        clock.lap("collect")
+        clock = Clock()
+        rollout = self._collect(Actor(self.policy, self.rng))
         steps = rollout.transitions
-        # A sum is finite only if every term is, and costs less to check.
-        self._check_finite("observation", float(steps.obs.sum() + steps.next_obs.sum()))
-        # Also where another reward is learned from: the task is broken, and its returns mean nothing.
-        self._check_finite("the task's reward", float(steps.rewards.sum()))
+        clock.lap("collect")
         warming_up = self.done < self.critic_warmup
         if warming_up:
             with self.policy.same_actions():
@@ -286,9 +342,8 @@ class Training(Loop):
         scaled = self.scaler(rewards, steps.terminated, steps.truncated)
         clock.lap("reward")
         batch = policy_batch(self.policy, self.critic, rollout, scaled, self.gamma, self.gae_lambda)
-        progress = (self.done - self.began) / (self.n_iterations - self.began)
         trained = copy.deepcopy(self.policy.state_dict()) if warming_up else {}
-        metrics = dict(self.optimizer.update(batch, progress_remaining=1 - progress))
+        metrics = dict(self.optimizer.update(batch, progress_remaining=self.progress_remaining))
         if warming_up:
             self.policy.load_state_dict(trained)
             metrics["kl"] = torch.zeros(())
@@ -302,16 +357,11 @@ class Training(Loop):
 
     def state_dict(self) -> State:
         """Everything that the next iteration depends on, by part."""
-        kept = super().state_dict()
         return {
-            **kept,
+            **super().state_dict(),
             "critic": self.critic.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "reward_model": self.reward_model.state_dict() if is_stateful(self.reward_model) else {},
             "scaler": self.scaler.state_dict(),
-            "collector": self.collector.state_dict(),
-            "visited": self.visited.state_dict(),
-            "random": {"actions": self.rng.bit_generator.state, **kept["random"]},
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -319,11 +369,6 @@ class Training(Loop):
         super().load_state_dict(state)
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if is_stateful(self.reward_model):
-            self.reward_model.load_state_dict(state["reward_model"])
         self.scaler.load_state_dict(state["scaler"])
-        self.collector.load_state_dict(state["collector"])
-        self.visited.load_state_dict(state["visited"])
         if "envs" not in state["collector"]:
             self.scaler.returns.zero_()  # new episodes begin
-        self.rng.bit_generator.state = state["random"]["actions"]

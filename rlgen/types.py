@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self, TypeGuard
+from typing import Any, Protocol, Self, TypeGuard, runtime_checkable
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ State = Mapping[str, Any]
 """What a part of a training must keep to go on exactly: tensors, arrays and JSON values, nested by name."""
 
 
-class _Tensors:
+class Tensors:
     """Base of the tensor dataclasses: the same operation on every field."""
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Self:
@@ -30,7 +30,7 @@ class _Tensors:
 
 
 @dataclasses.dataclass(frozen=True)
-class Transitions(_Tensors):
+class Transitions(Tensors):
     """Steps of the environment with leading dimensions `*B`: a rollout `[T, N]`, a minibatch `[B]`, demonstrations.
 
     Attributes:
@@ -74,7 +74,7 @@ class Rollout:
 
 
 @dataclasses.dataclass(frozen=True)
-class PolicyBatch(_Tensors):
+class PolicyBatch(Tensors):
     """What a policy optimizer needs, flattened to `[B]`.
 
     Attributes:
@@ -103,6 +103,30 @@ class RewardModel(Protocol):
 
     def update(self, transitions: Transitions) -> Metrics:
         """Learn from a rollout `[T, N]`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardGradient(Tensors):
+    """The derivatives of rewards `[B]` in what they depend on, 0 where they don't.
+
+    Attributes:
+        obs: `[B, D]`, in the observation's own units.
+        actions: `[B, A]`, in units of the space (`rlgen.nn.actions.ActionCoder`).
+        next_obs: `[B, D]`.
+    """
+
+    obs: Tensor
+    actions: Tensor
+    next_obs: Tensor
+
+
+@runtime_checkable
+class DifferentiableReward(Protocol):
+    """A reward model whose rewards have a gradient, so that a policy can be improved along it (`rlgen.optim.svg`)."""
+
+    def gradient(self, transitions: Transitions) -> tuple[Tensor, RewardGradient]:
+        """Rewards `[B]` of steps `[B]` that end nothing, and their derivatives."""
         ...
 
 

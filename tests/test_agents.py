@@ -33,6 +33,8 @@ STEPS = 4 * 32 * 3
 
 def make(kind, env="Hopper-v4", **values):
     expert = {"expert": DATA} if kind in ("GAIL", "BC") else {}
+    if kind in ("SVG", "SAC"):
+        values = {"learning_starts": 128, "updates_per_step": 0.1} | values
     return getattr(rlgen, kind)(env, **expert, **(FEW if kind == "BC" else SMALL) | values)
 
 
@@ -168,7 +170,9 @@ def test_tensorboard_has_metrics_in_groups(tmp_path, kind):
         assert of_optimizer == {"gradient_steps", "training_loss", "validation_loss", "best_validation_loss"}
         assert [event.step for event in events.Scalars("train/validation_loss")] == [100, 200, 300, 400]
         return
-    assert {"kl", "entropy", "value_loss", "explained_variance"} < of_optimizer
+    off_policy = {"q", "critic_loss", "entropy", "alpha"}
+    expected = off_policy if kind in ("SVG", "SAC") else {"kl", "entropy", "value_loss", "explained_variance"}
+    assert expected < of_optimizer
     assert {"rollout/return_mean", "time/seconds_collect"} <= set(tags)
     learned = {tag for tag in tags if tag.startswith("reward_model/")}
     assert learned
@@ -338,7 +342,7 @@ def test_settings_are_told_whole_in_part_in_a_file_or_by_name(tmp_path):
         ({"n_trajectorys": 4}, r"did you mean n_trajectories\?"),
         ({"reward_mode": "airl"}, r"did you mean reward_model\?"),
         ({"gradient_steps": 4}, r"did you mean total_timesteps\?"),
-        ({"algo": "tpro"}, "algo must be one of trpo, ppo; got tpro; did you mean trpo?"),
+        ({"algo": "tpro"}, "algo must be one of trpo, ppo, svg, sac; got tpro; did you mean trpo?"),
         ({"reward_model": "gaill"}, "did you mean gail?"),
         ({"preset": "papers"}, "did you mean paper?"),
         ({"reward_model": "fem", "dropout": 0.1}, "dropout has no effect with reward_model fem"),

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
+from gymnasium import spaces
 
 import rlgen
 from rlgen.export import export_onnx
+from rlgen.nn.policy import Policy
 from rlgen.spaces import described_space
 
 ROOT = Path(__file__).parents[1]
@@ -25,9 +28,14 @@ assert not any(name in sys.modules for name in ("rlgen", "torch"))
 """
 
 
-@pytest.mark.parametrize("env_id", ["Hopper-v4", "CartPole-v1"])
+@pytest.mark.parametrize("env_id", ["Hopper-v4", "CartPole-v1", "squashed"])
 def test_onnx_takes_the_policys_actions(tmp_path, env_id):
-    policy = rlgen.load_expert(ROOT / "expert_data", env_id)
+    if env_id == "squashed":
+        policy = Policy(spaces.Box(-9, 9, (5,)), spaces.Box(np.float32([-3, 0]), np.float32([1, 2])), squash=True)
+        for parameter in policy.network.parameters():
+            parameter.data.add_(0.2 * torch.randn_like(parameter))
+    else:
+        policy = rlgen.load_expert(ROOT / "expert_data", env_id)
     policy.train()
     export_onnx(policy, tmp_path / "policy.onnx", env_id)
     assert policy.network.training

@@ -32,6 +32,8 @@ RUNS = {
     "bc": (lambda **told: rlgen.BC("CartPole-v1", ROOT / "expert_data", device=told["device"]), {}),
     "trpo": (rlgen.TRPO, {"env": "CartPole-v1"}),
     "ppo": (rlgen.PPO, {"env": "CartPole-v1"}),
+    "sac": (rlgen.SAC, {"env": "Pendulum-v1", "learning_starts": 64}),
+    "svg": (rlgen.SVG, {"env": "Pendulum-v1", "learning_starts": 64}),
 }
 
 

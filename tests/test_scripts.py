@@ -174,7 +174,7 @@ def test_interrupting_keeps_checkpoint_and_summary(tmp_path, times):
         (["--env-kwargs", '{"xml": 1}'], 2, "HalfCheetah-v4 has no argument xml"),
         (["--vectorization", "async"], 2, "HalfCheetah-v4 is stepped as one batch"),
         (["--dropout", "1.5"], 2, "dropout must be in [0, 1); got 1.5"),
-        (["--algo", "sac"], 2, "trpo"),
+        (["--algo", "a2c"], 2, "trpo"),
         (["--reward-model", "fem", "--reward", "logit"], 2, "reward has no effect with reward_model fem"),
         (["--reward-model", "airl", "--dropout", "0.1"], 2, "dropout has no effect with reward_model airl"),
     ],

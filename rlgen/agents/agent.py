@@ -81,7 +81,7 @@ class Loaded:
 class Agent:
     """A policy, and all that it takes to train it in an environment.
 
-    Users make `BC`, and `GAIL`, `VIME`, `TRPO` and `PPO`, which are `OnPolicyAgent`s. Behind each is a
+    Users make `BC`, and `GAIL`, `VIME`, `TRPO` and `PPO`, which are `RewardAgent`s. Behind each is a
     `rlgen.train.Loop`.
 
     Attributes:

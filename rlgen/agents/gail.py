@@ -11,18 +11,19 @@ import gymnasium as gym
 
 from rlgen import imitation
 from rlgen.agents.agent import AnyEnvironment, Told, one_of
+from rlgen.agents.from_reward import Initial, RewardAgent, RewardArguments, learner_settings, start_of
 from rlgen.agents.imitator import ExpertArguments, Imitator, drawn_from
-from rlgen.agents.on_policy import Initial, OnPolicyAgent, OnPolicyArguments, learner_settings, start_of
 from rlgen.data.demonstrations import Demonstrations
 from rlgen.envs.make import Vectorization
 from rlgen.errors import UsageError
+from rlgen.experiment import choose_device
 from rlgen.nn.policy import Policy
 from rlgen.presets import Settings
-from rlgen.types import RewardModel
+from rlgen.types import RewardModel, Transitions
 
 
 @dataclass(frozen=True)
-class GAILArguments(OnPolicyArguments, ExpertArguments):
+class GAILArguments(RewardArguments, ExpertArguments):
     """Those of `GAIL`.
 
     Attributes:
@@ -39,7 +40,7 @@ class GAILArguments(OnPolicyArguments, ExpertArguments):
         one_of("preset", self.preset, imitation.PRESETS)
 
 
-class GAIL(Imitator, OnPolicyAgent):
+class GAIL(Imitator, RewardAgent):
     """Imitate an expert by GAIL, or by another reward model learned from demonstrations.
 
         gail = rlgen.GAIL("HalfCheetah-v4", expert="expert_data")
@@ -54,7 +55,7 @@ class GAIL(Imitator, OnPolicyAgent):
         subsample: keep one state-action pair in this many (default: every pair in the dataset).
         include_failed: also draw from the episodes in which the expert failed.
         reward_model: `gail`, `airl`, `fem`, `gtal`, or `constant`, a control that rewards every step alike.
-        algo: policy optimizer, `trpo` or `ppo`.
+        algo: learner: `trpo` or `ppo`, from fresh rollouts; `svg`, off-policy and through a learned model, or `sac`.
         preset: settings, `default` or those of the `paper` (Ho & Ermon 2016).
         settings: what replaces the preset's, see `Told`.
         init: the policy to start from, see `Initial` (default: a fresh one).
@@ -139,6 +140,11 @@ class GAIL(Imitator, OnPolicyAgent):
         if not self.settings.state_only:
             self.demonstrations.require_actions(f"reward model {self.arguments.reward_model}")
         return make(self.settings, policy, self.settings.expert(envs, policy, self.demonstrations))
+
+    def examples(self, envs: gym.vector.VectorEnv) -> Transitions | None:
+        """The expert's transitions, where they have actions."""
+        pairs = self.demonstrations.fitted_to(envs).transitions
+        return pairs.apply(lambda x: x.to(choose_device(self.arguments.device))) if pairs.actions.numel() else None
 
     def derived(self) -> str:
         """What is derived from the demonstrations, in lines to print."""

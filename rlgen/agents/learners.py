@@ -11,7 +11,7 @@ import gymnasium as gym
 
 from rlgen import presets
 from rlgen.agents.agent import AnyEnvironment, Told, folder_path, origin
-from rlgen.agents.on_policy import Initial, OnPolicyAgent, OnPolicyArguments, learner_settings, start_of
+from rlgen.agents.from_reward import Initial, RewardAgent, RewardArguments, learner_settings, start_of
 from rlgen.agents.recovered import recovered_reward
 from rlgen.envs.make import Vectorization
 from rlgen.errors import CheckpointError
@@ -23,7 +23,7 @@ from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
-class LearnerArguments(OnPolicyArguments):
+class LearnerArguments(RewardArguments):
     """Those of `TRPO` and `PPO`.
 
     Attributes:
@@ -33,7 +33,7 @@ class LearnerArguments(OnPolicyArguments):
     recovered: Path | None
 
 
-class TRPO(OnPolicyAgent):
+class TRPO(RewardAgent):
     """Learn the task by TRPO, on the environment's own reward or on one that AIRL recovered.
 
         trpo = rlgen.TRPO("Hopper-v4")
@@ -106,7 +106,7 @@ class TRPO(OnPolicyAgent):
         settings, values = self._told or (None, {})
         told = settings, env, self.algo, values, type(self)
         found = learner_settings(LearnerSettings(preset), *told).for_steps(total_timesteps)
-        if found.learner.total_timesteps >= presets.SHORT:
+        if found.learner.total_timesteps >= presets.SHORT or not isinstance(preset, presets.Learner):
             return found
         short = LearnerSettings(presets.shortened(preset))
         return learner_settings(short, *told).for_steps(total_timesteps)
@@ -138,3 +138,27 @@ class PPO(TRPO):
     """
 
     algo = "ppo"
+
+
+class SAC(TRPO):
+    """Learn the task by SAC, from all steps so far.
+
+        sac = rlgen.SAC("HalfCheetah-v4")
+        sac.learn(300_000)
+
+    Arguments and errors are those of `TRPO`, but for `init` and `critic_warmup`: it starts from a fresh policy.
+    """
+
+    algo = "sac"
+
+
+class SVG(TRPO):
+    """Learn the task by SVG(H): SAC, and a learned model that the policy is improved through.
+
+        svg = rlgen.SVG("HalfCheetah-v4", horizon=3)
+        svg.learn(100_000)
+
+    Arguments and errors are those of `SAC`.
+    """
+
+    algo = "svg"

@@ -12,7 +12,7 @@ from rlgen.agents.agent import Agent, AnyEnvironment, Arguments, Loaded, folder_
 from rlgen.agents.bc import BC
 from rlgen.agents.gail import GAIL, GAILArguments
 from rlgen.agents.imitator import ExpertArguments, Imitator
-from rlgen.agents.learners import PPO, TRPO, LearnerArguments
+from rlgen.agents.learners import PPO, SAC, SVG, TRPO, LearnerArguments
 from rlgen.agents.vime import VIME, VIMEArguments
 from rlgen.checkpoint import RUN, load_checkpoint
 from rlgen.cloning import CloningSettings
@@ -29,6 +29,8 @@ AGENTS: Mapping[str, tuple[type[Agent], type[Arguments], type[Settings]]] = {
     "VIME": (VIME, VIMEArguments, exploration.Exploration),
     "TRPO": (TRPO, LearnerArguments, LearnerSettings),
     "PPO": (PPO, LearnerArguments, LearnerSettings),
+    "SAC": (SAC, LearnerArguments, LearnerSettings),
+    "SVG": (SVG, LearnerArguments, LearnerSettings),
 }
 
 

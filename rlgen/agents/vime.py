@@ -10,7 +10,7 @@ import gymnasium as gym
 
 from rlgen import exploration
 from rlgen.agents.agent import AnyEnvironment, Told, one_of, typed
-from rlgen.agents.on_policy import Initial, OnPolicyAgent, OnPolicyArguments, learner_settings, start_of
+from rlgen.agents.from_reward import Initial, RewardAgent, RewardArguments, learner_settings, start_of
 from rlgen.envs.make import Vectorization, environment_name
 from rlgen.errors import UsageError
 from rlgen.nn.policy import Policy
@@ -19,7 +19,7 @@ from rlgen.types import RewardModel
 
 
 @dataclass(frozen=True)
-class VIMEArguments(OnPolicyArguments):
+class VIMEArguments(RewardArguments):
     """Those of `VIME`.
 
     Attributes:
@@ -33,7 +33,7 @@ class VIMEArguments(OnPolicyArguments):
         one_of("bonus", self.bonus, exploration.BONUSES)
 
 
-class VIME(OnPolicyAgent):
+class VIME(RewardAgent):
     """Explore where the task's reward is sparse, by a bonus beside it: VIME's, or another.
 
         vime = rlgen.VIME("rlgen/SparseMountainCar-v0")

@@ -45,17 +45,19 @@ class Arguments:
     weights_only: bool = False
     """Leave out the episodes: the dataset has the expert's weights and returns, a few kilobytes, and the same episodes
     are recorded when it is first read."""
-    algo: Literal["trpo", "ppo"] = "trpo"
-    """Policy optimizer."""
+    algo: Literal["trpo", "ppo", "svg", "sac"] = "trpo"
+    """Learner: `trpo` or `ppo`, from fresh rollouts; `sac`, off-policy, with far fewer environment steps and more time
+    for each; or `svg`, which is SAC with gradients through a learned model of the dynamics."""
     run: RunFlags = field(default_factory=RunArguments)
 
 
 def train(arguments: Arguments, env_id: str) -> Result:
     """Train on the environment's own reward, or on a recovered one."""
-    from rlgen.agents import PPO, TRPO
+    from rlgen import agents
 
-    make = TRPO if arguments.algo == "trpo" else PPO
-    agent = make(env_id, recovered=arguments.reward, **arguments.run.of_agent(env_id))
+    agent = getattr(agents, arguments.algo.upper())(
+        env_id, recovered=arguments.reward, **arguments.run.of_agent(env_id)
+    )
     result = agent.run(arguments.run, arguments)
     reached, random = result.summary["return_mean"], result.summary["random_return_mean"]
     if random is not None and reached <= random:

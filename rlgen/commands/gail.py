@@ -28,8 +28,9 @@ class Arguments:
     one in 20 for locomotion, one in 5 or 10 for classic control."""
     include_failed: bool = False
     """Also draw from the episodes in which the expert failed."""
-    algo: Literal["trpo", "ppo"] = "trpo"
-    """Policy optimizer."""
+    algo: Literal["trpo", "ppo", "svg", "sac"] = "trpo"
+    """Learner: `trpo` or `ppo`, from fresh rollouts; `sac`, off-policy, with far fewer environment steps and more time
+    for each; or `svg`, which is SAC with gradients through a learned model of the dynamics."""
     preset: Literal["default", "paper"] = "default"
     """Settings: ours, or those of Ho & Ermon (2016), 25M steps in batches of 50,000. The paper also keeps fewer pairs:
     see --subsample."""

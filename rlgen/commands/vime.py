@@ -25,8 +25,9 @@ class Arguments:
     """Exploration bonus added to the task's reward: `vime`, `vime-reference` (with the settings of the authors' code),
     `l2` (prediction error of the dynamics), `rnd` (Random Network Distillation), `disagreement` (of an ensemble),
     `noise` (Gaussian) or `none`."""
-    algo: Literal["trpo", "ppo"] = "trpo"
-    """Policy optimizer."""
+    algo: Literal["trpo", "ppo", "svg", "sac"] = "trpo"
+    """Learner: `trpo` or `ppo`, from fresh rollouts; `sac`, off-policy, with far fewer environment steps and more time
+    for each; or `svg`, which is SAC with gradients through a learned model of the dynamics."""
     eta: Annotated[float | None, PRESET] = None
     """Weight of the bonus beside the task's reward, once the bonus is divided by its median."""
     n_updates: Annotated[int | None, PRESET] = None

@@ -80,6 +80,38 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
+class SquashedGaussian:
+    """tanh of a diagonal Gaussian: actions inside (-1, 1), the bounds of a space in its units (Haarnoja et al. 2018).
+
+    Attributes:
+        mean: of the Gaussian, `[*B, A]`.
+        log_std: likewise.
+    """
+
+    mean: Tensor
+    log_std: Tensor
+
+    def before(self, actions: Tensor) -> Tensor:
+        """What the Gaussian gave, `[*B, A]`; actions on a bound, which it can't have given, count as just inside."""
+        return actions.clamp(-1 + 1e-4, 1 - 1e-4).atanh()
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """log N(u; mean, std^2) - log(1 - tanh(u)^2) summed over the action's dimensions, `[*B]`."""
+        u = self.before(actions)
+        z = (u - self.mean) * torch.exp(-self.log_std)
+        return (log_tanh_slope(u).neg() - 0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def detach(self) -> SquashedGaussian:
+        """The same distribution, cut from the graph."""
+        return SquashedGaussian(self.mean.detach(), self.log_std.detach())
+
+
+def log_tanh_slope(u: Tensor) -> Tensor:
+    """log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)), which loses no digits where tanh is near 1."""
+    return 2 * (math.log(2) - u - F.softplus(-2 * u))
+
+
+@dataclass(frozen=True)
 class Categorical:
     """Categorical distribution, softmax(logits).
 
@@ -177,3 +209,4 @@ def _sum(terms: list[Tensor]) -> Tensor:
 
 
 Distribution = Gaussian | Categorical | MultiCategorical
+"""What TRPO and PPO learn."""

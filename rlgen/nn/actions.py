@@ -76,6 +76,12 @@ class ActionCoder(nn.Module):
         coded = [F.one_hot(samples[..., k], size) for k, size in enumerate(self.units.sizes)]
         return torch.cat(coded, -1).float()
 
+    def executed(self, samples: Tensor) -> Tensor:
+        """The environment's actions `[*B, *shape]` for samples `[*B, A]` inside the bounds of a Box of floats."""
+        exact = tensor_dtype(float_dtype(self.units.space.dtype))
+        actions = (samples * self.half_range + self.centre).to(exact)
+        return actions.unflatten(-1, self.units.space.shape or (1,))
+
     def mode(self, output: Tensor) -> Tensor:
         """The actions `[N, *shape]` that a policy's output `[N, size]` executes by its mode, int64 or floats.
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlgen.errors import UsageError
-from rlgen.functional.distributions import Gaussian
+from rlgen.functional import tanh_mlp
+from rlgen.functional.distributions import Gaussian, SquashedGaussian
 from rlgen.nn.actions import ActionCoder
 from rlgen.nn.mlp import mlp
 from rlgen.nn.normalizer import RunningNormalizer
 from rlgen.nn.policy import Policy
-from rlgen.types import Transitions
+from rlgen.types import RewardGradient, Transitions
 
 FLOOR = 1e-2
 """Least standard deviation that the expert's inputs are divided by: a share of the policy's for observations, of the
@@ -39,6 +40,18 @@ class _Inputs(nn.Module):
         """Let the inputs' statistics learn from transitions that count as `weight` rows (default: their number)."""
         self.of_obs.update(transitions.obs, weight)
         self.of_actions.update(self.actions(transitions.actions), weight)
+
+    def raw_parts(self, transitions: Transitions) -> dict[str, Tensor]:
+        """What can be seen of transitions: observations in their own units, actions in units of the space."""
+        return {
+            "obs": transitions.obs,
+            "actions": self.actions(transitions.actions),
+            "next_obs": transitions.next_obs,
+        }
+
+    def of_part(self, name: str) -> RunningNormalizer:
+        """What normalises a part of transitions."""
+        return self.of_actions if name == "actions" else self.of_obs
 
 
 class Discriminator(_Inputs):
@@ -106,6 +119,21 @@ class Discriminator(_Inputs):
     def score(self, inputs: Tensor) -> Tensor:
         """What a policy is rewarded for, before `rlgen.functional.adversarial`: the logits."""
         return self(inputs)
+
+    @torch.no_grad()
+    def gradient(self, transitions: Transitions) -> tuple[Tensor, RewardGradient]:
+        """Logits `[B]` of steps `[B]`, and their derivatives."""
+        parts = self.raw_parts(transitions)
+        seen = {name: self.of_part(name).with_slope(parts[name]) for name in self.parts}
+        weights = [x for layer in self.network if isinstance(layer, nn.Linear) for x in (layer.weight, layer.bias)]
+        layers = tanh_mlp.forward(torch.cat([y for y, _ in seen.values()], -1), weights)
+        of_inputs = tanh_mlp.input_gradient(layers, weights, torch.ones_like(layers[-1]))[0]
+        slopes = [slope for _, slope in seen.values()]
+        split = of_inputs.split([slope.shape[-1] for slope in slopes], -1)
+        found = {name: x * slope for name, x, slope in zip(seen, split, slopes, strict=True)}
+        return layers[-1].squeeze(-1), RewardGradient(
+            *(found[name] if name in found else torch.zeros_like(x, dtype=torch.float32) for name, x in parts.items())
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits `[*B]` of `inputs`."""
@@ -177,6 +205,9 @@ class ShapedDiscriminator(_Inputs):
         """log pi of the executed actions, `[*B]`."""
         (policy,) = self._policy
         distribution, samples = policy(transitions.obs), self.actions.samples(transitions.actions)
+        if isinstance(distribution, SquashedGaussian):  # the slopes of tanh are the same on both sides
+            zeros = torch.zeros_like(samples)
+            return distribution.log_prob(samples) - SquashedGaussian(zeros, zeros).log_prob(samples)
         if not isinstance(distribution, Gaussian):
             return distribution.log_prob(samples) + math.log(math.prod(self.actions.units.sizes or ()))
         standard = Gaussian(torch.zeros_like(distribution.mean), torch.zeros_like(distribution.log_std))
@@ -193,3 +224,15 @@ class ShapedDiscriminator(_Inputs):
         reward = self.network["g"](obs if self.state_only else torch.cat((obs, actions), -1))
         shaping = self.gamma * (1 - terminated) * self.network["h"](next_obs) - self.network["h"](obs)
         return (reward + shaping).squeeze(-1)
+
+    @torch.no_grad()
+    def gradient(self, transitions: Transitions) -> tuple[Tensor, RewardGradient]:
+        """f `[B]` of steps `[B]` that end nothing, and its derivatives."""
+        seen = {name: self.of_part(name).with_slope(x) for name, x in self.raw_parts(transitions).items()}
+        with torch.enable_grad():
+            leaves = [y.requires_grad_() for y, _ in seen.values()]
+            flags = torch.zeros(len(transitions.rewards), 2, device=leaves[0].device)
+            scores = self.score(torch.cat((*leaves, flags), -1))
+            found = torch.autograd.grad(scores.sum(), leaves, allow_unused=True, materialize_grads=True)
+        slopes = (slope for _, slope in seen.values())
+        return scores.detach(), RewardGradient(*(x * slope for x, slope in zip(found, slopes, strict=True)))

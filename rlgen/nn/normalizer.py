@@ -82,6 +82,16 @@ class RunningNormalizer(nn.Module):
         y = (x.double() - self.mean).mul_(self.scale())
         return (y.sign() * y.abs().log1p() if self.symlog else y.clamp_(-self.clip, self.clip)).float()
 
+    def with_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised x, and dy / dx, `[*B, n_features]` float32 each."""
+        scale = self.scale()
+        y = (x.double() - self.mean).mul_(scale)
+        if self.symlog:
+            size = y.abs()
+            return (y.sign() * size.log1p()).float(), (scale / (1 + size)).float()
+        clipped = y.clamp(-self.clip, self.clip)
+        return clipped.float(), torch.where(clipped == y, scale, 0.0).float()
+
     @torch.no_grad()
     def update(self, x: Tensor, weight: float | None = None) -> None:
         """Merge rows `[*B, n_features]` into the statistics.
@@ -156,3 +166,30 @@ class RewardScaler(nn.Module):
         self.returns.copy_(torch.from_numpy(current))
         self.statistics.update(torch.from_numpy(running).to(rewards.device).unsqueeze(-1))
         return rewards / self.statistics.var.sqrt().clamp_min(1e-4).float()
+
+
+class RewardCentre(nn.Module):
+    """Subtracts a running mean of rewards, and makes up for it at terminations, as `RewardScaler` does with `centre`.
+
+    Args:
+        gamma: discount, below 1.
+        decay: weight of the mean of a batch beside that of the next.
+    """
+
+    recent: Tensor
+
+    def __init__(self, gamma: float, decay: float = 0.9) -> None:
+        super().__init__()
+        self.gamma, self.decay = gamma, decay
+        self.register_buffer("recent", torch.zeros(2))
+
+    @torch.no_grad()
+    def forward(self, rewards: Tensor, terminated: Tensor) -> tuple[Tensor, Tensor]:
+        """Centred rewards `[*B]`, and what a step grew by, -m, 0-d; the mean m learns from these rewards first."""
+        self.recent.mul_(self.decay).add_(torch.stack((rewards.mean(), torch.ones_like(self.recent[1]))))
+        shift = -self.recent[0] / self.recent[1]
+        return rewards + shift + terminated * self.of_end(shift), shift
+
+    def of_end(self, shift: Tensor) -> Tensor:
+        """What a termination grew by beside its step: as much as each step after it would have, for ever."""
+        return self.gamma / (1 - self.gamma) * shift

@@ -12,7 +12,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from rlgen.functional.distributions import Categorical, Distribution, Gaussian, MultiCategorical
+from rlgen.errors import UsageError
+from rlgen.functional.distributions import Categorical, Distribution, Gaussian, MultiCategorical, SquashedGaussian
+from rlgen.functional.squashed import log_std_of
 from rlgen.nn.actions import ActionCoder
 from rlgen.nn.mlp import mlp
 from rlgen.nn.normalizer import RunningNormalizer
@@ -24,15 +26,20 @@ Float32 = npt.NDArray[np.float32]
 class Policy(nn.Module):
     """A tanh MLP on standardised observations; its output is the head of a distribution over actions.
 
-    A Gaussian with a state-independent log-std for a Box, in units of the space (`rlgen.spaces.ActionUnits`); logits
-    for Discrete, and for each index of a MultiDiscrete or MultiBinary. The last layer starts at zero, so that the first
+    A Gaussian with a state-independent log-std for a Box, in units of the space (`rlgen.spaces.ActionUnits`), or a
+    squashed one, whose log-std is an output too, between those of `LOG_STD`; logits for Discrete, and for each index of
+    a MultiDiscrete or MultiBinary. The last layer starts at zero, so that the first
     policy is the same in every state, whatever the observations' statistics.
 
     Args:
         observation_space: see `rlgen.spaces.FlatBox`, also for errors.
         action_space: see `rlgen.spaces.ActionUnits`, likewise.
         net_arch: hidden layer sizes.
-        log_std_init: initial log standard deviation, in units of the action space.
+        log_std_init: initial log standard deviation, in units of the action space; a squashed one's starts midway.
+        squash: of a bounded Box, tanh of a Gaussian, as off-policy learners need it.
+
+    Raises:
+        UsageError: also for a squashed policy of another action space.
     """
 
     def __init__(
@@ -41,8 +48,10 @@ class Policy(nn.Module):
         action_space: spaces.Space[Any],
         net_arch: Sequence[int] = (64, 64),
         log_std_init: float = 0.0,
+        squash: bool = False,
     ) -> None:
         super().__init__()
+        self.squash = squash
         self.observation_space = flat_box(observation_space)
         self.action_space = action_space
         self.net_arch = tuple(net_arch)
@@ -50,14 +59,22 @@ class Policy(nn.Module):
         n_observations = self.observation_space.shape[0]
         self.normalizer = RunningNormalizer(n_observations)
         units = self.actions.units
+        if squash and not (units.sizes is None and np.isfinite(units.bounds).all()):
+            raise UsageError(f"a squashed policy needs actions of a bounded Box; got {action_space}")
         self.log_std = (
-            nn.Parameter(torch.full((units.n_outputs,), float(log_std_init))) if units.sizes is None else None
+            nn.Parameter(torch.full((units.n_outputs,), float(log_std_init)))
+            if units.sizes is None and not squash
+            else None
         )
-        self.network = mlp(n_observations, net_arch, units.n_outputs, output_gain=0.0)
+        self.network = mlp(n_observations, net_arch, units.n_outputs * (1 + squash), output_gain=0.0, relu=squash)
 
-    def forward(self, obs: Tensor) -> Distribution:
+    def forward(self, obs: Tensor) -> Distribution | SquashedGaussian:
         """The distribution of what is sampled, see `head`, at raw observations `[*B, D]`."""
-        return self.head(self.network(self.normalizer(obs)))
+        output = self.network(self.normalizer(obs))
+        if not self.squash:
+            return self.head(output)
+        mean, raw = output.chunk(2, -1)
+        return SquashedGaussian(mean, log_std_of(raw.tanh()))
 
     @contextlib.contextmanager
     def same_actions(self) -> Iterator[None]:
@@ -77,7 +94,10 @@ class Policy(nn.Module):
             weight.mul_(ratio.float())
 
     def head(self, output: Tensor) -> Distribution:
-        """The distribution that a network output `[*B, n_outputs]` stands for; `actions.samples` gives its values."""
+        """The distribution that an output `[*B, n_outputs]` of a policy that isn't squashed stands for.
+
+        `actions.samples` gives its values.
+        """
         if self.log_std is not None:
             return Gaussian(output, self.log_std)
         if not self.actions.units.sample_shape:
@@ -122,6 +142,7 @@ class Actor:
         linear = [m for m in policy.network if isinstance(m, nn.Linear)]
         self.layers = [(array(m.weight.T), array(m.bias)) for m in linear]
         self.std = None if policy.log_std is None else array(policy.log_std.exp())
+        self.squash = policy.squash
 
     def output(self, obs: npt.NDArray[Any]) -> Float32:
         """Gaussian means or logits `[N, n_outputs]` at raw observations `[N, D]`."""
@@ -131,13 +152,21 @@ class Actor:
         for weight, bias in self.layers[:-1]:
             x = x @ weight
             x += bias
-            np.tanh(x, out=x)
+            if self.squash:
+                np.maximum(x, 0, out=x)
+            else:
+                np.tanh(x, out=x)
         weight, bias = self.layers[-1]
         return x @ weight + bias
 
     def sample(self, obs: npt.NDArray[Any], deterministic: bool = False) -> npt.NDArray[Any]:
         """What the policy samples: `[N, A]` float32 in units of a Box, not clipped; indices `[N]` or `[N, K]` int64."""
         output = self.output(obs)
+        if self.squash:
+            mean, raw = np.split(output, 2, 1)
+            if not deterministic:
+                mean = mean + np.exp(log_std_of(np.tanh(raw))) * self.rng.standard_normal(mean.shape, np.float32)
+            return np.tanh(mean)
         if self.std is not None:
             if not deterministic:
                 output += self.std * self.rng.standard_normal(output.shape, np.float32)
@@ -169,3 +198,11 @@ class Actor:
         rows, single = self.observation_space.rows(observation)
         actions = self.execute(self.sample(rows, deterministic))
         return (actions[0] if single else actions), None
+
+
+class UniformActor(Actor):
+    """Actions uniform over a bounded Box, in place of the policy's."""
+
+    def sample(self, obs: npt.NDArray[Any], deterministic: bool = False) -> npt.NDArray[Any]:
+        """Uniform in units of the space, `[N, A]` float32."""
+        return self.rng.uniform(-1, 1, (len(obs), self.units.n_outputs)).astype(np.float32)

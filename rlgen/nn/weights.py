@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
+from rlgen.errors import UsageError
 from rlgen.files import check, printable
 from rlgen.nn.policy import Policy
 from rlgen.spaces import described_space
@@ -40,12 +42,14 @@ def policy_of_weights(facts: Mapping[str, Any], state: Mapping[str, Any]) -> Pol
         *net_arch, _ = (len(state[name]) for name in sorted(biases, key=lambda name: int(name.split(".")[1])))
         with torch.device("meta"):  # compares the shapes without memory: a network's size is only known from its biases
             shapes = {name: tensor.to("meta") for name, tensor in state.items()}
-            Policy(observation_space, action_space, net_arch).load_state_dict(shapes)
+            # A Gaussian has its log-std beside the network, a squashed one in its output.
+            squash = isinstance(action_space, spaces.Box) and "log_std" not in state
+            Policy(observation_space, action_space, net_arch, squash=squash).load_state_dict(shapes)
         with torch.random.fork_rng([]):  # what is drawn for it is replaced
-            policy = Policy(observation_space, action_space, net_arch)
+            policy = Policy(observation_space, action_space, net_arch, squash=squash)
         policy.load_state_dict(state)
         return policy
-    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+    except (RuntimeError, UsageError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         told = " ".join(str(error).split())
         raise ValueError(
             f"the weights don't fit the spaces ({type(error).__name__}: {printable(told)[:300]})"

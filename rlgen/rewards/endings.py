@@ -106,6 +106,8 @@ class TerminationReward(nn.Module):
         decay: weight of all earlier rollouts beside the next.
         eps: terminations per step that count as none.
         max_survival_reward: c. With more a policy learns to stand still before it learns to walk.
+        off_policy: what is scored is drawn from all sides and says nothing of the rates: those of what the model
+            learned from count alone.
 
     Raises:
         UsageError: a number outside its range.
@@ -122,6 +124,7 @@ class TerminationReward(nn.Module):
         decay: float = 0.9,
         eps: float = 1e-4,
         max_survival_reward: float = 0.5,
+        off_policy: bool = False,
     ) -> None:
         super().__init__()
         check("gamma", gamma, ShareBelowOne)
@@ -130,7 +133,7 @@ class TerminationReward(nn.Module):
         check("eps", eps, Positive)
         check("max_survival_reward", max_survival_reward, Positive)
         self.expert_rate, self.decay, self.eps, self.max_survival_reward = expert_rate, decay, eps, max_survival_reward
-        self.expert_survives = expert_survives
+        self.expert_survives, self.off_policy = expert_survives, off_policy
         self.terminal_states = terminal_states
         self.weight, self.discounted_future = ending_weight(expert_rate, gamma), gamma / (1 - gamma)
         self.register_buffer("counts", torch.zeros(3, dtype=torch.float64))
@@ -144,7 +147,18 @@ class TerminationReward(nn.Module):
     @torch.no_grad()
     def forward(self, transitions: Transitions, rewards: Tensor) -> Tensor:
         """From rewards of a whole rollout's steps `[*B]` to rewards with endings, by it and the rollouts so far."""
-        n_terminations, n_steps, total = self._counts(transitions, rewards)
+        of_steps = self.of_steps() if self.off_policy else self._of_steps(*self._counts(transitions, rewards))
+        rewards = rewards + of_steps.to(rewards.dtype)
+        if self.terminal_states is not None and transitions.terminated.any():
+            f = self.terminal_states(transitions[transitions.terminated])
+            rewards[transitions.terminated] += self.weight * self.discounted_future * f
+        return rewards
+
+    def of_steps(self) -> Tensor:
+        """What a step that ends nothing is given beside its own reward by the rollouts so far, 0-d; 0 before them."""
+        return self._of_steps(*self.counts) if self.counts[1] > 0 else torch.zeros_like(self.counts[0])
+
+    def _of_steps(self, n_terminations: Tensor, n_steps: Tensor, total: Tensor) -> Tensor:
         rate = (n_terminations / n_steps + self.eps).log()
         living = rate - math.log(self.expert_rate + self.eps)
         beside = rate - math.log(self.eps) if self.expert_survives else living
@@ -152,11 +166,7 @@ class TerminationReward(nn.Module):
         at_most = self.max_survival_reward * mean.square().reciprocal().clamp(min=1)
         surviving = beside.clamp(min=0).minimum(at_most)
         bounded = surviving - torch.where(n_terminations > 0, mean, 0)
-        rewards = rewards + torch.lerp(bounded, living, self.weight).to(rewards.dtype)
-        if self.terminal_states is not None and transitions.terminated.any():
-            f = self.terminal_states(transitions[transitions.terminated])
-            rewards[transitions.terminated] += self.weight * self.discounted_future * f
-        return rewards
+        return torch.lerp(bounded, living, self.weight)
 
     @torch.no_grad()
     def update(self, transitions: Transitions, rewards: Tensor) -> Metrics:

@@ -14,7 +14,7 @@ from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.flat import adam_state, load_adam_state
 from rlgen.ranges import Checked, Count, NotNegative, Range
 from rlgen.rewards.endings import TerminationReward
-from rlgen.types import Metrics, Transitions
+from rlgen.types import Metrics, RewardGradient, Transitions
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,19 @@ class GAIL(nn.Module):
         scores = self.discriminator.score(self._scored[1]).view_as(transitions.rewards)
         rewards = self.reward(scores)
         return rewards if self.endings is None else rewards - self.reward(torch.zeros_like(scores))
+
+    def gradient(self, transitions: Transitions) -> tuple[Tensor, RewardGradient]:
+        """Rewards `[B]` of steps `[B]` that end nothing, by the discriminator as it is, and their derivatives."""
+        self.eval()
+        scores, of_scores = self.discriminator.gradient(transitions)
+        with torch.enable_grad():
+            rewards = self.reward(scores.requires_grad_())
+            (slope,) = torch.autograd.grad(rewards.sum(), scores)
+        rewards = rewards.detach()
+        if self.endings is not None:
+            undecided = self.reward(torch.zeros_like(rewards))
+            rewards = rewards - undecided + self.endings.of_steps().to(rewards.dtype)
+        return rewards, of_scores.apply(lambda x: x * slope.unsqueeze(-1))
 
     def get_extra_state(self) -> dict[str, Any]:
         """Adam's, beside the discriminator's."""

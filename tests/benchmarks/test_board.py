@@ -46,7 +46,7 @@ def test_of_the_peer_the_longest_runs_count(table):
 
 def test_the_page_says_of_each_method_how_it_ran(table, tmp_path):
     page = board.report(table, "board.png")
-    assert "Methods without rows: AIRL." in page
+    assert "Methods without rows: AIRL, GAIL by SVG, GAIL by SAC." in page
     assert "--algorithms GAIL --envs Hopper-v4 --seeds 0 1 2 3 4`" in page
     assert "- steps of a run: 4,000,000; threads: 1\n- versions: imitation=1.0.1\n- hardware: a processor x2" in page
     board.plot(table, tmp_path / "board.png")

@@ -14,7 +14,10 @@ ACTIONS = [spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(3)]
 
 @pytest.mark.parametrize("actions", ACTIONS)
 def test_fisher_product_is_the_kls_hessian(actions):
-    policy = Policy(OBS, actions, net_arch=(5, 6), log_std_init=-0.3).double()
+    policy = Policy(OBS, actions, net_arch=(5, 6), log_std_init=-0.3)
+    policy.network.double()  # whose statistics are not used here
+    if policy.log_std is not None:
+        policy.log_std.data = policy.log_std.data.double()
     policy.network[-1].weight.data.normal_()
     inputs = torch.randn(30, 4, dtype=torch.float64)
     names = [f"{name}" for name, _ in policy.network.named_parameters(prefix="network")]

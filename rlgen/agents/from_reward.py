@@ -1,4 +1,4 @@
-"""Agents that learn from a reward, by TRPO or PPO on fresh rollouts."""
+"""Agents that learn from a reward, on fresh rollouts by TRPO and PPO or from all steps so far by SVG and SAC."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ from rlgen.envs.make import Vectorization, environment_name
 from rlgen.errors import UsageError
 from rlgen.experiment import choose_device
 from rlgen.nn.policy import Policy
+from rlgen.off_policy import OffPolicyTraining
 from rlgen.optim.ppo import PPOConfig
+from rlgen.optim.svg import SVGConfig
 from rlgen.optim.trpo import TRPOConfig
-from rlgen.presets import LearnerSettings
+from rlgen.presets import Learner, LearnerSettings, OffPolicyLearner
 from rlgen.ranges import Range
 from rlgen.run_log import ORIGINS
 from rlgen.spaces import describe_space, flat_box
 from rlgen.train import Training
-from rlgen.types import RewardModel
+from rlgen.types import RewardModel, Transitions
 
 S = TypeVar("S", bound=LearnerSettings)
 Initial = str | Path | Policy | Agent
@@ -44,11 +46,11 @@ Initial = str | Path | Policy | Agent
 
 
 @dataclass(frozen=True)
-class OnPolicyArguments(Arguments):
+class RewardArguments(Arguments):
     """Those of agents that learn from a reward.
 
     Attributes:
-        algo: policy optimizer, `trpo` or `ppo`.
+        algo: learner, one of `rlgen.presets.LEARNERS`.
         vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
         init: the folder of the policy to start from; None: a fresh policy, or one that was passed.
         critic_warmup: iterations in which a policy that training starts from stays as it is; 0 of a fresh one.
@@ -64,7 +66,7 @@ class OnPolicyArguments(Arguments):
         one_of("algo", self.algo, presets.LEARNERS)
 
 
-class OnPolicyAgent(Agent):
+class RewardAgent(Agent):
     """An agent behind which is a `rlgen.train.Training` of a learner, a reward model and environments.
 
     With parts of your own, compose these.
@@ -75,8 +77,8 @@ class OnPolicyAgent(Agent):
     """
 
     settings: LearnerSettings
-    arguments: OnPolicyArguments
-    training: Training
+    arguments: RewardArguments
+    training: Training | OffPolicyTraining
     _initial: Policy | None = None
     _origins: Mapping[str, str | None] = {}
 
@@ -84,12 +86,16 @@ class OnPolicyAgent(Agent):
         self,
         env: Any,
         settings: LearnerSettings,
-        arguments: OnPolicyArguments,
+        arguments: RewardArguments,
         env_kwargs: Mapping[str, Any] | None,
         init: Initial | None = None,
     ) -> None:
         if isinstance(env, gym.vector.VectorEnv) and arguments.vectorization != "sync":
             raise UsageError("vectorization has no effect on a vector environment")
+        if init is not None and isinstance(settings.learner, OffPolicyLearner):
+            raise UsageError(f"init has no effect with algo {arguments.algo}, which starts from a fresh policy")
+        if init is not None and isinstance(settings.learner, OffPolicyLearner):
+            raise UsageError(f"init has no effect with algo {arguments.algo}, which starts from a fresh policy")
         super().__init__(env, settings, arguments, env_kwargs)
         self._initial = None if init is None else initial_policy(init, self.env_id)
         self._origins = {"init": None if init is None or isinstance(init, Policy) else origin(init)}
@@ -122,7 +128,11 @@ class OnPolicyAgent(Agent):
             learner = replace(learner, net_arch=self._initial.net_arch)
         return replace(settings, learner=learner)
 
-    def _build(self) -> Training:
+    def examples(self, envs: gym.vector.VectorEnv) -> Transitions | None:
+        """What an off-policy learner keeps beside its own transitions; None: nothing."""
+        return None
+
+    def _build(self) -> Training | OffPolicyTraining:
         arguments, learner = self.arguments, self.settings.learner
         device = choose_device(arguments.device)
         if self.env is None:
@@ -146,6 +156,10 @@ class OnPolicyAgent(Agent):
             envs.reset(seed=arguments.seed)
         if self._initial is not None:
             check_spaces(self._initial, envs, self.env_id)
+        if isinstance(learner, OffPolicyLearner):
+            return learner.training(envs, self.reward_model, arguments.seed, device, self.examples(envs))
+        if isinstance(learner, OffPolicyLearner):
+            return learner.training(envs, self.reward_model, arguments.seed, device, self.examples(envs))
         return learner.training(envs, self.reward_model, arguments.seed, device, self._initial, arguments.critic_warmup)
 
 
@@ -202,16 +216,20 @@ def learner_settings(
     env: AnyEnvironment,
     algo: str,
     values: Mapping[str, Any],
-    agent: type[Agent] = OnPolicyAgent,
+    agent: type[Agent] = RewardAgent,
 ) -> S:
     """A preset with the settings that a user tells, see `rlgen.agents.agent.told_settings`."""
     if isinstance(told, LearnerSettings) and type(told.learner.optimizer) is not type(preset.learner.optimizer):
         raise UsageError(f"algo is {algo}; the settings' optimizer is {type(told.learner.optimizer).__name__}")
     if isinstance(env, gym.vector.VectorEnv) and values.get("n_envs", env.num_envs) != env.num_envs:
         raise UsageError(f"n_envs is {values['n_envs']}, and the vector environment has {env.num_envs}")
-    if wrong := [name for name in values if name in _OF_OPTIMIZERS - vars(preset.learner.optimizer).keys()]:
+    known = vars(preset.learner).keys() | vars(preset.learner.optimizer).keys()
+    if wrong := [name for name in values if name in _OF_LEARNERS - known]:
         raise UsageError(f"{wrong[0]} is no setting of {algo}'s")
     return told_settings(preset, told, environment_name(env), algo, values, agent)
 
 
-_OF_OPTIMIZERS = {field.name for kind in (TRPOConfig, PPOConfig) for field in fields(kind)}
+_OF_LEARNERS = {
+    field.name for kind in (Learner, OffPolicyLearner, TRPOConfig, PPOConfig, SVGConfig) for field in fields(kind)
+}
+"""Every setting that some learner has."""

@@ -1,0 +1,134 @@
+"""The loop of off-policy learners: what it keeps, what its minibatches hold, and what the learner is told."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import rlgen
+from rlgen import presets
+from rlgen.envs import make_vec
+from rlgen.errors import UsageError
+from rlgen.nn.normalizer import RewardCentre
+from rlgen.off_policy import joined
+from rlgen.rewards.environment import EnvironmentReward
+from rlgen.types import Transitions
+
+DATA = Path(__file__).parents[1] / "expert_data"
+LEARNER = replace(
+    presets.LEARNERS["sac"], n_envs=2, n_steps=8, total_timesteps=96, learning_starts=32, updates_per_step=0.25
+)
+
+
+class Shifted:
+    """The task's reward and a constant."""
+
+    def __init__(self, constant):
+        self.constant = constant
+
+    def __call__(self, transitions):
+        return transitions.rewards + self.constant
+
+    def update(self, transitions):
+        return {}
+
+
+def transitions(n, first=0):
+    rows = first + torch.arange(n)
+    flags = torch.zeros(n, dtype=torch.bool)
+    return Transitions(
+        rows[:, None].double(), rows[:, None].float(), rows[:, None].double(), rows.float(), flags, flags
+    )
+
+
+def training(learner=LEARNER, model=None, env_id="Hopper-v4", **options):
+    envs = make_vec(env_id, learner.n_envs, 0, n_threads=1)
+    return learner.training(envs, lambda envs, policy: model or EnvironmentReward(), 0, **options)
+
+
+def test_the_replay_holds_every_step_with_its_true_successor():
+    trained = training()
+    rollouts = [iteration.transitions.flatten() for iteration in trained]
+    assert len(trained.replay) == 96
+    for field in fields(Transitions):
+        kept = getattr(trained.replay, field.name)
+        assert torch.equal(kept, torch.cat([getattr(x, field.name) for x in rollouts]))
+
+
+def test_actions_are_uniform_until_learning_starts_and_no_metric_is_missing():
+    trained = training()
+    rows = [dict(iteration.metrics) for iteration in trained]
+    assert [np.isnan(row["critic_loss"]) for row in rows] == [True, True, False, False, False, False]
+    assert len({tuple(row) for row in rows}) == 1
+    actions = torch.cat([i.transitions.actions.flatten() for i in training(replace(LEARNER, learning_starts=96))])
+    assert actions.abs().max() <= 1
+    assert abs(float(actions.square().mean()) - 1 / 3) < 0.05
+
+
+def test_an_experts_transitions_come_last_in_each_minibatch():
+    a, b = transitions(12), transitions(6, 100)
+    assert joined(a, b, 3).rewards.tolist() == [
+        *(0, 1, 2, 3, 100, 101),
+        *(4, 5, 6, 7, 102, 103),
+        *(8, 9, 10, 11, 104, 105),
+    ]
+    env = rlgen.load_demonstrations(DATA, "Hopper-v4", 1).transitions
+    examples = replace(env, rewards=torch.full_like(env.rewards, 1000.0))
+    trained = training(replace(LEARNER, examples_share=0.25), examples=examples)
+    next(iter(trained))
+    batch = trained._batch()
+    from_expert = (batch.rewards == 1000).view(4, 128)
+    assert not from_expert[:, :96].any()
+    assert from_expert[:, 96:].all()
+
+
+@pytest.mark.parametrize("constant", [-3.0, 5.0])
+def test_a_constant_in_the_rewards_moves_terminations_alone(constant):
+    """By what makes all returns grow alike, with centred rewards."""
+    learner = replace(LEARNER, n_envs=4, n_steps=24, learning_starts=96, total_timesteps=96)
+    told = []
+    for model in (Shifted(0.0), Shifted(constant)):
+        trained = training(learner, model)
+        list(trained)
+        assert trained.replay.terminated.any()
+        steps = Transitions(*(getattr(trained.replay, field.name) for field in fields(Transitions)))
+        told.append(trained._scores(steps))
+    alone = [scores.rewards - scores.of_end * steps.terminated for scores in told]
+    torch.testing.assert_close(*alone, atol=1e-4, rtol=0)
+    (first, second), gamma = (scores.of_end for scores in told), learner.gamma
+    assert float(second - first) == pytest.approx(-constant * gamma / (1 - gamma), rel=1e-3)
+
+
+def test_the_centre_makes_a_termination_worth_the_mean_for_ever():
+    """Q of a state that ends at once, and of one that goes on for ever at the mean: both 0."""
+    centre = RewardCentre(0.9)
+    rewards, ends = torch.tensor([2.0, 2.0]), torch.tensor([False, True])
+    centred, shift = centre(rewards, ends)
+    assert shift == -2
+    assert centred.tolist() == pytest.approx([0, -0.9 / 0.1 * 2])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"gamma": 1.0}, "gamma must be below 1 with centre_rewards"),
+        ({"updates_per_step": 0.01}, "must be at least 1: an update an iteration"),
+    ],
+)
+def test_settings_that_cannot_be(values, message):
+    with pytest.raises(UsageError, match=message):
+        replace(LEARNER, **values)
+
+
+@pytest.mark.parametrize("algo", ["svg", "sac"])
+def test_what_has_no_effect_is_refused(algo):
+    with pytest.raises(UsageError, match="init has no effect with algo"):
+        rlgen.GAIL("Hopper-v4", DATA, algo=algo, init=DATA)
+    with pytest.raises(UsageError, match=f"gae_lambda is no setting of {algo}'s"):
+        rlgen.GAIL("Hopper-v4", DATA, algo=algo, gae_lambda=0.9)
+    with pytest.raises(UsageError, match="preset paper is for algo trpo and ppo; got"):
+        rlgen.GAIL("Hopper-v4", DATA, algo=algo, preset="paper")
+    with pytest.raises(UsageError, match="a squashed policy needs actions of a bounded Box"):
+        rlgen.GAIL("CartPole-v1", DATA, algo=algo, n_threads=1).learn(100, progress=False)
