@@ -4,8 +4,9 @@ python benchmarks/board.py
 python benchmarks/board.py --peer --envs HalfCheetah-v4 Hopper-v4 --seeds 0 1 2 --total-timesteps 2e6
 
 The first writes board.md and results/board.png from the rows of results/imitation.csv, results/few_steps.csv and
-results/board_peer.csv. The second adds what is missing of the latter: HumanCompatibleAI/imitation's GAIL on the same demonstrations, with the
-settings that project tuned, in an environment of its own pins (.venv-imitation, made on first use).
+results/board_peer.csv. The second adds what is missing of the latter: HumanCompatibleAI/imitation's GAIL on the same
+demonstrations, with the settings that project tuned, in an environment of its own pins (.venv-imitation, made on first
+use).
 """
 
 from __future__ import annotations
@@ -173,7 +174,8 @@ def report(table: pd.DataFrame, picture: str) -> str:
     missing = ", ".join(method for method in CARDS if method not in set(table["algorithm"])) or "none"
     return f"""# Times to {LEVEL} of the expert
 
-Written by `python benchmarks/board.py` from `results/imitation.csv`, `results/few_steps.csv` and `results/board_peer.csv`. Every method has the
+Written by `python benchmarks/board.py` from `results/imitation.csv`, `results/few_steps.csv` and
+`results/board_peer.csv`. Every method has the
 same pairs: {TRAJECTORIES} trajectories, subsampled as in Ho & Ermon (2016), drawn by the seed. A score of 0 is a policy
 of random actions, 1 the mean return of the expert's dataset. Methods without rows: {missing}.
 

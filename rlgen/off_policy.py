@@ -11,7 +11,7 @@ from rlgen.data.collect import Collector
 from rlgen.data.replay import ReplayPool
 from rlgen.nn.normalizer import RewardCentre
 from rlgen.nn.policy import Actor, Policy, UniformActor
-from rlgen.optim.svg import SVG, Scores
+from rlgen.optim import svg
 from rlgen.train import Clock, Interaction
 from rlgen.types import DifferentiableReward, RewardModel, Rollout, State, Transitions, rewards_of
 
@@ -45,7 +45,7 @@ class OffPolicyTraining(Interaction):
         self,
         collector: Collector,
         policy: Policy,
-        learner: SVG,
+        learner: svg.SVG,
         reward_model: RewardModel,
         replay: ReplayPool,
         *,
@@ -101,7 +101,7 @@ class OffPolicyTraining(Interaction):
         drawn = torch.randint(len(self.examples.rewards), (n * n_examples,), device=self.device)
         return joined(batch, self.examples[drawn], n)
 
-    def _scores(self, batch: Transitions) -> Scores:
+    def _scores(self, batch: Transitions) -> svg.Scores:
         """The rewards of a batch, centred if they are to be."""
         rewards, ends = rewards_of(self.reward_model, batch).float(), batch.terminated
         self._check_finite("a reward of the reward model", float(rewards.sum()))
@@ -113,7 +113,7 @@ class OffPolicyTraining(Interaction):
         if model is not None and ends.any():
             alone, _ = model.gradient(batch[ends])
             of_end = (rewards[ends] - alone - shift).mean()
-        return Scores(rewards, of_end, model, shift)
+        return svg.Scores(rewards, of_end, model, shift)
 
     def _for_reward_model(self, steps: Transitions) -> Transitions:
         if self.reward_batch is None:
