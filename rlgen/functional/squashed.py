@@ -60,7 +60,7 @@ class Acts:
 @torch.no_grad()
 def act(inputs: Tensor, parameters: Sequence[Tensor]) -> Acts:
     """Sample at inputs `[B, D]` from the policy with these weights and biases."""
-    layers = tanh_mlp.forward(inputs, parameters, relu=True)
+    layers = tanh_mlp.forward(inputs, parameters, torch.relu_)
     mean, raw = layers[-1].chunk(2, -1)
     tanh_log_std = raw.tanh()
     log_std, noise = log_std_of(tanh_log_std), torch.randn_like(mean)

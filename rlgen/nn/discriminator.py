@@ -126,7 +126,7 @@ class Discriminator(_Inputs):
         parts = self.raw_parts(transitions)
         seen = {name: self.of_part(name).with_slope(parts[name]) for name in self.parts}
         weights = [x for layer in self.network if isinstance(layer, nn.Linear) for x in (layer.weight, layer.bias)]
-        layers = tanh_mlp.forward(torch.cat([y for y, _ in seen.values()], -1), weights)
+        layers = tanh_mlp.forward(torch.cat([y for y, _ in seen.values()], -1), weights, tanh_mlp.quick_tanh_)
         of_inputs = tanh_mlp.input_gradient(layers, weights, torch.ones_like(layers[-1]))[0]
         slopes = [slope for _, slope in seen.values()]
         split = of_inputs.split([slope.shape[-1] for slope in slopes], -1)
