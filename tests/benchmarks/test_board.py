@@ -21,7 +21,7 @@ def table(tmp_path):
     write_rows(tmp_path / "ours.csv", [*cloned, *learned, few])
     never = " ".join(["0.9"] * 20)
     write_rows(tmp_path / "peers.csv", [peer(1_000_000, never), peer(4_000_000, CURVE)])
-    return board.rows_of(tmp_path / "ours.csv", tmp_path / "peers.csv")
+    return board.rows_of(tmp_path / "ours.csv", tmp_path / "peers.csv", tmp_path / "none.csv")
 
 
 def test_a_time_is_that_of_the_first_look_or_of_three_in_a_row(table):
