@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
@@ -145,7 +146,7 @@ class OffPolicyLearner(Checked):
         centre_rewards: see `rlgen.nn.normalizer.RewardCentre`.
         learning_starts: environment steps with uniform actions before it learns.
         updates_per_step: of policy and critics, for each environment step.
-        buffer_size: transitions that are kept; the oldest make room.
+        buffer_size: transitions that are kept, no more than `total_timesteps`; the oldest make room.
         reward_batch: see `rlgen.off_policy.OffPolicyTraining`, as for the next two.
         n_recent: see there.
         examples_share: see there.
@@ -195,6 +196,9 @@ class OffPolicyLearner(Checked):
             examples: transitions of an expert, on the device (default: none).
         """
         check("seed", seed, Seed)
+        if self.learning_starts >= self.total_timesteps:
+            told = f"learning_starts is {self.learning_starts:,} and total_timesteps {self.total_timesteps:,}"
+            warnings.warn(f"nothing will be learned: {told}", stacklevel=2)
         device = torch.device(device)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
@@ -212,7 +216,7 @@ class OffPolicyLearner(Checked):
                 ReplayPool(capacity, envs.single_observation_space, envs.single_action_space).to(device),
                 total_timesteps=self.total_timesteps,
                 rng=np.random.default_rng(seed),
-                n_updates=int(n_rows * self.updates_per_step),
+                n_updates=round(n_rows * self.updates_per_step),
                 learning_starts=self.learning_starts,
                 centre=RewardCentre(self.gamma).to(device) if self.centre_rewards else None,
                 reward_batch=self.reward_batch,
