@@ -13,6 +13,7 @@ from rlgen.envs import make_vec
 from rlgen.errors import UsageError
 from rlgen.nn.normalizer import RewardCentre
 from rlgen.off_policy import joined
+from rlgen.rewards.endings import TerminationReward
 from rlgen.rewards.environment import EnvironmentReward
 from rlgen.types import Transitions
 
@@ -134,3 +135,21 @@ def test_what_has_no_effect_is_refused(algo):
         rlgen.GAIL("Hopper-v4", DATA, algo=algo, preset="paper")
     with pytest.raises(UsageError, match="a squashed policy needs actions of a bounded Box"):
         rlgen.GAIL("CartPole-v1", DATA, algo=algo, n_threads=1).learn(100, progress=False)
+
+
+def test_the_reward_model_learns_from_the_latest_steps_and_from_all():
+    trained = training(replace(LEARNER, reward_batch=300, n_recent=4))
+    list(trained)
+    rows = trained._for_reward_model(trained.replay.sample(1))
+    latest = {tuple(x) for x in trained.replay.obs[-4:].tolist()}
+    n_latest = sum(tuple(x) in latest for x in rows.obs.tolist())
+    assert 200 <= n_latest < 230
+
+
+def test_rates_of_terminations_are_not_those_of_what_is_scored():
+    endings = TerminationReward(0.001, off_policy=True)
+    seen = transitions(100)
+    endings.update(seen, torch.zeros(100))
+    batch = replace(transitions(10), terminated=torch.arange(10) > 0)
+    for scored in (batch, transitions(10)):
+        assert float(endings(scored, torch.zeros(10))[0]) == pytest.approx(float(endings.of_steps()), rel=1e-5)

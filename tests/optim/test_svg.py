@@ -263,3 +263,52 @@ def test_the_gradient_of_imitations_rewards(kind, values, reward):
 def test_other_actions_than_a_bounded_box_are_refused(space):
     with pytest.raises(UsageError, match="a squashed policy needs actions of a bounded Box; got"):
         Policy(OBSERVATIONS, space, squash=True)
+
+
+def batch_of(n, ends=None):
+    obs, actions = torch.randn(n, 3), 4 * torch.rand(n, 2) - 2
+    ends = torch.zeros(n, dtype=torch.bool) if ends is None else ends(obs)
+    return Transitions(obs, actions, obs + 0.1 * torch.randn(n, 3), torch.ones(n), ends, torch.zeros_like(ends))
+
+
+def plain_scores(batch, of_end=0.0):
+    return Scores(batch.rewards + of_end * batch.terminated, torch.tensor(of_end), None, torch.zeros(()))
+
+
+def test_the_result_is_the_average_of_the_policy_that_acts():
+    for tau in (0.0, 1.0):
+        torch.manual_seed(0)
+        svg, batch = learner(1, policy_tau=tau), batch_of(2 * SIZE)
+        before = [p.clone() for p in svg.policy.network.parameters()]
+        svg.update(batch, plain_scores(batch))
+        expected = before if tau == 0 else list(svg.acting.network.parameters())
+        assert all(torch.equal(x, y) for x, y in zip(svg.policy.network.parameters(), expected, strict=True))
+        assert not torch.equal(before[0], svg.acting.network[0].weight)
+
+
+@pytest.mark.parametrize(("target", "rises"), [(-50.0, False), (50.0, True)])
+def test_the_temperature_goes_towards_the_entropy_target(target, rises):
+    svg, batch = learner(1, entropy_target=target), batch_of(2 * SIZE)
+    before = float(svg.log_alpha)
+    svg.update(batch, plain_scores(batch))
+    assert (float(svg.log_alpha) > before) == rises
+
+
+def test_step_sizes_fall_to_their_final_share_but_the_models():
+    svg, batch = learner(1, final_share=0.1, learning_rate=1e-3), batch_of(SIZE)
+    svg.update(batch, plain_scores(batch), progress_remaining=0.0)
+    rates = {name: adam.param_groups[0]["lr"] for name, adam in svg.adams.items()}
+    assert rates == pytest.approx({"policy": 1e-4, "critic": 1e-4, "alpha": 1e-4, "model": 1e-3})
+
+
+def test_the_model_learns_terminations_apart_from_rewards():
+    """A step is worth 1, and its end -20 beside."""
+    torch.manual_seed(0)
+    svg = learner(1, model_updates=1.0, model_batch_size=64, model_learning_rate=1e-2)
+    for _ in range(30):
+        batch = batch_of(10 * SIZE, lambda obs: obs[:, 0] > 0.5)
+        svg.update(batch, plain_scores(batch, -20.0))
+    z, actions = svg.policy.normalizer(batch.obs), svg.policy.actions(batch.actions)
+    output = svg.model.sweep(z, actions).output.flatten(0, 1)
+    assert ((output[:, 3] > 0) == batch.terminated).float().mean() > 0.9
+    assert (output[:, 4] - 1).abs().mean() < 0.3
