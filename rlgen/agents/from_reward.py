@@ -94,8 +94,6 @@ class RewardAgent(Agent):
             raise UsageError("vectorization has no effect on a vector environment")
         if init is not None and isinstance(settings.learner, OffPolicyLearner):
             raise UsageError(f"init has no effect with algo {arguments.algo}, which starts from a fresh policy")
-        if init is not None and isinstance(settings.learner, OffPolicyLearner):
-            raise UsageError(f"init has no effect with algo {arguments.algo}, which starts from a fresh policy")
         super().__init__(env, settings, arguments, env_kwargs)
         self._initial = None if init is None else initial_policy(init, self.env_id)
         self._origins = {"init": None if init is None or isinstance(init, Policy) else origin(init)}
@@ -156,8 +154,6 @@ class RewardAgent(Agent):
             envs.reset(seed=arguments.seed)
         if self._initial is not None:
             check_spaces(self._initial, envs, self.env_id)
-        if isinstance(learner, OffPolicyLearner):
-            return learner.training(envs, self.reward_model, arguments.seed, device, self.examples(envs))
         if isinstance(learner, OffPolicyLearner):
             return learner.training(envs, self.reward_model, arguments.seed, device, self.examples(envs))
         return learner.training(envs, self.reward_model, arguments.seed, device, self._initial, arguments.critic_warmup)

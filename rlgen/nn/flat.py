@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,17 +39,6 @@ def check_views(flat: nn.Parameter, parameters: Sequence[nn.Parameter]) -> None:
             "a network was moved, copied or had its gradients removed after its optimizer was made; "
             "move it before, and load a copy's state_dict into a new one"
         )
-
-
-def adam_state(optimizer: torch.optim.Adam) -> dict[str, dict[str, Tensor]]:
-    """What Adam remembers of each parameter, by its number; rates and the like are settings."""
-    return {str(i): dict(kept) for i, kept in optimizer.state_dict()["state"].items()}
-
-
-def load_adam_state(optimizer: torch.optim.Adam, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Let Adam go on from what it remembered."""
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": {int(i): dict(kept) for i, kept in state.items()}, "param_groups": groups})
 
 
 def clip_gradient(flat: nn.Parameter, max_norm: float) -> None:

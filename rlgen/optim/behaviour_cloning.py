@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rlgen.nn.flat import adam_state, load_adam_state
+from rlgen.nn.adam import Adam
 from rlgen.nn.policy import Policy
 from rlgen.ranges import Checked, Count, NotNegative, ShareBelowOne
 from rlgen.types import Metrics, State, Transitions
@@ -53,16 +53,14 @@ class BehaviourCloning:
         self.best_loss = torch.tensor(float("inf"), device=order.device)
         # What learns, where that isn't always the best.
         self.learner = copy.deepcopy(policy) if n_held_out else policy
-        self.optimizer = torch.optim.Adam(
-            self.learner.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizer = Adam(self.learner.parameters(), config.learning_rate, weight_decay=config.weight_decay)
 
     def update(self, n_steps: int) -> Metrics:
         """So many Adam steps, then a look at the held-out pairs; losses of the last minibatch, and of those."""
         for _ in range(n_steps):
             rows = self.rows[torch.randint(len(self.rows), (self.config.batch_size,), device=self.rows.device)]
             loss = self._loss(rows)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
         metrics = {"training_loss": loss.detach()}
@@ -83,14 +81,14 @@ class BehaviourCloning:
         return {
             "learner": self.learner.state_dict(),
             "best_loss": self.best_loss,
-            "adam": adam_state(self.optimizer),
+            "adam": self.optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
         """Go on from a state of the same pairs and settings."""
         self.learner.load_state_dict(state["learner"])
         self.best_loss = state["best_loss"].to(self.best_loss.device)
-        load_adam_state(self.optimizer, state["adam"])
+        self.optimizer.load_state_dict(state["adam"])
 
 
 STEPS_PER_LOOK = 100

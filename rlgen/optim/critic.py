@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from rlgen.functional import tanh_mlp
-from rlgen.nn.flat import adam_state, check_views, clip_gradient, flatten_parameters, load_adam_state
+from rlgen.nn.adam import Adam
+from rlgen.nn.flat import check_views, clip_gradient, flatten_parameters
 from rlgen.nn.policy import Critic
 from rlgen.types import State
 
@@ -26,15 +27,15 @@ class CriticRegression:
         self.max_grad_norm = max_grad_norm
         self.weights = list(critic.network.parameters())
         self.flat, self.gradients = flatten_parameters(self.weights)
-        self.optimizer = torch.optim.Adam([self.flat], learning_rate, fused=True)
+        self.optimizer = Adam([self.flat], learning_rate)
 
     def state_dict(self) -> State:
         """Adam's."""
-        return adam_state(self.optimizer)
+        return self.optimizer.state_dict()
 
     def load_state_dict(self, state: State) -> None:
         """Go on from a state."""
-        load_adam_state(self.optimizer, state)
+        self.optimizer.load_state_dict(state)
 
     @torch.no_grad()
     def fit(self, obs: Tensor, returns: Tensor, n_epochs: int, batch_size: int) -> Tensor:
@@ -47,7 +48,7 @@ class CriticRegression:
             batch_size: rows a step.
         """
         check_views(self.flat, self.weights)
-        self.optimizer.param_groups[0]["lr"] = self.learning_rate
+        self.optimizer.learning_rate = self.learning_rate
         inputs, targets = self.critic.normalizer(obs), returns.unsqueeze(-1)
         total = torch.zeros((), device=obs.device)
         for _ in range(n_epochs):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from rlgen.functional import tanh_mlp
-from rlgen.nn.flat import adam_state, check_views, clip_gradient, flatten_parameters, load_adam_state
+from rlgen.nn.adam import Adam
+from rlgen.nn.flat import check_views, clip_gradient, flatten_parameters
 from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.advantages import standardize
 from rlgen.optim.critic import explained_variance
@@ -58,7 +59,7 @@ class PPO:
         flat_actor, self.actor_gradients = flatten_parameters([*self.actor_weights, *head_weights])
         flat_critic, self.critic_gradients = flatten_parameters(self.critic_weights)
         self.flat = [flat_actor, flat_critic]
-        self.optimizer = torch.optim.Adam(self.flat, self.config.learning_rate, eps=1e-5, fused=True)
+        self.optimizer = Adam(self.flat, self.config.learning_rate, eps=1e-5)
 
     @torch.no_grad()
     def update(self, batch: PolicyBatch, progress_remaining: float = 1.0) -> Metrics:
@@ -66,8 +67,7 @@ class PPO:
         config, policy = self.config, self.policy
         for flat, weights in zip(self.flat, (self.actor_weights, self.critic_weights), strict=True):
             check_views(flat, weights)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * max(progress_remaining, config.least_share)
+        self.optimizer.learning_rate = config.learning_rate * max(progress_remaining, config.least_share)
         inputs = policy.normalizer(batch.obs)
         advantages = standardize(batch.advantages)
         # By minibatch: log-ratios, advantages and the critic's errors of its rows, and its mean entropy.
@@ -113,11 +113,11 @@ class PPO:
 
     def state_dict(self) -> State:
         """Both Adams'."""
-        return {"adam": adam_state(self.optimizer)}
+        return {"adam": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
         """Go on from a state."""
-        load_adam_state(self.optimizer, state["adam"])
+        self.optimizer.load_state_dict(state["adam"])
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip_range: float) -> Tensor:

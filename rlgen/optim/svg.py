@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from rlgen.functional import silu_mlp
 from rlgen.functional.squashed import Acts, act, deltas
-from rlgen.nn.flat import adam_state, check_views, flatten_parameters, load_adam_state
+from rlgen.nn.adam import Adam
+from rlgen.nn.flat import check_views, flatten_parameters
 from rlgen.nn.mlp import MLPs
 from rlgen.nn.model import DynamicsModel, ModelSteps
 from rlgen.nn.policy import Policy
@@ -121,7 +122,7 @@ class SVG:
         self.flat_target, _ = flatten_parameters(list(self.target.weights))
         self.flat_average, _ = flatten_parameters(list(policy.network.parameters()))
         self.rates = dict.fromkeys(flat, config.learning_rate) | {"model": config.model_learning_rate}
-        self.adams = {name: torch.optim.Adam([x], self.rates[name], fused=True) for name, x in self.flat.items()}
+        self.adams = {name: Adam([x], self.rates[name]) for name, x in self.flat.items()}
         self.due = 0.0  # updates of the model that are due
         self.metrics: tuple[str, ...] = ("q", "critic_loss", "entropy", "alpha")
         if config.horizon:
@@ -143,7 +144,7 @@ class SVG:
         share = 1 - (1 - config.final_share) * (1 - progress_remaining)
         for name, parameters in self.learned.items():
             check_views(self.flat[name], parameters)
-            self.adams[name].param_groups[0]["lr"] = self.rates[name] * (1.0 if name == "model" else share)
+            self.adams[name].learning_rate = self.rates[name] * (1.0 if name == "model" else share)
         z, following = policy.normalizer(batch.obs), policy.normalizer(batch.next_obs)
         steps = ModelSteps(z, policy.actions(batch.actions), following, batch.terminated.float(), scores.rewards)
         alone = replace(steps, rewards=steps.rewards - steps.ends * scores.of_end)
@@ -268,7 +269,7 @@ class SVG:
             "target": self.target.state_dict(),
             "model": self.model.state_dict(),
             "log_alpha": self.log_alpha.detach(),
-            "adams": {name: adam_state(adam) for name, adam in self.adams.items()},
+            "adams": {name: adam.state_dict() for name, adam in self.adams.items()},
             "due": self.due,
         }
 
@@ -279,7 +280,7 @@ class SVG:
             getattr(self, name).load_state_dict(state[name])
         self.log_alpha.data.copy_(state["log_alpha"])
         for name, adam in self.adams.items():
-            load_adam_state(adam, state["adams"][name])
+            adam.load_state_dict(state["adams"][name])
         self.due = float(state["due"])
 
 

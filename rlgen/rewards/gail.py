@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.functional.adversarial import discriminator_loss, gradient_penalty, reward_logit, reward_softplus
+from rlgen.nn.adam import Adam
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
-from rlgen.nn.flat import adam_state, load_adam_state
 from rlgen.ranges import Checked, Count, NotNegative, Range
 from rlgen.rewards.endings import TerminationReward
 from rlgen.types import Metrics, RewardGradient, Transitions
@@ -75,7 +75,7 @@ class GAIL(nn.Module):
         self.expert = expert
         self._scored: tuple[Transitions, Tensor, Tensor] | None = None
         discriminator.update_statistics(expert)
-        self.optimizer = torch.optim.Adam(discriminator.network.parameters(), self.config.learning_rate, fused=True)
+        self.optimizer = Adam(discriminator.network.parameters(), self.config.learning_rate)
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
@@ -110,11 +110,11 @@ class GAIL(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Adam's, beside the discriminator's."""
-        return {"adam": adam_state(self.optimizer)}
+        return {"adam": self.optimizer.state_dict()}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        load_adam_state(self.optimizer, state["adam"])
+        self.optimizer.load_state_dict(state["adam"])
 
     @torch.enable_grad()
     def update(self, transitions: Transitions) -> Metrics:
@@ -152,7 +152,7 @@ class GAIL(nn.Module):
                     discriminator.n_features,
                 )
                 loss = loss + config.gradient_penalty_coef * penalty
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
         return {

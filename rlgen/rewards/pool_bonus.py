@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from rlgen.data.replay import ReplayPool
 from rlgen.nn.dynamics import DynamicsCoder
-from rlgen.nn.flat import adam_state, check_views, flatten_parameters, load_adam_state
+from rlgen.nn.adam import Adam
+from rlgen.nn.flat import check_views, flatten_parameters
 from rlgen.nn.normalizer import require_float32
 from rlgen.nn.random_features import RandomFeatures
 from rlgen.ranges import Checked, Count, NotNegative
@@ -68,7 +69,7 @@ class PoolBonus(nn.Module, abc.ABC):
     def _flatten(self) -> None:
         # The vector stays the optimizer's alone: it isn't part of the module's state.
         flat, self.gradients = flatten_parameters(self.learned)
-        self.optimizer = torch.optim.Adam([flat], self.config.learning_rate, fused=True)
+        self.optimizer = Adam([flat], self.config.learning_rate)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move everything, the optimizer too."""
@@ -83,9 +84,9 @@ class PoolBonus(nn.Module, abc.ABC):
         self._flatten_again()
 
     def _flatten_again(self) -> None:
-        state = adam_state(self.optimizer)
+        state = self.optimizer.state_dict()
         self._flatten()
-        load_adam_state(self.optimizer, state)
+        self.optimizer.load_state_dict(state)
         self._forget()
 
     @abc.abstractmethod
@@ -115,11 +116,11 @@ class PoolBonus(nn.Module, abc.ABC):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Adam's, beside the network's, the coder's and the pool's."""
-        return {"adam": adam_state(self.optimizer)}
+        return {"adam": self.optimizer.state_dict()}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        load_adam_state(self.optimizer, state["adam"])
+        self.optimizer.load_state_dict(state["adam"])
 
     def _forget(self) -> None:
         self._scored = None
@@ -129,14 +130,14 @@ class PoolBonus(nn.Module, abc.ABC):
         """Test the network on the rollout, put it into the pool, and learn from the pool."""
         rows, size = transitions.flatten(), self.config.batch_size
         self._forget()
-        check_views(self.optimizer.param_groups[0]["params"][0], self.learned)
+        check_views(self.optimizer.parameters[0], self.learned)
         tested = rows[torch.randint(len(rows.rewards), (N_TESTED,), device=rows.rewards.device)]
         metrics = self.test(self.coder.inputs(tested), self.coder.targets(tested)) | dict(self.coder.update(rows))
         self.pool.add(rows)
         drawn = self.pool.sample(self.config.n_updates * size)
         minibatches = zip(self.coder.inputs(drawn).split(size), self.coder.targets(drawn).split(size), strict=True)
         for inputs, targets in minibatches:
-            self.optimizer.zero_grad(set_to_none=False)
+            self.optimizer.zero_grad()
             loss = self.add_gradient(inputs, targets)
             self.optimizer.step()
         return metrics | {"loss": loss}

@@ -79,7 +79,7 @@ def test_passes_end_once_the_kl_is_half_as_much_again_as_its_target(target_kl, e
     config = PPOConfig(learning_rate=1e-9, n_epochs=3, batch_size=50, target_kl=target_kl)
     ppo = PPO(policy, Critic(policy.normalizer, (8, 8)), config)
     ppo.update(batch)
-    assert float(next(iter(ppo.optimizer.state.values()))["step"]) == epochs
+    assert float(ppo.optimizer.steps[0]) == epochs
 
 
 def test_metrics_are_means_over_the_minibatches():

@@ -297,7 +297,7 @@ def test_the_temperature_goes_towards_the_entropy_target(target, rises):
 def test_step_sizes_fall_to_their_final_share_but_the_models():
     svg, batch = learner(1, final_share=0.1, learning_rate=1e-3), batch_of(SIZE)
     svg.update(batch, plain_scores(batch), progress_remaining=0.0)
-    rates = {name: adam.param_groups[0]["lr"] for name, adam in svg.adams.items()}
+    rates = {name: adam.learning_rate for name, adam in svg.adams.items()}
     assert rates == pytest.approx({"policy": 1e-4, "critic": 1e-4, "alpha": 1e-4, "model": 1e-3})
 
 

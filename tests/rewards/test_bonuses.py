@@ -226,7 +226,7 @@ def test_vime_weighs_the_prior_as_one_of_so_many_rows(n_data, rows):
     inputs, targets = coder.inputs(rollout().flatten()), coder.targets(rollout().flatten())
     found = []
     for add in (bonus.add_gradient, lambda x, y: network.add_loss_gradient(x, y, 1 / rows)):
-        bonus.optimizer.zero_grad(set_to_none=False)
+        bonus.optimizer.zero_grad()
         torch.manual_seed(0)
         add(inputs, targets)
         found.append([p.grad.clone() for p in bonus.learned])

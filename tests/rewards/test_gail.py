@@ -34,8 +34,7 @@ def test_the_logit_becomes_the_log_density_ratio():
     model = gail(GAILConfig(gradient_penalty_coef=0.0, learning_rate=1e-2, n_updates=20), transitions(20_000, mean=1.0))
     for _ in range(30):
         model.update(transitions(100, 200))
-    for group in model.optimizer.param_groups:
-        group["lr"] = 5e-4
+    model.optimizer.learning_rate = 5e-4
     for _ in range(30):
         metrics = model.update(transitions(100, 200))
     fresh = transitions(2000, mean=0.5, std=0.5)
@@ -189,7 +188,7 @@ def test_airl_recovers_the_reward_of_states_and_with_it_the_policy(seed):
     config = GAILConfig(gradient_penalty_coef=0.0, learning_rate=1e-2, batch_size=None, n_updates=300)
     model = GAIL(discriminator, steps, config, reward_logit)
     for rate in (1e-2, 1e-3):
-        model.optimizer.param_groups[0]["lr"] = rate
+        model.optimizer.learning_rate = rate
         model.update(steps)
     with torch.no_grad():
         g = discriminator.network["g"](discriminator.of_obs(one_hot)).squeeze(-1).double().numpy()
@@ -211,7 +210,7 @@ def test_airl_recovers_the_expert_s_log_likelihood_once_the_policy_is_the_expert
     expert = steps(4000)
     model = GAIL(ShapedDiscriminator(policy, (16,), state_only=False), expert, config, reward_logit)
     model.update(expert)
-    model.optimizer.param_groups[0]["lr"] = 1e-3
+    model.optimizer.learning_rate = 1e-3
     model.update(expert)
     fresh = steps(2000)
     exact = 0.5 * fresh.actions.square().squeeze(-1) * (1 - 1 / 0.49) - np.log(0.7)
