@@ -249,10 +249,12 @@ _OPTIMIZERS = {"trpo": _LEARNER.optimizer, "ppo": PPOConfig(n_epochs=10, batch_s
 # Off-policy: the expert's pairs stand beside the policy's own, and the policy starts close to them by cloning. The
 # discriminator learns from many small batches with a larger penalty, since the policy goes along its gradient. Step
 # sizes shrink, without which a policy that has reached the expert loses it again and again.
-_OFF_POLICY = OffPolicyLearner(SVGConfig(cloning_weight=100.0, final_share=0.1), reward_batch=1280, examples_share=0.25)
+_OFF_POLICY = OffPolicyLearner(
+    SVGConfig(cloning_weight=100.0, final_share=0.1), scale_rewards=False, reward_batch=1280, examples_share=0.25
+)
 _OFF_POLICY_LEARNERS = {
     "svg": _OFF_POLICY,
-    "sac": replace(_OFF_POLICY, optimizer=replace(_OFF_POLICY.optimizer, horizon=0), updates_per_step=1.0),
+    "sac": replace(_OFF_POLICY, optimizer=replace(_OFF_POLICY.optimizer, horizon=0)),
 }
 _OFF_POLICY_GAIL = GAILConfig(learning_rate=3e-4, n_updates=25, batch_size=128, gradient_penalty_coef=1.0)
 

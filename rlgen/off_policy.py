@@ -9,7 +9,7 @@ import torch
 
 from rlgen.data.collect import Collector
 from rlgen.data.replay import ReplayPool
-from rlgen.nn.normalizer import RewardCentre
+from rlgen.nn.normalizer import RewardCentre, RewardScaler
 from rlgen.nn.policy import Actor, Policy, UniformActor
 from rlgen.optim import svg
 from rlgen.train import Clock, Interaction
@@ -33,7 +33,9 @@ class OffPolicyTraining(Interaction):
         rng: see there.
         n_updates: of the learner, an iteration.
         learning_starts: environment steps with uniform actions before it learns.
-        centre: of the rewards, see `rlgen.nn.normalizer.RewardCentre`; None: they stay as they are.
+        scaler: divides rewards by a tenth of the standard deviation of their discounted return so far, and clips what is
+            then beyond 10, as the first rewards of a sparse task are; None: they stay as they are.
+        centre: of what that gives, see `rlgen.nn.normalizer.RewardCentre`; None: it stays as it is.
         reward_batch: number of transitions that the reward model learns from an iteration, a third of them drawn from
             all and the others from the latest `n_recent`; None: the iteration's own, as on-policy.
         n_recent: see there.
@@ -53,6 +55,7 @@ class OffPolicyTraining(Interaction):
         rng: np.random.Generator,
         n_updates: int,
         learning_starts: int,
+        scaler: RewardScaler | None,
         centre: RewardCentre | None,
         reward_batch: int | None = None,
         n_recent: int = 10_000,
@@ -64,6 +67,7 @@ class OffPolicyTraining(Interaction):
         self.replay = replay
         self.n_updates = n_updates
         self.learning_starts = learning_starts
+        self.scaler = scaler
         self.centre = centre
         self.reward_batch = reward_batch
         self.n_recent = n_recent
@@ -80,6 +84,8 @@ class OffPolicyTraining(Interaction):
         clock.lap("collect")
         rewards = rewards_of(self.reward_model, steps).float()
         self.visited.add(steps, rewards)
+        if self.scaler is not None:
+            self.scaler(rewards, steps.terminated, steps.truncated)
         clock.lap("reward")
         metrics = {"reward": rewards.mean()}
         if learns:
@@ -102,18 +108,21 @@ class OffPolicyTraining(Interaction):
         return joined(batch, self.examples[drawn], n)
 
     def _scores(self, batch: Transitions) -> svg.Scores:
-        """The rewards of a batch, centred if they are to be."""
+        """The rewards of a batch, scaled and centred if they are to be."""
         rewards, ends = rewards_of(self.reward_model, batch).float(), batch.terminated
         self._check_finite("a reward of the reward model", float(rewards.sum()))
         shift = of_end = torch.zeros((), device=self.device)
+        scale = torch.ones((), device=self.device) if self.scaler is None else 10 / self.scaler.std()
+        if self.scaler is not None:
+            rewards = (scale * rewards).clamp(-10, 10)
         if self.centre is not None:
             rewards, shift = self.centre(rewards, ends)
             of_end = self.centre.of_end(shift)
         model = self.reward_model if isinstance(self.reward_model, DifferentiableReward) else None
         if model is not None and ends.any():
             alone, _ = model.gradient(batch[ends])
-            of_end = (rewards[ends] - alone - shift).mean()
-        return svg.Scores(rewards, of_end, model, shift)
+            of_end = (rewards[ends] - scale * alone - shift).mean()
+        return svg.Scores(rewards, of_end, model, scale, shift)
 
     def _for_reward_model(self, steps: Transitions) -> Transitions:
         if self.reward_batch is None:
@@ -123,17 +132,18 @@ class OffPolicyTraining(Interaction):
 
     def state_dict(self) -> State:
         """Everything that the next iteration depends on, by part."""
-        centre = {} if self.centre is None else self.centre.state_dict()
-        replay = self.replay.get_extra_state()
-        return {**super().state_dict(), "learner": self.learner.state_dict(), "replay": replay, "centre": centre}
+        parts = {"learner": self.learner, "scaler": self.scaler, "centre": self.centre}
+        kept = {name: {} if part is None else part.state_dict() for name, part in parts.items()}
+        return {**super().state_dict(), **kept, "replay": self.replay.get_extra_state()}
 
     def load_state_dict(self, state: State) -> None:
         """Go on from a state of the same settings and environments."""
         super().load_state_dict(state)
         self.learner.load_state_dict(state["learner"])
         self.replay.set_extra_state(state["replay"])
-        if self.centre is not None:
-            self.centre.load_state_dict(state["centre"])
+        for name, part in (("scaler", self.scaler), ("centre", self.centre)):
+            if part is not None:
+                part.load_state_dict(state[name])
 
 
 def joined(first: Transitions, second: Transitions, n: int = 1) -> Transitions:

@@ -16,7 +16,7 @@ import torch
 from rlgen.data.collect import Collector
 from rlgen.data.replay import ReplayPool
 from rlgen.errors import UsageError
-from rlgen.nn.normalizer import RewardCentre
+from rlgen.nn.normalizer import RewardCentre, RewardScaler
 from rlgen.nn.policy import Critic, Policy
 from rlgen.off_policy import OffPolicyTraining
 from rlgen.optim.ppo import PPO, PPOConfig
@@ -143,6 +143,7 @@ class OffPolicyLearner(Checked):
         total_timesteps: environment steps in all.
         gamma: discount.
         net_arch: hidden layers of policy and critics each.
+        scale_rewards: divide them by their return's deviation, see `rlgen.off_policy.OffPolicyTraining`.
         centre_rewards: see `rlgen.nn.normalizer.RewardCentre`.
         learning_starts: environment steps with uniform actions before it learns.
         updates_per_step: of policy and critics, for each environment step.
@@ -161,9 +162,10 @@ class OffPolicyLearner(Checked):
     total_timesteps: Count = 100_000
     gamma: Share = 0.99
     net_arch: tuple[Count, ...] = (128, 128)
+    scale_rewards: bool = True
     centre_rewards: bool = True
     learning_starts: Count = 2_000
-    updates_per_step: Positive = 0.5
+    updates_per_step: Positive = 1.0
     buffer_size: Count = 1_000_000
     reward_batch: Count | None = None
     n_recent: Count = 10_000
@@ -218,6 +220,7 @@ class OffPolicyLearner(Checked):
                 rng=np.random.default_rng(seed),
                 n_updates=round(n_rows * self.updates_per_step),
                 learning_starts=self.learning_starts,
+                scaler=RewardScaler(envs.num_envs, self.gamma).to(device) if self.scale_rewards else None,
                 centre=RewardCentre(self.gamma).to(device) if self.centre_rewards else None,
                 reward_batch=self.reward_batch,
                 n_recent=self.n_recent,
@@ -301,7 +304,6 @@ TASK_SVG_LEARNER = replace(
     SVG_LEARNER,
     optimizer=SVGConfig(batch_size=256, entropy_target=-1.0, tau=0.005, alpha=0.2),
     centre_rewards=False,
-    updates_per_step=1.0,
     total_timesteps=300_000,
 )
 

@@ -29,7 +29,8 @@ from rlgen.files import write_folder
 from rlgen.presets import LEARNERS, Learner
 from rlgen.rewards.environment import EnvironmentReward
 
-fork = multiprocessing.get_context("fork")
+fork = multiprocessing.get_context("fork")  # quick to start; but a fork of many threads may hang, so it is killed
+spawn = multiprocessing.get_context("spawn")
 
 
 def state(number, size=200_000):
@@ -79,8 +80,8 @@ def save_on_a_full_disk(folder, answers):
 
 def test_a_full_disk_is_an_error_and_keeps_the_last_checkpoint(tmp_path):
     save_checkpoint(tmp_path, state(0), {"env_steps": 0})
-    answers = fork.SimpleQueue()
-    process = fork.Process(target=save_on_a_full_disk, args=(tmp_path, answers))
+    answers = spawn.SimpleQueue()
+    process = spawn.Process(target=save_on_a_full_disk, args=(tmp_path, answers))
     process.start()
     process.join()
     assert answers.get() == errno.EFBIG

@@ -11,11 +11,11 @@ import rlgen
 from rlgen import presets
 from rlgen.envs import make_vec
 from rlgen.errors import UsageError
-from rlgen.nn.normalizer import RewardCentre
+from rlgen.nn.normalizer import RewardCentre, RewardScaler
 from rlgen.off_policy import joined
 from rlgen.rewards.endings import TerminationReward
 from rlgen.rewards.environment import EnvironmentReward
-from rlgen.types import Transitions
+from rlgen.types import RewardGradient, Transitions
 
 DATA = Path(__file__).parents[1] / "expert_data"
 LEARNER = replace(
@@ -24,13 +24,13 @@ LEARNER = replace(
 
 
 class Shifted:
-    """The task's reward and a constant."""
+    """The task's reward in another unit, and a constant."""
 
-    def __init__(self, constant):
-        self.constant = constant
+    def __init__(self, constant=0.0, unit=1.0):
+        self.constant, self.unit = constant, unit
 
     def __call__(self, transitions):
-        return transitions.rewards + self.constant
+        return self.unit * transitions.rewards + self.constant
 
     def update(self, transitions):
         return {}
@@ -90,7 +90,7 @@ def test_an_experts_transitions_come_last_in_each_minibatch():
 @pytest.mark.parametrize("constant", [-3.0, 5.0])
 def test_a_constant_in_the_rewards_moves_terminations_alone(constant):
     """By what makes all returns grow alike, with centred rewards."""
-    learner = replace(LEARNER, n_envs=4, n_steps=24, learning_starts=96, total_timesteps=96)
+    learner = replace(LEARNER, n_envs=4, n_steps=24, learning_starts=96, total_timesteps=96, scale_rewards=False)
     told = []
     for model in (Shifted(0.0), Shifted(constant)):
         trained = training(learner, model)
@@ -102,6 +102,45 @@ def test_a_constant_in_the_rewards_moves_terminations_alone(constant):
     torch.testing.assert_close(*alone, atol=1e-4, rtol=0)
     (first, second), gamma = (scores.of_end for scores in told), learner.gamma
     assert float(second - first) == pytest.approx(-constant * gamma / (1 - gamma), rel=1e-3)
+
+
+class Differentiable(Shifted):
+    """With a gradient, which is told in the reward's unit too."""
+
+    def gradient(self, transitions):
+        ones = [torch.full_like(x.float(), self.unit) for x in (transitions.obs, transitions.actions, transitions.obs)]
+        return self(transitions), RewardGradient(*ones)
+
+
+@pytest.mark.parametrize("centre_rewards", [False, True])
+@pytest.mark.parametrize(("algo", "reward"), [("sac", Shifted), ("svg", Shifted), ("svg", Differentiable)])
+def test_the_rewards_unit_means_nothing(algo, reward, centre_rewards):
+    """To the bit, in units that differ by a power of two."""
+    learner = replace(LEARNER, optimizer=presets.LEARNERS[algo].optimizer, centre_rewards=centre_rewards)
+    policies = []
+    for unit in (1.0, 1024.0, 1 / 64):
+        trained = training(learner, reward(unit=unit))
+        list(trained)
+        policies.append(trained.policy.state_dict())
+    fresh = training(learner).policy.state_dict()
+    assert not torch.equal(policies[0]["network.0.weight"], fresh["network.0.weight"])
+    for other in policies[1:]:
+        assert all(torch.equal(other[name], policies[0][name]) for name in other)
+
+
+def test_a_scaled_reward_is_a_tenth_of_the_returns_deviation_and_at_most_ten():
+    trained = training()
+    returns = RewardScaler(2, LEARNER.gamma)
+    for iteration in trained:
+        steps = iteration.transitions
+        returns(steps.rewards, steps.terminated, steps.truncated)
+    steps = trained.replay.sample(50)
+    assert float(returns.std()) > 0.1
+    steps.rewards[0] = 1e6
+    scores = trained._scores(steps)
+    scaled = scores.rewards - scores.shift - scores.of_end * steps.terminated
+    torch.testing.assert_close(scaled[1:], 10 * steps.rewards[1:] / returns.std(), rtol=1e-5, atol=1e-4)
+    assert float(scaled[0]) == pytest.approx(10, abs=1e-4)
 
 
 def test_the_centre_makes_a_termination_worth_the_mean_for_ever():

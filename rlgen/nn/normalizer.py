@@ -165,7 +165,11 @@ class RewardScaler(nn.Module):
             current = current * goes_on[t]
         self.returns.copy_(torch.from_numpy(current))
         self.statistics.update(torch.from_numpy(running).to(rewards.device).unsqueeze(-1))
-        return rewards / self.statistics.var.sqrt().clamp_min(1e-4).float()
+        return rewards / self.std()
+
+    def std(self) -> Tensor:
+        """Of the discounted returns so far, 0-d float32; what rewards are divided by."""
+        return self.statistics.var.sqrt().clamp_min(1e-4).float().squeeze()
 
 
 class RewardCentre(nn.Module):

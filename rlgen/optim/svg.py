@@ -49,7 +49,7 @@ class SVGConfig(Checked):
             of the space; it falls linearly to 0 over the training.
     """
 
-    horizon: Annotated[int, Range(0)] = 3
+    horizon: Annotated[int, Range(0)] = 1
     batch_size: Count = 128
     learning_rate: NotNegative = 5e-4
     final_share: Share = 1.0
@@ -74,12 +74,14 @@ class Scores:
         rewards: of its steps, `[B]`.
         of_end: what a termination is given beside its step's own reward, 0-d.
         model: gives the rewards of imagined steps, and their gradient; None: the learned model predicts them.
-        shift: what the rewards of `model` grow by, 0-d.
+        scale: what the rewards of `model` are multiplied by, 0-d.
+        shift: what they grow by after that, 0-d.
     """
 
     rewards: Tensor
     of_end: Tensor
     model: DifferentiableReward | None
+    scale: Tensor
     shift: Tensor
 
 
@@ -257,9 +259,10 @@ class SVG:
         zeros = torch.zeros(len(actions), device=actions.device)
         imagined = Transitions(obs[:-size], actions, obs[size:], zeros, zeros.bool(), zeros.bool())
         rewards, of = scores.model.gradient(imagined)
-        of = RewardGradient(of.obs * std.float(), of.actions, of.next_obs * std.float())
+        of_z = (scores.scale * std).float()
+        of = RewardGradient(of.obs * of_z, of.actions * scores.scale, of.next_obs * of_z)
         by_step = [of[h * size : (h + 1) * size] for h in range(len(models))]
-        return (rewards + scores.shift).split(size), by_step
+        return (rewards * scores.scale + scores.shift).split(size), by_step
 
     def state_dict(self) -> State:
         """Everything that the next update depends on but the policy."""

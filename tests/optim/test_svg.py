@@ -19,7 +19,7 @@ from rlgen.optim.svg import SVG, Scores, SVGConfig
 from rlgen.types import RewardGradient, Transitions
 
 OBSERVATIONS, ACTIONS = spaces.Box(-np.inf, np.inf, (3,)), spaces.Box(-2, 2, (2,))
-SIZE, GAMMA, OF_END, SHIFT = 6, 0.9, 0.7, -0.2
+SIZE, GAMMA, OF_END, SCALE, SHIFT = 6, 0.9, 0.7, 1.3, -0.2
 
 
 class Reward:
@@ -71,7 +71,8 @@ def test_gradients_are_those_of_the_objective(horizon, learned_reward):
     svg, reward = learner(horizon), Reward()
     z, following, actions = torch.randn(SIZE, 3), torch.randn(SIZE, 3), torch.rand(SIZE, 2) * 2 - 1
     ends, rewards = (torch.arange(SIZE) == 2).float(), torch.randn(SIZE)
-    scores = Scores(rewards, torch.tensor(OF_END), None if learned_reward else reward, torch.tensor(SHIFT))
+    given = None if learned_reward else reward
+    scores = Scores(rewards, torch.tensor(OF_END), given, torch.tensor(SCALE), torch.tensor(SHIFT))
     weights = [p.detach().clone().requires_grad_() for p in svg.acting.network.parameters()]
     critics = [p.detach().clone().requires_grad_() for p in svg.critic.weights]
     targets = [p.detach().clone() for p in svg.target.weights]
@@ -106,7 +107,7 @@ def test_gradients_are_those_of_the_objective(horizon, learned_reward):
         first = first or (a, log_prob)
         output = silu_mlps(torch.cat((now, a), -1).view(2, SIZE // 2, -1), model, False).flatten(0, 1)
         after = now + output[:, :3] * scale
-        r = output[:, 4] if learned_reward else reward.of(raw(now), a, raw(after)) + SHIFT
+        r = output[:, 4] if learned_reward else SCALE * reward.of(raw(now), a, raw(after)) + SHIFT
         p = torch.sigmoid(output[:, 3])
         value = value + discount * (r - alpha * log_prob + p * OF_END)
         discount = discount * GAMMA * (1 - p)
@@ -179,7 +180,7 @@ def test_value_gradients_vanish_at_the_linear_quadratic_optimum():
     sizes = {}
     for name, tried in {"best": gain, "none": 0 * gain, "half": gain / 2}.items():
         svg = linear_quadratic(60, tried[0])
-        scores = Scores(zeros, torch.zeros(()), Quadratic(), torch.zeros(()))
+        scores = Scores(zeros, torch.zeros(()), Quadratic(), torch.ones(()), torch.zeros(()))
         with torch.no_grad():
             svg._update(ModelSteps(z, torch.zeros(4096, 1), z, zeros, zeros), scores)
         sizes[name] = svg.gradients["policy"][0][0].clone()
@@ -213,7 +214,7 @@ def test_critics_find_the_soft_values_of_a_small_task():
     rewards = torch.tensor([1.0, -2.0, 3.0])[state]
     obs = torch.eye(3)
     batch = Transitions(obs[state], 2 * torch.rand(3600, 1) - 1, obs[following], rewards, state == 2, state < 0)
-    scores = Scores(rewards, torch.zeros(()), None, torch.zeros(()))
+    scores = Scores(rewards, torch.zeros(()), None, torch.ones(()), torch.zeros(()))
     for step in range(20):
         svg.rates["critic"] = 3e-3 * 0.8**step
         svg.update(batch, scores)
@@ -272,7 +273,7 @@ def batch_of(n, ends=None):
 
 
 def plain_scores(batch, of_end=0.0):
-    return Scores(batch.rewards + of_end * batch.terminated, torch.tensor(of_end), None, torch.zeros(()))
+    return Scores(batch.rewards + of_end * batch.terminated, torch.tensor(of_end), None, torch.ones(()), torch.zeros(()))
 
 
 def test_the_result_is_the_average_of_the_policy_that_acts():
