@@ -44,6 +44,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 STOP = float("inf")
 """No further row is measured after this time of `time.perf_counter`; those without any are empty."""
 Measure = Callable[[], float]
+ON_POLICY = ("trpo", "ppo")
 
 
 class OutOfTime(Exception):
@@ -291,6 +292,78 @@ def training(repeats: int, seconds: float) -> pd.DataFrame:
     return table
 
 
+def off_policy(repeats: int, seconds: float, names: Sequence[str] = ("cpu",), steps: int = 500) -> pd.DataFrame:
+    """Environment steps a second with one update a step, after the first random ones, on one thread.
+
+    "SB3's settings" are two layers of 256 units, minibatches of 256, a rate of 3e-4 and an initial temperature of 1.
+    """
+    import torch
+    from stable_baselines3 import SAC
+
+    from rlgen import imitation, presets
+    from rlgen.data.demonstrations import load_demonstrations
+    from rlgen.envs import make_vec
+    from rlgen.optim.svg import SVGConfig
+    from rlgen.presets import OffPolicyLearner
+    from rlgen.rewards.environment import EnvironmentReward
+
+    torch.set_num_threads(1)
+    env_id = "HalfCheetah-v4"
+    demonstrations = load_demonstrations(ROOT / "expert_data", env_id, 4, 20)
+
+    def goes_on(settings: OffPolicyLearner | imitation.Imitation, device: str) -> Measure:
+        learner = settings if isinstance(settings, OffPolicyLearner) else settings.learner
+        envs = make_vec(env_id, learner.n_envs, 0, n_threads=1)
+
+        def make_reward(envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
+            if isinstance(settings, OffPolicyLearner):
+                return EnvironmentReward()
+            return imitation.gail(settings, policy, settings.expert(envs, policy, demonstrations))
+
+        examples = None if isinstance(settings, OffPolicyLearner) else demonstrations.fitted_to(envs).transitions
+        examples = examples and examples.apply(lambda x: x.to(device))
+        iterations = iter(replace(learner, learning_starts=1000).training(envs, make_reward, 0, device, examples))
+        for _ in range(11):
+            next(iterations)
+
+        def measure() -> float:
+            started, n = time.perf_counter(), steps // 100
+            for _ in range(n):
+                next(iterations)
+            return 100 * n / (time.perf_counter() - started)
+
+        return measure
+
+    def of_sb3(net_arch: Sequence[int], batch_size: int, device: str) -> Measure:
+        kwargs = {"net_arch": list(net_arch)}
+        model = SAC("MlpPolicy", env_id, batch_size=batch_size, policy_kwargs=kwargs, device=device, seed=0)
+        model.learn(200)
+
+        def measure() -> float:
+            started = time.perf_counter()
+            model.learn(steps, reset_num_timesteps=False)
+            return steps / (time.perf_counter() - started)
+
+        return measure
+
+    task = presets.EXPERT["sac"]
+    told = SVGConfig(horizon=0, batch_size=256, learning_rate=3e-4, tau=0.005, alpha=1.0, entropy_target=-1.0)
+    rows: dict[str, Measure] = {}
+    for device in names or ("cpu", *["cuda"] * torch.cuda.is_available()):
+        rows[f"SB3 SAC, 2 x 256, {device}"] = of_sb3((256, 256), 256, device)
+        rows[f"rlgen SAC, SB3's settings, {device}"] = goes_on(
+            replace(task, optimizer=told, net_arch=(256, 256), scale_rewards=False), device
+        )
+        rows[f"SB3 SAC, 2 x 128, batch 128, {device}"] = of_sb3((128, 128), 128, device)
+        for algo in ("sac", "svg"):
+            rows[f"rlgen GAIL by {algo.upper()}, default, {device}"] = goes_on(imitation.settings("default", algo), device)
+        svg = imitation.settings("default", "svg")
+        longer = replace(svg.learner, optimizer=replace(svg.learner.optimizer, horizon=4))
+        rows[f"rlgen GAIL by SVG, H 4, {device}"] = goes_on(replace(svg, learner=longer), device)
+        rows[f"rlgen SAC, default of rlgen expert, {device}"] = goes_on(task, device)
+    return interleave(rows, next(iter(rows)), repeats).reset_index()
+
+
 def scaling(repeats: int, seconds: float) -> pd.DataFrame:
     """Growth with environments, batch and threads."""
     from rlgen import imitation, presets
@@ -303,15 +376,16 @@ def scaling(repeats: int, seconds: float) -> pd.DataFrame:
         for n in (4, 16, 64, 256, 1024):
             envs = make_vec("HalfCheetah-v4", n, n_threads=threads)
             rows[f"stepping, n={n}, {threads} threads"] = closed_loop(envs, n, seconds)
-        for name, learner in presets.LEARNERS.items():
-            rows[f"{name.upper()}, default, {threads} threads"] = ours(learner, threads)
+        for name in ON_POLICY:
+            rows[f"{name.upper()}, default, {threads} threads"] = ours(presets.LEARNERS[name], threads)
         rows[f"GAIL-TRPO, paper preset, {threads} threads"] = ours(paper, threads)
     for n, n_steps in ((8, 1024), (64, 128), (256, 32), (256, 196)):
         rows[f"GAIL-TRPO, paper preset, n={n}, batch {n * n_steps}"] = ours(
             replace(paper, learner=replace(paper.learner, n_envs=n, n_steps=n_steps))
         )
-        for name, learner in presets.LEARNERS.items():
-            rows[f"{name.upper()}, n={n}, batch {n * n_steps}"] = ours(replace(learner, n_envs=n, n_steps=n_steps))
+        for name in ON_POLICY:
+            learner = replace(presets.LEARNERS[name], n_envs=n, n_steps=n_steps)
+            rows[f"{name.upper()}, n={n}, batch {n * n_steps}"] = ours(learner)
     return interleave(rows, raw, repeats).reset_index()
 
 
@@ -339,9 +413,9 @@ def devices(repeats: int, seconds: float, width: int, names: Sequence[str] = (),
     gail = imitation.settings()
     net_arch = (width, width)
     for device in names or ("cpu", *["cuda"] * torch.cuda.is_available()):
-        for name, learner in presets.LEARNERS.items():
+        for name in ON_POLICY:
             row = f"{name.upper()}, {width}x{width}, {device}"
-            rows[row] = ours(replace(learner, net_arch=net_arch), None, device, steps)
+            rows[row] = ours(replace(presets.LEARNERS[name], net_arch=net_arch), None, device, steps)
         wide = replace(gail, learner=replace(gail.learner, net_arch=net_arch), net_arch=net_arch)
         rows[f"GAIL-TRPO, {width}x{width}, {device}"] = ours(wide, None, device, steps)
     return interleave(rows, raw, repeats).reset_index()
@@ -451,6 +525,7 @@ def peak_memory() -> float:
 SECTIONS = {
     "stepping": stepping,
     "training": training,
+    "off_policy": off_policy,
     "exploration": exploration,
     "information_gain": information_gain,
     "scaling": scaling,
@@ -470,7 +545,7 @@ def main() -> None:
     parser.add_argument("--stop-after", type=float, help="seconds after which a section measures no further row")
     parser.add_argument("--steps", type=int, default=30_000, help="of each row and round in the sections devices_*")
     parser.add_argument(
-        "--devices", nargs="+", choices=["cpu", "cuda"], default=[], help="those of the sections devices_*"
+        "--devices", nargs="+", choices=["cpu", "cuda"], default=[], help="those of the sections devices_* and off_policy"
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
     options = parser.parse_args()
@@ -478,6 +553,7 @@ def main() -> None:
     told = {"names": options.devices, "steps": options.steps}
     signal.signal(signal.SIGTERM, stop)
     sections = {name: partial(f, **told) if name.startswith("devices") else f for name, f in SECTIONS.items()}
+    sections["off_policy"] = partial(off_policy, names=options.devices or ("cpu",))
     for section in options.sections:
         if options.stop_after is not None:
             global STOP

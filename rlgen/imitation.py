@@ -67,7 +67,7 @@ class Imitation(LearnerSettings):
         reward: computed from the discriminator's logits, one of `REWARDS`; AIRL's is f.
         absorbing_states: reward the end of an episode by `rlgen.rewards.endings.TerminationReward`.
         max_survival_reward: the most that it gives a step for living on where the expert hardly ever terminates, while
-            the discriminator tells the policy from the expert.
+            the discriminator tells the policy from the expert; off-policy, always.
 
     Raises:
         UsageError: a number outside its range, no such reward, or absorbing states without centred rewards.

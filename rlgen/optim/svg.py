@@ -54,7 +54,7 @@ class SVGConfig(Checked):
     learning_rate: NotNegative = 5e-4
     final_share: Share = 1.0
     tau: Share = 0.01
-    policy_tau: Share = 0.005
+    policy_tau: Share = 0.001
     alpha: Positive = 0.05
     entropy_target: float = -2.0
     model_arch: tuple[Count, ...] = (128, 128)

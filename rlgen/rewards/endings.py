@@ -107,7 +107,8 @@ class TerminationReward(nn.Module):
         eps: terminations per step that count as none.
         max_survival_reward: c. With more a policy learns to stand still before it learns to walk.
         off_policy: what is scored is drawn from all sides and says nothing of the rates: those of what the model
-            learned from count alone.
+            learned from count alone. And c is all that living on may earn: a critic that is trained on the rewards of
+            all iterations loses its way if what a fall costs is five times as much in one as in the next.
 
     Raises:
         UsageError: a number outside its range.
@@ -163,7 +164,9 @@ class TerminationReward(nn.Module):
         living = rate - math.log(self.expert_rate + self.eps)
         beside = rate - math.log(self.eps) if self.expert_survives else living
         mean = total / n_steps
-        at_most = self.max_survival_reward * mean.square().reciprocal().clamp(min=1)
+        at_most = torch.full_like(mean, self.max_survival_reward)
+        if not self.off_policy:
+            at_most = at_most * mean.square().reciprocal().clamp(min=1)
         surviving = beside.clamp(min=0).minimum(at_most)
         bounded = surviving - torch.where(n_terminations > 0, mean, 0)
         return torch.lerp(bounded, living, self.weight)

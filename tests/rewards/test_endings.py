@@ -84,6 +84,15 @@ def test_an_expert_that_sometimes_reaches_its_time_limit_is_one_that_always_does
         assert found == pytest.approx(share * living + (1 - share) * surviving, abs=1e-5)
 
 
+@pytest.mark.parametrize("mean", [-1.0, -3.0, -0.1, 0.25, 0.0])
+def test_off_policy_living_on_is_rewarded_alike_wherever_the_policy_is(mean):
+    """So that what a fall costs does not change from iteration to iteration."""
+    model = TerminationReward(0.0, max_survival_reward=0.5, off_policy=True)
+    batch = rollout(1)
+    model.update(batch, torch.full_like(batch.rewards, mean))
+    assert float(model.of_steps()) == pytest.approx(0.5 - mean)
+
+
 @pytest.mark.parametrize(("mean", "at_most"), [(-1.0, 1.0), (-3.0, 1.0), (-0.5, 4.0), (0.25, 16.0), (0.0, math.inf)])
 def test_living_on_is_rewarded_the_less_the_farther_the_policy_is_from_the_expert(mean, at_most):
     batch, living = rollout(100), math.log(1.0001 / 1e-4)
