@@ -3,8 +3,8 @@
 python benchmarks/board.py
 python benchmarks/board.py --peer --envs HalfCheetah-v4 Hopper-v4 --seeds 0 1 2 --total-timesteps 2e6
 
-The first writes board.md and results/board.png from the rows of results/imitation.csv, results/few_steps.csv and
-results/board_peer.csv. The second adds what is missing of the latter: HumanCompatibleAI/imitation's GAIL on the same
+The first writes board.md, results/board.png and results/board_steps.png from the rows of results/imitation.csv,
+results/few_steps.csv and results/board_peer.csv. The second adds what is missing of the latter: HumanCompatibleAI/imitation's GAIL on the same
 demonstrations, with the settings that project tuned, in an environment of its own pins (.venv-imitation, made on first
 use).
 """
@@ -33,6 +33,7 @@ PEER = "imitation's GAIL"
 TRAJECTORIES = 4
 LEVEL = 0.95
 UNITS = {"total_timesteps": 1000, "wall_seconds": 1}  # of a table's columns by seed
+AXES = {"total_timesteps": "environment steps", "wall_seconds": "seconds"}
 # By our environment's name, the task that imitation's GAIL was tuned on.
 TUNED = {"HalfCheetah-v4": "half_cheetah", "Hopper-v4": "hopper", "Walker2d-v4": "walker", "Ant-v4": "ant"}
 OURS = f"python benchmarks/imitation.py --trajectories {TRAJECTORIES} --algorithms"
@@ -129,25 +130,28 @@ def times(table: pd.DataFrame, strict: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def plot(table: pd.DataFrame, path: Path) -> None:
-    """Score over seconds of training, a panel a task, a line a method: median and range of the seeds."""
+def plot(table: pd.DataFrame, path: Path, over: str = "wall_seconds") -> None:
+    """Score over seconds, or steps, of training, a panel a task, a line a method: median and range of the seeds."""
     figure, axes_of = panels([task for task in TASKS if (table["env_id"] == task).any()])
     for task, method, runs, values in lines(table):
         axes, colour = axes_of[task], f"C{list(CARDS).index(method)}"
-        seconds = values.columns.to_numpy() / PARTS * runs["wall_seconds"].median()
+        taken = values.columns.to_numpy() / PARTS * runs[over].median()
         low, middle, high = values.min(), values.median(), values.max()
         style = {"color": colour, "label": method}
-        if len(seconds) > 1:
-            axes.plot(seconds, middle, **style)
-            axes.fill_between(seconds, low, high, color=colour, alpha=0.2, linewidth=0)
-        else:
-            axes.errorbar(seconds, middle, [middle - low, high - middle], fmt="o", capsize=3, **style)
+        if len(taken) > 1:
+            axes.plot(taken, middle, **style)
+            axes.fill_between(taken, low, high, color=colour, alpha=0.2, linewidth=0)
+        elif taken[0]:
+            axes.errorbar(taken, middle, [middle - low, high - middle], fmt="o", capsize=3, **style)
+        else:  # cloning takes no steps
+            axes.axhline(middle.item(), linestyle=":", **style)
     handles = {}
     for task, axes in axes_of.items():
         axes.axhline(LEVEL, color="black", linewidth=0.8, linestyle="--")
-        axes.set(title=task, xlabel="seconds", ylabel="normalised score", ylim=(-0.2, 1.25))
-        axes.set(xscale="log", xlim=(1, 1.1 * table["wall_seconds"].max()))  # one scale, to compare tasks by
-        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set(title=task, xlabel=AXES[over], ylabel="normalised score", ylim=(-0.2, 1.25))
+        least = 1 if over == "wall_seconds" else 4000
+        axes.set(xscale="log", xlim=(least, 1.1 * table[over].max()))  # one scale, to compare tasks by
+        axes.xaxis.set_major_formatter("{x:,g}")
         axes.grid(alpha=0.3)
         handles |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles))
@@ -168,7 +172,12 @@ def card(method: str, runs: pd.DataFrame) -> str:
 - hardware: {"; ".join(hardware)}"""
 
 
-def report(table: pd.DataFrame, picture: str) -> str:
+def with_off_policy(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the tasks that SVG or SAC were run on."""
+    return table[table["env_id"].isin(table.loc[table["algorithm"].isin(["GAIL by SVG", "GAIL by SAC"]), "env_id"])]
+
+
+def report(table: pd.DataFrame, picture: str, of_steps: str) -> str:
     """The whole page."""
     cards = "\n\n".join(card(method, runs) for method, runs in table.groupby("algorithm"))
     missing = ", ".join(method for method in CARDS if method not in set(table["algorithm"])) or "none"
@@ -205,6 +214,12 @@ The first look at {LEVEL} or more of which the next two are too; of behaviour cl
 
 The median of the seeds and their range, over the median of their seconds.
 
+## Score over environment steps
+
+![Score over environment steps]({of_steps})
+
+Where SVG or SAC were run. The dotted line is the median of behaviour cloning, which takes no steps.
+
 ## Cards
 
 Each row's column `settings` has all values.
@@ -230,9 +245,10 @@ def main() -> None:
         run_cells(cells, run, options.peer_rows, options.jobs)
         return
     table = rows_of(RESULTS, options.peer_rows)
-    picture = "results/board.png"
+    picture, of_steps = "results/board.png", "results/board_steps.png"
     plot(table, options.output.parent / picture)
-    page = report(table, picture)
+    plot(with_off_policy(table), options.output.parent / of_steps, "total_timesteps")
+    page = report(table, picture, of_steps)
     write_bytes(options.output, page.encode())
     print(page)
 

@@ -1,6 +1,7 @@
 """The board of times: what it counts, and its page."""
 
 import board
+import pandas as pd
 import pytest
 from cells import write_rows
 from test_imitation import row
@@ -45,9 +46,14 @@ def test_of_the_peer_the_longest_runs_count(table):
 
 
 def test_the_page_says_of_each_method_how_it_ran(table, tmp_path):
-    page = board.report(table, "board.png")
+    page = board.report(table, "board.png", "steps.png")
     assert "Methods without rows: AIRL, GAIL by SVG, GAIL by SAC." in page
     assert "--algorithms GAIL --envs Hopper-v4 --seeds 0 1 2 3 4`" in page
     assert "- steps of a run: 4,000,000; threads: 1\n- versions: imitation=1.0.1\n- hardware: a processor x2" in page
     board.plot(table, tmp_path / "board.png")
     assert (tmp_path / "board.png").read_bytes()[:4] == b"\x89PNG"
+    board.plot(table, tmp_path / "steps.png", "total_timesteps")
+    assert (tmp_path / "steps.png").read_bytes()[:4] == b"\x89PNG"
+    assert board.with_off_policy(table).empty
+    svg = table.assign(algorithm="GAIL by SVG", env_id="Walker2d-v4")[:1]
+    assert set(board.with_off_policy(pd.concat((table, svg)))["env_id"]) == {"Walker2d-v4"}
