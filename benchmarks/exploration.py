@@ -4,8 +4,8 @@ python benchmarks/exploration.py --jobs 2
 python benchmarks/exploration.py --envs rlgen/SparseMountainCar-v0 --bonuses none vime --seeds 0 1 2
 python benchmarks/exploration.py --envs rlgen/DenseMountainCar-v0 --bonuses none vime --seeds 0 1 2 \
     --etas 1e-4 3e-4 3e-3 .01 .03 .1 .3 1 3 10 --output benchmarks/results/eta_sweep.csv
-python benchmarks/exploration.py --envs rlgen/SparseMountainCar-v0 --algo svg --bonuses none vime --total-timesteps 60000 \
-    --output benchmarks/results/exploration_few_steps.csv
+python benchmarks/exploration.py --envs rlgen/SparseMountainCar-v0 --algo svg --bonuses none vime \
+    --total-timesteps 60000 --output benchmarks/results/exploration_few_steps.csv
 
 Table and curves are of all rows in the output. A row holds the curve too: the mean return of the training episodes
 (stochastic policy) that ended in each of twenty equal parts of the run.

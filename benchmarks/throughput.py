@@ -356,7 +356,9 @@ def off_policy(repeats: int, seconds: float, names: Sequence[str] = ("cpu",), st
         )
         rows[f"SB3 SAC, 2 x 128, batch 128, {device}"] = of_sb3((128, 128), 128, device)
         for algo in ("sac", "svg"):
-            rows[f"rlgen GAIL by {algo.upper()}, default, {device}"] = goes_on(imitation.settings("default", algo), device)
+            rows[f"rlgen GAIL by {algo.upper()}, default, {device}"] = goes_on(
+                imitation.settings("default", algo), device
+            )
         svg = imitation.settings("default", "svg")
         longer = replace(svg.learner, optimizer=replace(svg.learner.optimizer, horizon=4))
         rows[f"rlgen GAIL by SVG, H 4, {device}"] = goes_on(replace(svg, learner=longer), device)
@@ -545,7 +547,11 @@ def main() -> None:
     parser.add_argument("--stop-after", type=float, help="seconds after which a section measures no further row")
     parser.add_argument("--steps", type=int, default=30_000, help="of each row and round in the sections devices_*")
     parser.add_argument(
-        "--devices", nargs="+", choices=["cpu", "cuda"], default=[], help="those of the sections devices_* and off_policy"
+        "--devices",
+        nargs="+",
+        choices=["cpu", "cuda"],
+        default=[],
+        help="those of the sections devices_* and off_policy",
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
     options = parser.parse_args()

@@ -33,8 +33,8 @@ class OffPolicyTraining(Interaction):
         rng: see there.
         n_updates: of the learner, an iteration.
         learning_starts: environment steps with uniform actions before it learns.
-        scaler: divides rewards by a tenth of the standard deviation of their discounted return so far, and clips what is
-            then beyond 10, as the first rewards of a sparse task are; None: they stay as they are.
+        scaler: divides rewards by a tenth of the standard deviation of their discounted return so far, and clips them
+            at 10, which the first of a sparse task are beyond; None: they stay as they are.
         centre: of what that gives, see `rlgen.nn.normalizer.RewardCentre`; None: it stays as it is.
         reward_batch: number of transitions that the reward model learns from an iteration, a third of them drawn from
             all and the others from the latest `n_recent`; None: the iteration's own, as on-policy.

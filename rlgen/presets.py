@@ -7,7 +7,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Self
 
 import gymnasium as gym
 import numpy as np
@@ -27,11 +27,19 @@ from rlgen.settings import lines
 from rlgen.train import Training
 from rlgen.types import PolicyOptimizer, RewardModel, Transitions
 
-L = TypeVar("L", "Learner", "OffPolicyLearner")
+
+@dataclass(frozen=True)
+class _Overridable(Checked):
+    def override(
+        self, n_envs: int | None = None, n_steps: int | None = None, total_timesteps: int | None = None
+    ) -> Self:
+        """The same with what a command line tells; None leaves a setting."""
+        told = {"n_envs": n_envs, "n_steps": n_steps, "total_timesteps": total_timesteps}
+        return replace(self, **{name: value for name, value in told.items() if value is not None})
 
 
 @dataclass(frozen=True)
-class Learner(Checked):
+class Learner(_Overridable):
     """Everything that a policy optimizer needs to be told.
 
     Attributes:
@@ -68,12 +76,6 @@ class Learner(Checked):
         if rows < 2 * share:
             of_share = "" if share == 1 else f" with sub_sampling_factor {share}"
             raise UsageError(f"n_envs * n_steps must be at least {2 * share} rows{of_share}; got {rows}")
-
-    def override(
-        self, n_envs: int | None = None, n_steps: int | None = None, total_timesteps: int | None = None
-    ) -> Learner:
-        """The same with what a command line tells; None leaves a setting."""
-        return _with(self, n_envs=n_envs, n_steps=n_steps, total_timesteps=total_timesteps)
 
     def build(
         self, envs: gym.vector.VectorEnv, device: torch.device | str = "cpu", initial: Policy | None = None
@@ -133,7 +135,7 @@ class Learner(Checked):
 
 
 @dataclass(frozen=True)
-class OffPolicyLearner(Checked):
+class OffPolicyLearner(_Overridable):
     """Everything that an off-policy learner needs to be told.
 
     Attributes:
@@ -178,12 +180,6 @@ class OffPolicyLearner(Checked):
         if self.n_envs * self.n_steps * self.updates_per_step < 1:
             raise UsageError("n_envs * n_steps * updates_per_step must be at least 1: an update an iteration")
 
-    def override(
-        self, n_envs: int | None = None, n_steps: int | None = None, total_timesteps: int | None = None
-    ) -> OffPolicyLearner:
-        """The same with what a command line tells; None leaves a setting."""
-        return _with(self, n_envs=n_envs, n_steps=n_steps, total_timesteps=total_timesteps)
-
     def training(
         self,
         envs: gym.vector.VectorEnv,
@@ -227,10 +223,6 @@ class OffPolicyLearner(Checked):
                 examples=examples,
                 examples_share=self.examples_share,
             )
-
-
-def _with(learner: L, **told: Any) -> L:
-    return replace(learner, **{name: value for name, value in told.items() if value is not None})
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,10 @@ class Adam:
     @torch.no_grad()
     def step(self) -> None:
         """One step along all gradients."""
-        gradients = [p.grad for p in self.parameters]
+        gradients = []
+        for p in self.parameters:
+            assert p.grad is not None
+            gradients.append(p.grad)
         torch._foreach_add_(self.steps, 1)
         torch._fused_adam_(
             self.parameters,

@@ -26,7 +26,7 @@ def flatten_parameters(parameters: Sequence[nn.Parameter]) -> tuple[nn.Parameter
     return flat, gradients
 
 
-def check_views(flat: nn.Parameter, parameters: Sequence[nn.Parameter]) -> None:
+def check_views(flat: Tensor, parameters: Sequence[nn.Parameter]) -> None:
     """Make sure that the vector still is the parameters' storage.
 
     Raises:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.data.replay import ReplayPool
-from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.nn.adam import Adam
+from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.nn.flat import check_views, flatten_parameters
 from rlgen.nn.normalizer import require_float32
 from rlgen.nn.random_features import RandomFeatures

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 import torch
-from rlgen.nn.adam import Adam
 from torch import nn
+
+from rlgen.nn.adam import Adam
 
 
 def steps(optimizer, parameters, n, seed=0):
@@ -70,7 +71,8 @@ def test_gradients_are_set_to_zero_where_there_are_any():
     first.grad = torch.ones(7, 3)
     gradient = first.grad
     Adam([first, second], 0.01).zero_grad()
-    assert first.grad is gradient and not gradient.any()
+    assert first.grad is gradient
+    assert not gradient.any()
     assert second.grad is None
 
 

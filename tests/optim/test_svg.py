@@ -273,7 +273,9 @@ def batch_of(n, ends=None):
 
 
 def plain_scores(batch, of_end=0.0):
-    return Scores(batch.rewards + of_end * batch.terminated, torch.tensor(of_end), None, torch.ones(()), torch.zeros(()))
+    return Scores(
+        batch.rewards + of_end * batch.terminated, torch.tensor(of_end), None, torch.ones(()), torch.zeros(())
+    )
 
 
 def test_the_result_is_the_average_of_the_policy_that_acts():
