@@ -4,9 +4,9 @@ python benchmarks/board.py
 python benchmarks/board.py --peer --envs HalfCheetah-v4 Hopper-v4 --seeds 0 1 2 --total-timesteps 2e6
 
 The first writes board.md, results/board.png and results/board_steps.png from the rows of results/imitation.csv,
-results/few_steps.csv and results/board_peer.csv. The second adds what is missing of the latter: HumanCompatibleAI's GAIL
-(`imitation`) on the same demonstrations, with the settings that project tuned, in an environment of its own pins
-(.venv-imitation, made on first use).
+results/few_steps.csv and results/board_peer.csv. The second adds what is missing of the latter: GAIL of
+HumanCompatibleAI's `imitation` on the same demonstrations, with the settings that project tuned, in an environment of its
+own pins (.venv-imitation, made on first use).
 """
 
 from __future__ import annotations
