@@ -5,8 +5,8 @@ python benchmarks/board.py --peer --envs HalfCheetah-v4 Hopper-v4 --seeds 0 1 2 
 
 The first writes board.md, results/board.png and results/board_steps.png from the rows of results/imitation.csv,
 results/few_steps.csv and results/board_peer.csv. The second adds what is missing of the latter: GAIL of
-HumanCompatibleAI's `imitation` on the same demonstrations, with the settings that project tuned, in an environment of its
-own pins (.venv-imitation, made on first use).
+HumanCompatibleAI's `imitation` on the same demonstrations, with the settings that project tuned, in an environment of
+its own pins (.venv-imitation, made on first use).
 """
 
 from __future__ import annotations
