@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from rlgen.command import default, environment_id
+from rlgen.command import JsonObject, default, environment_id
 from rlgen.errors import UsageError
 from rlgen.files import printable, short
 
@@ -41,6 +41,8 @@ class _Source:
     for --env or for a robot without an environment, --name."""
     env: Annotated[str | None, default("what the file tells")] = None
     """Gymnasium id, with its version."""
+    env_kwargs: Annotated[JsonObject, NONE] = None
+    """Constructor arguments of --env as a JSON object, such as '{"forward_reward_weight": -1}'."""
 
 
 class Inspect(_Source):
@@ -212,9 +214,13 @@ def main(arguments: Arguments) -> None:
             return
     mapping, spaces = None, None
     options: dict[str, Any] = {}
+    if not isinstance(arguments, Merge) and arguments.env_kwargs is not None:
+        if arguments.env is None:
+            raise UsageError("--env-kwargs is of --env, an environment's id")
+        options = {"env_kwargs": arguments.env_kwargs}
     if isinstance(arguments, Convert):
         mapping = _mapping(arguments)
-        options = {"mapping": mapping, "skip_broken": arguments.skip_broken}
+        options |= {"mapping": mapping, "skip_broken": arguments.skip_broken}
     sources = [load_source(path, env_id, **options) for path in paths]
     for source in sources:
         if source.n_incomplete:

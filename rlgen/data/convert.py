@@ -47,7 +47,12 @@ OURS = "rlgen"
 
 
 def load_source(
-    path: Path, env_id: str | None = None, *, mapping: LogMapping | None = None, skip_broken: bool = False
+    path: Path,
+    env_id: str | None = None,
+    *,
+    mapping: LogMapping | None = None,
+    skip_broken: bool = False,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> Recording:
     """Read a file or folder of any known format; the recording's `env_id` is the user's, else the file's.
 
@@ -56,6 +61,7 @@ def load_source(
         env_id: the environment; in place of what a foreign file tells.
         mapping: read a log, whose columns are these.
         skip_broken: leave out episodes that can't be used.
+        env_kwargs: the environment's constructor arguments, which no foreign file tells.
 
     Raises:
         DemonstrationError: it can't be read, or a dataset of ours is of another environment.
@@ -79,6 +85,12 @@ def load_source(
         if env_id is None and not recording.tells_ends:
             recording = formats.read(path, _time_limit(told), skip_broken=skip_broken)
     recording = replace(recording, env_id=env_id or told, path=path)
+    if env_kwargs:
+        kept = recording.manifest.get("env_kwargs")
+        if recording.manifest and kept != env_kwargs:
+            was, given = (with_kwargs(recording.manifest["env_id"], kwargs) for kwargs in (kept, env_kwargs))
+            raise DemonstrationError(f"{path}: recorded in {was}, not {given}")
+        recording = replace(recording, manifest={**recording.manifest, "env_kwargs": dict(env_kwargs)})
     return _without_broken(recording) if skip_broken else recording
 
 
@@ -187,7 +199,7 @@ def dataset_of(
         )
     if env_id is None:
         raise UsageError(f"{sources[0].path} doesn't tell its environment; tell it: --env ID")
-    if spaces is None and env_id not in gym.registry and all(source.manifest for source in sources):
+    if spaces is None and env_id not in gym.registry and all(source.format == OURS for source in sources):
         spaces = _stored_spaces(sources)
     elif spaces is None:
         envs = make_vec(env_id, 1, env_kwargs=told[0] if told else None)

@@ -76,6 +76,21 @@ def test_what_is_written_is_read(tmp_path, kind, env_id):
     assert pairs.terminated.sum() == (0 if kind.NAME == "sb3" else 2)
 
 
+def test_the_environments_arguments_are_told_where_no_file_tells_them(tmp_path):
+    told = {"healthy_reward": 2.0}
+    formats.minari.write(tmp_path / "hopper-expert-v0", episodes_of(), HOPPER)
+    path = tmp_path / "hopper-expert-v0"
+    words = [sys.executable, "-m", "rlgen", "data", "convert", str(path), "--env-kwargs", json.dumps(told)]
+    done = subprocess.run([*words, "--output", str(tmp_path)], capture_output=True, text=True)
+    assert "--env-kwargs is of --env, an environment's id" in done.stderr
+    done = subprocess.run([*words, "--env", HOPPER, "--output", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert load_episodes(tmp_path, HOPPER)[0]["env_kwargs"] == told
+    assert load_source(tmp_path / HOPPER, HOPPER, env_kwargs=told).manifest["env_kwargs"] == told
+    with pytest.raises(DemonstrationError, match=r'recorded in Hopper-v4 with {"healthy_reward": 2.0}, not'):
+        load_source(tmp_path / HOPPER, HOPPER, env_kwargs={"healthy_reward": 1.0})
+
+
 def test_minari_opens_what_is_written(tmp_path, monkeypatch):
     formats.minari.write(tmp_path / "hopper-expert-v0", episodes_of(), HOPPER)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
