@@ -41,8 +41,6 @@ class _Source:
     for --env or for a robot without an environment, --name."""
     env: Annotated[str | None, default("what the file tells")] = None
     """Gymnasium id, with its version."""
-    env_kwargs: Annotated[JsonObject, NONE] = None
-    """Constructor arguments of --env as a JSON object, such as '{"forward_reward_weight": -1}'."""
 
 
 class Inspect(_Source):
@@ -59,6 +57,8 @@ class Convert(_Source):
 
     output: Path
     """Ours goes to a folder of the environment's name in this one; of another format this is the file or folder."""
+    env_kwargs: Annotated[JsonObject, NONE] = None
+    """Constructor arguments of --env as a JSON object, such as '{"forward_reward_weight": -1}'."""
     to: Literal["rlgen", "minari", "imitation", "d4rl", "sb3"] = "rlgen"
     """The format to write. That of Minari is a folder whose name has a version, as hopper-expert-v0."""
     name: Annotated[str | None, NONE] = None
@@ -214,13 +214,12 @@ def main(arguments: Arguments) -> None:
             return
     mapping, spaces = None, None
     options: dict[str, Any] = {}
-    if not isinstance(arguments, Merge) and arguments.env_kwargs is not None:
-        if arguments.env is None:
-            raise UsageError("--env-kwargs is of --env, an environment's id")
-        options = {"env_kwargs": arguments.env_kwargs}
     if isinstance(arguments, Convert):
+        if arguments.env_kwargs is not None and arguments.env is None:
+            raise UsageError("--env-kwargs is of --env, an environment's id")
         mapping = _mapping(arguments)
-        options |= {"mapping": mapping, "skip_broken": arguments.skip_broken}
+        kwargs = arguments.env_kwargs
+        options = {"mapping": mapping, "skip_broken": arguments.skip_broken, "env_kwargs": kwargs}
     sources = [load_source(path, env_id, **options) for path in paths]
     for source in sources:
         if source.n_incomplete:

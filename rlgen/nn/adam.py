@@ -14,7 +14,7 @@ class Adam:
     Making one of torch's imports its compiler, which costs a second and 70 MB each time that a command starts.
 
     Args:
-        parameters: on their final device; each has its gradient in `.grad` when `step` is called.
+        parameters: on their final device; `step` leaves those without a gradient, in `.grad`, as they are.
         learning_rate: assign to change it.
         eps: added to the root of the second moment.
         weight_decay: added to the gradient, times the parameter.
@@ -32,18 +32,19 @@ class Adam:
     @torch.no_grad()
     def step(self) -> None:
         """One step along all gradients."""
-        gradients = []
-        for p in self.parameters:
-            assert p.grad is not None
-            gradients.append(p.grad)
-        torch._foreach_add_(self.steps, 1)
+        kept = zip(self.parameters, self.means, self.squares, self.steps, strict=True)
+        learned = [(p, p.grad, *rest) for p, *rest in kept if p.grad is not None]
+        if not learned:
+            return
+        parameters, gradients, means, squares, steps = zip(*learned, strict=True)
+        torch._foreach_add_(steps, 1)
         torch._fused_adam_(
-            self.parameters,
+            parameters,
             gradients,
-            self.means,
-            self.squares,
-            [],
-            self.steps,
+            means,
+            squares,
+            (),
+            steps,
             lr=self.learning_rate,
             beta1=0.9,
             beta2=0.999,

@@ -66,6 +66,15 @@ def test_an_empty_state_is_that_of_the_start():
     assert all(map(torch.equal, first, second))
 
 
+def test_a_parameter_without_a_gradient_stays():
+    ours, theirs = parameters(), parameters()
+    for optimizer, some in ((Adam(ours, 0.01), ours), (torch.optim.Adam(theirs, 0.01, fused=True), theirs)):
+        optimizer.step()
+        steps(optimizer, some[:1], 2)
+        steps(optimizer, some, 2, seed=1)
+    assert all(map(torch.equal, ours, theirs))
+
+
 def test_gradients_are_set_to_zero_where_there_are_any():
     first, second = parameters()
     first.grad = torch.ones(7, 3)
