@@ -17,7 +17,7 @@ import torch
 
 from rlgen.data.collect import Collector
 from rlgen.data.visited import VisitedStates
-from rlgen.envs import BatchedEnv
+from rlgen.envs.codes import batch_of
 from rlgen.nn.normalizer import RewardScaler
 from rlgen.nn.policy import Actor, Critic, Policy
 from rlgen.optim.advantages import policy_batch
@@ -243,7 +243,7 @@ class Interaction(Loop):
     @property
     def exact(self) -> bool:
         """Whether the environments are ours, whose state can be kept."""
-        return isinstance(self.collector.envs, BatchedEnv)
+        return batch_of(self.collector.envs) is not None
 
     @property
     def progress_remaining(self) -> float:

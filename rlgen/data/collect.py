@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from rlgen.envs import BatchedEnv
 from rlgen.envs.batched import require_same_step
+from rlgen.envs.codes import batch_of
 from rlgen.nn.policy import Actor
 from rlgen.spaces import FlatBox
 from rlgen.types import Rollout, State, Transitions
@@ -40,20 +41,21 @@ class Collector:
         self._space = FlatBox(envs.single_observation_space)
         self.obs = self._space.flatten(envs.reset()[0], n_envs)
         self._cut_short = np.zeros(n_envs, np.bool_)
-        if stagger and isinstance(envs, BatchedEnv) and envs.max_episode_steps is not None:
-            envs.elapsed_steps[:] = np.arange(n_envs) * envs.max_episode_steps // n_envs
-            self._cut_short[:] = envs.elapsed_steps > 0
+        self._kept: Any = envs if (batch := batch_of(envs)) is not None else None  # what has a state to keep
+        if stagger and batch is not None and batch.max_episode_steps is not None:
+            batch.elapsed_steps[:] = np.arange(n_envs) * batch.max_episode_steps // n_envs
+            self._cut_short[:] = batch.elapsed_steps > 0
         self._returns = np.zeros(n_envs)
 
     def state_dict(self) -> State:
         """Where the episodes under way stand; of environments that are not ours, their state is left out."""
         kept = {"obs": self.obs.copy(), "cut_short": self._cut_short.copy(), "returns": self._returns.copy()}
-        return kept | ({"envs": self.envs.state_dict()} if isinstance(self.envs, BatchedEnv) else {})
+        return kept | ({} if self._kept is None else {"envs": self._kept.state_dict()})
 
     def load_state_dict(self, state: State) -> None:
         """Go on from a state; environments that are not ours begin new episodes, for theirs is not to be had."""
-        if isinstance(self.envs, BatchedEnv):
-            self.envs.load_state_dict(state["envs"])
+        if self._kept is not None:
+            self._kept.load_state_dict(state["envs"])
             self.obs = np.array(state["obs"])
             self._cut_short[:] = state["cut_short"]
             self._returns[:] = state["returns"]

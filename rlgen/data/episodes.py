@@ -13,7 +13,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from rlgen.envs.batched import BatchedEnv, require_same_step
+from rlgen.envs.batched import require_same_step
+from rlgen.envs.codes import batch_of
 from rlgen.envs.make import environment_name, make_vec
 from rlgen.errors import UsageError
 from rlgen.spaces import ActionUnits, FlatBox
@@ -35,8 +36,8 @@ N_PROBED = 10_000
 
 def time_limit(envs: gym.vector.VectorEnv[Any, Any, Any]) -> int | None:
     """The environments' time limit in steps; None without one."""
-    spec = envs.spec
-    return envs.max_episode_steps if isinstance(envs, BatchedEnv) else None if spec is None else spec.max_episode_steps
+    spec, batch = envs.spec, batch_of(envs)
+    return batch.max_episode_steps if batch is not None else None if spec is None else spec.max_episode_steps
 
 
 def check_ends(envs: gym.vector.VectorEnv[Any, Any, Any], env: Any, env_kwargs: Mapping[str, Any] | None) -> None:

@@ -14,13 +14,15 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from rlgen.envs.batched_mujoco import BatchedMujocoEnv
 from rlgen.envs.batched_ode import BatchedOdeEnv
+from rlgen.envs.codes import Coded, CodedEnv
 from rlgen.errors import UsageError
 from rlgen.spaces import ActionUnits, flat_box
 
 _log = logging.getLogger("rlgen")
 
-Environment = str | EnvSpec | Callable[[], gym.Env[Any, Any]] | gym.Env[Any, Any]
-"""What environments are made of: a registered id, gymnasium's spec, a function that makes one, or one of them."""
+Environment = str | EnvSpec | Callable[[], gym.Env[Any, Any]] | gym.Env[Any, Any] | Coded
+"""What environments are made of: a registered id, gymnasium's spec, a function that makes one, or one of them; any of
+them with codes (`rlgen.envs.codes.Coded`)."""
 
 Vectorization = Literal["sync", "async"]
 
@@ -62,6 +64,11 @@ def make_vec(
     if vectorization not in ("sync", "async"):
         raise UsageError(f"vectorization must be sync or async; got {vectorization}")
     kwargs = {**(env_kwargs or {}), **more_kwargs}
+    if isinstance(env, Coded):
+        plain = make_vec(env.env, n_envs, n_threads=n_threads, vectorization=vectorization, env_kwargs=kwargs)
+        coded = CodedEnv(plain, env.codes, env.code)
+        coded.reset(seed=seed)
+        return coded
     batched = {name: kind for kind in (BatchedMujocoEnv, BatchedOdeEnv) for name in kind.tasks}
     envs: VectorEnv[Any, Any, Any]
     try:
@@ -86,6 +93,8 @@ def make_vec(
 
 def environment_name(env: Environment | VectorEnv[Any, Any, Any]) -> str:
     """An id, or what stands for it: a spec's, an environment's, a function's name."""
+    if isinstance(env, Coded):
+        return environment_name(env.env)
     if isinstance(env, str):
         return env
     spec = env if isinstance(env, EnvSpec) else env.spec if isinstance(env, gym.Env | VectorEnv) else None
