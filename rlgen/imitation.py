@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import gymnasium as gym
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlgen.data.demonstrations import Demonstrations
 from rlgen.data.replay import ReplayPool
+from rlgen.envs.codes import CodedEnv, Codes
 from rlgen.errors import UsageError
 from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
@@ -19,10 +20,12 @@ from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.svg import SVGConfig
 from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import Learner, LearnerSettings, OffPolicyLearner
-from rlgen.ranges import Checked, Count, Positive, Share, ShareBelowOne
+from rlgen.ranges import Checked, Count, NotNegative, Positive, Share, ShareBelowOne
 from rlgen.rewards.apprenticeship import FEM, GTAL
+from rlgen.rewards.combine import HiddenCode, WeightedSum
 from rlgen.rewards.endings import TerminalStates, TerminationReward, ending_weight
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
+from rlgen.rewards.infogail import CodePosterior, PosteriorConfig
 from rlgen.types import RewardModel, Transitions
 
 
@@ -52,10 +55,24 @@ REWARDS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
+class CodeConfig(Codes):
+    """The codes of a mixture's modes, none by default, and how they are learned.
+
+    Attributes:
+        code_weight: of the reward for telling the code, beside the imitator's.
+        posterior: how the code's posterior learns.
+    """
+
+    code_weight: NotNegative = 1.0
+    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
+
+
+@dataclass(frozen=True)
 class Imitation(LearnerSettings):
     """A learner beside what it imitates by.
 
     Attributes:
+        code: the codes that a policy imitates several experts by.
         gail: how a discriminator learns.
         net_arch: its hidden layers.
         spectral_norm: see `rlgen.nn.discriminator.Discriminator`.
@@ -73,6 +90,8 @@ class Imitation(LearnerSettings):
         UsageError: a number outside its range, no such reward, or absorbing states without centred rewards.
     """
 
+    # First, so that names which both have are the discriminator's.
+    code: CodeConfig = field(default=CodeConfig(), kw_only=True)
     gail: GAILConfig
     net_arch: tuple[Count, ...] = (100, 100)
     spectral_norm: bool = False
@@ -199,6 +218,34 @@ def constant(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel
 
 
 IMITATORS: Mapping[str, MakeImitator] = {"gail": gail, "airl": airl, "fem": fem, "gtal": gtal, "constant": constant}
+
+
+def with_codes(
+    envs: CodedEnv, settings: Imitation, policy: Policy, demonstrations: Demonstrations, make: MakeImitator
+) -> WeightedSum:
+    """InfoGAIL (Li et al. 2017): an imitator that doesn't see the code, beside a reward for telling it.
+
+    Args:
+        envs: what will be acted in.
+        settings: with `settings.code`'s codes, those of `envs`.
+        policy: fresh, of observations with codes, on its device.
+        demonstrations: of observations without.
+        make: the imitator, one of `IMITATORS` but AIRL.
+
+    Raises:
+        DemonstrationError: the demonstrations are of other spaces.
+    """
+    codes, statistics = settings.code, policy.normalizer
+    # Of its spaces and statistics alone.
+    plain = Policy(envs.env.single_observation_space, policy.action_space)
+    plain.normalizer = statistics.part(slice(codes.width, None))
+    expert = settings.expert(envs.env, plain, demonstrations)
+    for known, prior in zip((statistics.mean, statistics.var), codes.moments(), strict=True):
+        known[: codes.width] = torch.from_numpy(prior)
+    posterior = CodePosterior(codes, policy.observation_space, policy.action_space, codes.posterior)
+    imitator = HiddenCode(make(settings, plain, expert), codes.width)
+    terms = {"imitation": (imitator, 1.0), "code": (posterior, codes.code_weight)}
+    return WeightedSum(terms, main="imitation").to(statistics.mean.device)
 
 
 def reward_model(

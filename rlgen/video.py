@@ -21,6 +21,7 @@ from mujoco.rendering.classic import gl_context
 from rlgen.data.episodes import Predictor, check_ends
 from rlgen.envs import BatchedMujocoEnv, make_vec
 from rlgen.envs.batched_mujoco import load_model
+from rlgen.envs.codes import Coded
 from rlgen.envs.make import Environment, environment_name, maker
 from rlgen.errors import UsageError
 from rlgen.files import write_atomically
@@ -64,6 +65,9 @@ def camera(env: Environment, env_kwargs: Mapping[str, Any] | None = None) -> Cal
         UsageError: imageio-ffmpeg isn't installed, the environment doesn't render, or an episode has no end; in
             filming, that it is longer than `MAX_FRAMES`.
     """
+    if isinstance(env, Coded):
+        coded, shoot = env, camera(env.env, env_kwargs)
+        return lambda actor, seed: shoot(_Given(actor, coded, seed), seed)
     _ffmpeg()
     _render_without_a_screen()
     envs = make_vec(env, 1, env_kwargs=env_kwargs)
@@ -76,6 +80,19 @@ def camera(env: Environment, env_kwargs: Mapping[str, Any] | None = None) -> Cal
     rendering.reset()
     _frame(rendering)
     return lambda actor, seed: _film(actor, rendering, seed)
+
+
+class _Given:
+    """An actor that is given one code, the environment's or one drawn by a seed."""
+
+    def __init__(self, actor: Predictor, env: Coded, seed: int) -> None:
+        self.actor = actor
+        drawn = env.codes.draw(np.random.default_rng(seed)) if env.code is None else env.code
+        self.code = env.codes.row(drawn)
+
+    def predict(self, observation: npt.NDArray[Any], *, deterministic: bool = False) -> tuple[npt.NDArray[Any], Any]:
+        rows = np.concatenate((np.tile(self.code, (len(observation), 1)), observation), axis=1)
+        return self.actor.predict(rows, deterministic=deterministic)
 
 
 def _render_without_a_screen() -> None:

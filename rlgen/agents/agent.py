@@ -22,6 +22,7 @@ from rlgen.checkpoint import FILE, load_checkpoint, save_checkpoint
 from rlgen.command import RunOptions
 from rlgen.data.episodes import RandomActor
 from rlgen.envs.batched import require_same_step
+from rlgen.envs.codes import Coded, Codes
 from rlgen.envs.make import Environment, environment_name, maker
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.evaluation import Evaluation, evaluate
@@ -31,6 +32,7 @@ from rlgen.nn.policy import Actor, Policy
 from rlgen.presets import Settings
 from rlgen.ranges import Checked, Seed, Threads
 from rlgen.run_log import ORIGINS, Display, plain, provenance, read_config, row_of
+from rlgen.spaces import flat_box
 from rlgen.settings import SettingsFile, from_json, nearest, override, read_settings, with_values
 from rlgen.threads import choose_threads
 from rlgen.train import Iteration, Loop, keep_freed_memory
@@ -137,6 +139,11 @@ class Agent:
     def name(self) -> str:
         """The agent's, in a run's folder and summary."""
         raise NotImplementedError
+
+    @property
+    def codes(self) -> Codes:
+        """The codes that the policy is given beside observations; none by default."""
+        return Codes()
 
     def settings_for(self, total_timesteps: int | None) -> Settings:
         """The settings for so many steps (default: as many as they say)."""
@@ -285,7 +292,7 @@ class Agent:
                 threads=arguments.n_threads,
                 env_kwargs=None if self.env_kwargs is None else dict(self.env_kwargs),
             ),
-            env=self.env,
+            env=None if self.env is None else self._coded(self.env),
             env_id=self.env_id,
             make_training=lambda: self.training,
             algorithm=self.name,
@@ -305,8 +312,19 @@ class Agent:
         state: None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = True,
+        *,
+        code: Any = None,
     ) -> tuple[npt.NDArray[Any], None]:
-        """SB3's interface: the policy's actions at observations, see `rlgen.Actor.predict`; its mode by default."""
+        """SB3's interface: the policy's actions at observations, see `rlgen.Actor.predict`; its mode by default.
+
+        Where the policy is given codes, an observation is `{"code": ..., "observation": ...}`, or what the environment
+        gives and the `code` beside it.
+
+        Raises:
+            UsageError: the policy has no such code.
+        """
+        if code is not None:
+            observation = self._given(code, observation)
         if self._actor is None or self._actor[0] != self.num_timesteps:
             rng = np.random.default_rng(self.arguments.seed) if self._actor is None else self._actor[1].rng
             self._actor = self.num_timesteps, Actor(self.policy, rng)
@@ -319,6 +337,7 @@ class Agent:
         deterministic: bool = True,
         seed: int | None = None,
         env: Environment | None = None,
+        code: Any = None,
     ) -> Evaluation:
         """The environment's own returns of the policy in fresh episodes, and its score where there is an expert.
 
@@ -327,19 +346,20 @@ class Agent:
             deterministic: act by the mode.
             seed: of the episodes (default: the agent's and 10,000, as in a run's last evaluation).
             env: another environment, where there is no score (default: the agent's).
+            code: the policy's in all episodes, where it is given codes (default: each episode's is drawn).
 
         Raises:
             UsageError: the agent was made with a vector environment that isn't of one spec, or loaded from a folder
-                that doesn't tell its environment, so `env` is needed.
+                that doesn't tell its environment, so `env` is needed; or the policy has no such code.
         """
         n_episodes = whole_number("n_episodes", n_episodes)
         options: dict[str, Any] = {"n_threads": self.arguments.n_threads}
         seed = self.arguments.seed + 10_000 if seed is None else typed(int, seed, "seed")
         actor = Actor(self.policy, np.random.default_rng(seed))
         if env is not None:
-            return evaluate(actor, env, n_episodes, seed, deterministic, **options)
+            return evaluate(actor, self._coded(env, code), n_episodes, seed, deterministic, **options)
         options |= {"env_kwargs": self.env_kwargs}
-        env = self._fresh("evaluate")
+        env = self._coded(self._fresh("evaluate"), code)
         found = evaluate(actor, env, n_episodes, seed, deterministic, **options)
         if self.expert_return is None:
             return found
@@ -347,13 +367,16 @@ class Agent:
         zero = evaluate(random, env, n_episodes, seed, False, **options).mean
         return replace(found, random=zero, expert=self.expert_return)
 
-    def film(self, path: str | Path, *, seed: int | None = None, env: Environment | None = None) -> float:
+    def film(
+        self, path: str | Path, *, seed: int | None = None, env: Environment | None = None, code: Any = None
+    ) -> float:
         """Write one deterministic episode as a film; it needs imageio-ffmpeg (`pip install "rlgen[video]"`).
 
         Args:
             path: the file, an MP4.
             seed: of the episode (default: the agent's and 10,000; the first that `evaluate` runs).
             env: another environment (default: the agent's).
+            code: the policy's, where it is given codes (default: drawn).
 
         Returns:
             The episode's return.
@@ -364,7 +387,8 @@ class Agent:
         seed = self.arguments.seed + 10_000 if seed is None else typed(int, seed, "seed")
         if folder_path("path", path).suffix != ".mp4":
             raise UsageError(f"path must end in .mp4; got {path}")
-        shoot = camera(env, None) if env is not None else camera(self._fresh("film"), self.env_kwargs)
+        kwargs = None if env is not None else self.env_kwargs
+        shoot = camera(self._coded(env if env is not None else self._fresh("film"), code), kwargs)
         film = shoot(Actor(self.policy), seed)
         write_mp4(folder_path("path", path), film.frames, film.frames_per_second)
         return film.total_reward
@@ -403,6 +427,20 @@ class Agent:
     def _restore(self, facts: dict[str, Any]) -> None:
         """Go on with the facts of a folder."""
         self.facts = facts
+
+    def _coded(self, env: Any, code: Any = None) -> Environment:
+        """An environment with the codes that the policy is given, or with one of them."""
+        if not self.codes and code is not None:
+            raise UsageError("code has no effect: the agent was made without codes")
+        return Coded(env, self.codes, None if code is None else self.codes.told(code)) if self.codes else env
+
+    def _given(self, code: Any, observation: Any) -> npt.NDArray[Any]:
+        """An observation, or several stacked, as the policy sees them with a code."""
+        self._coded(None, code)
+        space = self.policy.observation_space.original
+        rows, single = flat_box(space["observation"]).rows(observation)  # type: ignore[index]
+        given = np.concatenate((np.tile(self.codes.row(code), (len(rows), 1)), rows), axis=1, dtype=rows.dtype)
+        return given[0] if single else given
 
     def _fresh(self, caller: str) -> Environment:
         """What fresh environments are made of."""

@@ -24,7 +24,8 @@ from rlgen.agents.agent import (
 from rlgen.checkpoint import FILE, load_policy
 from rlgen.data.demonstrations import dataset_folder, load_expert
 from rlgen.data.episodes import check_ends
-from rlgen.envs import BatchedEnv, make_vec
+from rlgen.envs import make_vec
+from rlgen.envs.codes import CodedEnv, batch_of
 from rlgen.envs.make import Vectorization, environment_name
 from rlgen.errors import UsageError
 from rlgen.experiment import choose_device
@@ -137,20 +138,20 @@ class RewardAgent(Agent):
             raise UsageError(f"the folder doesn't tell how {self.env_id} was made; pass env to load")
         if self._envs is None:
             envs = make_vec(
-                self.env,
+                self._coded(self.env),
                 learner.n_envs,
                 arguments.seed,
                 n_threads=arguments.n_threads,
                 vectorization=arguments.vectorization,
                 env_kwargs=self.env_kwargs,
             )
-            if arguments.vectorization != "sync" and isinstance(envs, BatchedEnv):
+            if arguments.vectorization != "sync" and batch_of(envs) is not None:
                 raise UsageError(
                     f"vectorization {arguments.vectorization} has no effect: {self.env_id} is stepped as one batch"
                 )
             check_ends(envs, self.env, self.env_kwargs)
         else:
-            envs = self._envs
+            envs = CodedEnv(self._envs, self.codes) if self.codes else self._envs
             envs.reset(seed=arguments.seed)
         if self._initial is not None:
             check_spaces(self._initial, envs, self.env_id)

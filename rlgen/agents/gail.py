@@ -14,11 +14,12 @@ from rlgen.agents.agent import AnyEnvironment, Told, one_of
 from rlgen.agents.from_reward import Initial, RewardAgent, RewardArguments, learner_settings, start_of
 from rlgen.agents.imitator import ExpertArguments, Imitator, drawn_from
 from rlgen.data.demonstrations import Demonstrations
+from rlgen.envs.codes import CodedEnv, Codes
 from rlgen.envs.make import Vectorization
 from rlgen.errors import UsageError
 from rlgen.experiment import choose_device
 from rlgen.nn.policy import Policy
-from rlgen.presets import Settings
+from rlgen.presets import OffPolicyLearner, Settings
 from rlgen.types import RewardModel, Transitions
 
 
@@ -46,6 +47,9 @@ class GAIL(Imitator, RewardAgent):
         gail = rlgen.GAIL("HalfCheetah-v4", expert="expert_data")
         gail.learn(1_000_000)
         print(gail.evaluate())
+
+    With `codes=3` it is InfoGAIL: the demonstrations are a mixture, and the policy imitates one of its modes by the code
+    that it is given, without being told which demonstration is of which.
 
     Args:
         env: an id or what else `rlgen.make_vec` takes, or a vector environment with same-step autoreset.
@@ -80,6 +84,7 @@ class GAIL(Imitator, RewardAgent):
     columns: ClassVar[Mapping[str, str]] = {
         "discriminator_accuracy_policy": "D(policy)",
         "discriminator_accuracy_expert": "D(expert)",
+        "code_accuracy": "code",
         "kl": "kl",
     }
 
@@ -120,6 +125,10 @@ class GAIL(Imitator, RewardAgent):
         if isinstance(settings, Settings) and preset != "default":
             raise UsageError("whole settings take the preset's place; leave out one of them")
         told = learner_settings(imitation.settings(preset, algo), settings, env, algo, values, GAIL)
+        if told.code and reward_model == "airl":
+            raise UsageError("codes need another reward_model than airl, which reads the policy's likelihoods of actions")
+        if told.code and isinstance(told.learner, OffPolicyLearner):
+            raise UsageError(f"codes need algo trpo or ppo: {algo} starts from the expert's pairs, which have no code")
         super().__init__(env, told, arguments, env_kwargs, init)
         self.facts = {"preset": preset, **self._imitate(expert)}
 
@@ -134,11 +143,18 @@ class GAIL(Imitator, RewardAgent):
         model = self.arguments.reward_model
         return self.settings.reward if model == "gail" else model
 
+    @property
+    def codes(self) -> Codes:
+        """The codes that the policy acts by."""
+        return self.settings.code
+
     def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
         """A fresh one, trained on the demonstrations."""
         make = imitation.IMITATORS[self.arguments.reward_model]
         if not self.settings.state_only:
             self.demonstrations.require_actions(f"reward model {self.arguments.reward_model}")
+        if isinstance(envs, CodedEnv):
+            return imitation.with_codes(envs, self.settings, policy, self.demonstrations, make)
         return make(self.settings, policy, self.settings.expert(envs, policy, self.demonstrations))
 
     def examples(self, envs: gym.vector.VectorEnv) -> Transitions | None:

@@ -8,12 +8,13 @@ import gymnasium as _gymnasium
 from rlgen.envs.batched import BatchedEnv, SingleEnv
 from rlgen.envs.batched_mujoco import BatchedMujocoEnv
 from rlgen.envs.batched_ode import BatchedOdeEnv
+from rlgen.envs.circles import BatchedCirclesEnv
 from rlgen.envs.make import make_vec
 from rlgen.envs.ode_tasks import ODE_TASKS
 from rlgen.envs.sparse_mujoco import SPARSE_MUJOCO_TASKS
 from rlgen.envs.tasks import TASKS
 
-__all__ = ["EXPLORATION_TASKS", "TASKS", "BatchedEnv", "BatchedMujocoEnv", "BatchedOdeEnv", "make_vec"]
+__all__ = ["EXPLORATION_TASKS", "TASKS", "BatchedCirclesEnv", "BatchedEnv", "BatchedMujocoEnv", "BatchedOdeEnv", "make_vec"]
 
 EXPLORATION_TASKS = ODE_TASKS | SPARSE_MUJOCO_TASKS
 
@@ -38,4 +39,12 @@ for _env_id, _task in EXPLORATION_TASKS.items():
         vector_entry_point=_partial(_vector, _env_class, _env_id),
         max_episode_steps=500,
         reward_threshold=_task.reachable_return,
+    )
+
+for _env_id in BatchedCirclesEnv.tasks:
+    _gymnasium.register(
+        _env_id,
+        entry_point=_partial(_single, BatchedCirclesEnv, _env_id),
+        vector_entry_point=_partial(_vector, BatchedCirclesEnv, _env_id),
+        max_episode_steps=126,  # once around the largest
     )

@@ -14,6 +14,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from rlgen.envs.batched_mujoco import BatchedMujocoEnv
 from rlgen.envs.batched_ode import BatchedOdeEnv
+from rlgen.envs.circles import BatchedCirclesEnv
 from rlgen.envs.codes import Coded, CodedEnv
 from rlgen.errors import UsageError
 from rlgen.spaces import ActionUnits, flat_box
@@ -69,7 +70,7 @@ def make_vec(
         coded = CodedEnv(plain, env.codes, env.code)
         coded.reset(seed=seed)
         return coded
-    batched = {name: kind for kind in (BatchedMujocoEnv, BatchedOdeEnv) for name in kind.tasks}
+    batched = {name: kind for kind in (BatchedMujocoEnv, BatchedOdeEnv, BatchedCirclesEnv) for name in kind.tasks}
     envs: VectorEnv[Any, Any, Any]
     try:
         if isinstance(env, str) and env in batched:

@@ -92,6 +92,15 @@ class RunningNormalizer(nn.Module):
         clipped = y.clamp(-self.clip, self.clip)
         return clipped.float(), torch.where(clipped == y, scale, 0.0).float()
 
+    def part(self, columns: slice) -> RunningNormalizer:
+        """The statistics of some columns alone: these themselves, so that either changes with the other.
+
+        While both stay on their device. An update of the part alone counts its rows for the others too.
+        """
+        part = RunningNormalizer(len(self.mean[columns]), self.clip)
+        part.mean, part.var, part.count = self.mean[columns], self.var[columns], self.count
+        return part
+
     @torch.no_grad()
     def update(self, x: Tensor, weight: float | None = None) -> None:
         """Merge rows `[*B, n_features]` into the statistics.

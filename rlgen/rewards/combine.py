@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -37,11 +38,13 @@ class WeightedSum(nn.Module):
 
     Args:
         terms: each reward model with its weight, by a name for the metrics.
+        main: the term whose metrics keep their own names (default: none does).
     """
 
-    def __init__(self, terms: Mapping[str, tuple[RewardModel, float]]) -> None:
+    def __init__(self, terms: Mapping[str, tuple[RewardModel, float]], main: str | None = None) -> None:
         super().__init__()
         self.terms = dict(terms)
+        self.main = main
         for name, (model, _) in terms.items():
             _keep(self, name, model)
 
@@ -58,8 +61,40 @@ class WeightedSum(nn.Module):
         metrics: dict[str, Tensor] = {}
         for name, (model, weight) in self.terms.items():
             metrics[f"{name}_reward"] = weight * model(transitions).mean()
-            metrics |= {f"{name}_{metric}": value for metric, value in model.update(transitions).items()}
+            prefix = "" if name == self.main else f"{name}_"
+            metrics |= {f"{prefix}{metric}": value for metric, value in model.update(transitions).items()}
         return metrics
+
+
+class HiddenCode(nn.Module):
+    """A reward model of observations without their code (`rlgen.envs.codes`), such as GAIL in InfoGAIL.
+
+    Args:
+        model: scores transitions without codes.
+        width: columns of the code, the first ones.
+    """
+
+    def __init__(self, model: RewardModel, width: int) -> None:
+        super().__init__()
+        self.model, self.width = model, width
+        _keep(self, "model", model)
+        self._seen: tuple[Transitions, Transitions] | None = None
+
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Rewards `[*B]`."""
+        return self.model(self._hidden(transitions))
+
+    def update(self, transitions: Transitions) -> Metrics:
+        """The model learns from the same."""
+        seen, self._seen = self._hidden(transitions), None
+        return self.model.update(seen)
+
+    def _hidden(self, transitions: Transitions) -> Transitions:
+        # The same object again: models know what they scored by it.
+        if self._seen is None or self._seen[0] is not transitions:
+            obs, next_obs = (x[..., self.width :] for x in (transitions.obs, transitions.next_obs))
+            self._seen = transitions, dataclasses.replace(transitions, obs=obs, next_obs=next_obs)
+        return self._seen[1]
 
 
 class MedianScaled(nn.Module):

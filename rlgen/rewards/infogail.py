@@ -1,0 +1,146 @@
+"""InfoGAIL's code posterior (Li et al. 2017, https://arxiv.org/abs/1703.08840)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from rlgen.data.replay import ReplayPool
+from rlgen.envs.codes import Codes
+from rlgen.functional import tanh_mlp
+from rlgen.nn.mlp import mlp
+from rlgen.nn.normalizer import RunningNormalizer
+from rlgen.ranges import Count, Positive
+from rlgen.rewards.pool_bonus import PoolBonus, PoolConfig
+from rlgen.types import Metrics, Transitions
+
+
+@dataclass(frozen=True)
+class PosteriorConfig(PoolConfig):
+    """How a code's posterior learns.
+
+    Attributes:
+        net_arch: hidden layers.
+        pool_size: latest transitions that it learns from.
+        std: standard deviation of the posterior of continuous codes.
+    """
+
+    learning_rate: Positive = 1e-3
+    n_updates: Count = 20
+    batch_size: Count = 256
+    net_arch: tuple[Count, ...] = (64, 64)
+    pool_size: Count = 10_000
+    std: Positive = 0.3
+
+
+class CodedStates(nn.Module):
+    """Standardised states as inputs and the code as the target, of transitions with the code in their first columns.
+
+    States alone, never actions: a policy would hide its code in tiny offsets of them.
+
+    Args:
+        codes: what the first columns are.
+        observation_size: D, with the code.
+    """
+
+    def __init__(self, codes: Codes, observation_size: int) -> None:
+        super().__init__()
+        self.codes, size = codes, observation_size - codes.width
+        self.n_inputs, self.n_targets = 2 * size, codes.width
+        self.normalizer = RunningNormalizer(size)
+
+    def inputs(self, transitions: Transitions) -> Tensor:
+        """State and next state, `[*B, n_inputs]`."""
+        width = self.codes.width
+        states = (transitions.obs[..., width:], transitions.next_obs[..., width:])
+        return torch.cat([self.normalizer(x) for x in states], -1)
+
+    def targets(self, transitions: Transitions) -> Tensor:
+        """The code, one-hot and then the continuous ones, `[*B, n_targets]`."""
+        return transitions.obs[..., : self.codes.width].float()
+
+    def update(self, transitions: Transitions) -> Metrics:
+        """Let the states' statistics learn."""
+        self.normalizer.update(transitions.next_obs[..., self.codes.width :])
+        return {}
+
+
+class CodePosterior(PoolBonus):
+    """Pays how surely a step's states tell the code that the policy acts by: log q(c | s, s') - log p(c), in nats.
+
+    Its mean is a lower bound of the mutual information between code and states (Barber & Agakov 2003), whose maximum
+    is log K for K equally likely values. As the only reward it is DIAYN's (Eysenbach et al. 2018,
+    https://arxiv.org/abs/1802.06070). q is softmax of a tanh MLP for a categorical code and a Gaussian of fixed
+    standard deviation for continuous ones; it learns by cross-entropy from the latest transitions.
+
+    An undecided q pays about 0 and a sure one up to log K, so the longer episodes are the more they earn:
+    `rlgen.nn.normalizer.RewardScaler` takes the mean off, and makes up for it where an episode terminates.
+
+    Args:
+        codes: the codes, first in the observations.
+        observation_space: with codes.
+        action_space: of the transitions.
+        config: how it learns.
+    """
+
+    network: nn.Sequential
+    config: PosteriorConfig
+    config_class = PosteriorConfig
+    coder: CodedStates
+
+    def __init__(
+        self,
+        codes: Codes,
+        observation_space: spaces.Box,
+        action_space: spaces.Space[Any],
+        config: PosteriorConfig | None = None,
+    ) -> None:
+        config = config or PosteriorConfig()
+        coder = CodedStates(codes, observation_space.shape[0])
+        pool = ReplayPool(config.pool_size, observation_space, action_space)
+        network = mlp(coder.n_inputs, config.net_arch, coder.n_targets, output_gain=0.0)
+        super().__init__(network, coder, pool, config)
+        self.codes = codes
+
+    def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """log q - log p, `[B]`."""
+        return self._log_ratio(tanh_mlp.forward(inputs, self.learned)[-1], targets)
+
+    def _log_ratio(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        n, std = self.codes.codes, self.config.std
+        error = (outputs[:, n:] - targets[:, n:]) / std
+        gaussian = math.log(2) - math.log(std * math.sqrt(2 * math.pi)) - error.square() / 2
+        categorical = (outputs[:, :n].log_softmax(-1) + math.log(max(n, 1))) * targets[:, :n]
+        return gaussian.sum(-1) + categorical.sum(-1)
+
+    def add_gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """That of -log q, a mean over rows: softmax less the one-hot code, error over variance; gives mean -log q."""
+        layers, n = tanh_mlp.forward(inputs, self.learned), self.codes.codes
+        outputs = layers[-1]
+        error = outputs - targets
+        error[:, :n] = outputs[:, :n].softmax(-1) - targets[:, :n]
+        error[:, n:] /= self.config.std**2
+        tanh_mlp.backward(layers, self.learned, error / len(error), self.gradients)
+        return -(self._log_ratio(outputs, targets).mean() - self._log_prior)
+
+    @property
+    def _log_prior(self) -> float:
+        """-log p(c)."""
+        return math.log(max(self.codes.codes, 1)) + self.codes.continuous_codes * math.log(2)
+
+    def test(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The bound of mutual information in nats, the share of codes that q reads, and its error on continuous ones."""
+        outputs, n = tanh_mlp.forward(inputs, self.learned)[-1], self.codes.codes
+        found = {"information": self._log_ratio(outputs, targets).mean()}
+        if n:
+            found["accuracy"] = (outputs[:, :n].argmax(-1) == targets[:, :n].argmax(-1)).float().mean()
+        if self.codes.continuous_codes:
+            found["error"] = (outputs[:, n:] - targets[:, n:]).square().mean()
+        return found
