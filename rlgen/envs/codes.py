@@ -96,7 +96,8 @@ class Codes(Checked):
     def row(self, code: Any) -> Array:
         """The columns `[width]` float32 of a code in flat observations; errors as for `told`."""
         parts = self.told(code)
-        return np.concatenate((np.arange(self.codes) == parts[0], *parts[self.codes > 0 :]), dtype=np.float32)
+        index = [np.arange(self.codes) == parts[0]] if self.codes else []
+        return np.concatenate((*index, *parts[len(index) :]), dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -80,16 +80,20 @@ class CodePosterior(PoolBonus):
     https://arxiv.org/abs/1802.06070). q is softmax of a tanh MLP for a categorical code and a Gaussian of fixed
     standard deviation for continuous ones; it learns by cross-entropy from the latest transitions.
 
-    An undecided q pays about 0 and a sure one up to log K, so the longer episodes are the more they earn:
-    `rlgen.nn.normalizer.RewardScaler` takes the mean off, and makes up for it where an episode terminates.
+    An undecided q pays about 0 and a sure one up to log K a step: it would pay for living on, whatever the expert does.
+    `rlgen.nn.normalizer.RewardScaler` changes no policy's rank, so it leaves that as it is. With `neutral` a step loses
+    the mean of what steps earned in the rollouts so far, each with 0.9 of the weight of the next, and a termination gets
+    nothing for it: a usual step earns 0, and how long to live is up to the reward beside it.
 
     Args:
         codes: the codes, first in the observations.
         observation_space: with codes.
         action_space: of the transitions.
         config: how it learns.
+        neutral: see above.
     """
 
+    recent: Tensor
     network: nn.Sequential
     config: PosteriorConfig
     config_class = PosteriorConfig
@@ -101,13 +105,30 @@ class CodePosterior(PoolBonus):
         observation_space: spaces.Box,
         action_space: spaces.Space[Any],
         config: PosteriorConfig | None = None,
+        neutral: bool = False,
     ) -> None:
         config = config or PosteriorConfig()
         coder = CodedStates(codes, observation_space.shape[0])
         pool = ReplayPool(config.pool_size, observation_space, action_space)
         network = mlp(coder.n_inputs, config.net_arch, coder.n_targets, output_gain=0.0)
         super().__init__(network, coder, pool, config)
-        self.codes = codes
+        self.codes, self.neutral = codes, neutral
+        # Weighted sum of the rollouts' means, and the sum of the weights.
+        self.register_buffer("recent", torch.zeros(2))
+
+    @torch.no_grad()
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Rewards `[*B]` by the network as it is."""
+        total, weight = self.recent
+        return super().forward(transitions) - (total / weight if weight > 0 else 0.0)
+
+    @torch.no_grad()
+    def update(self, transitions: Transitions) -> Metrics:
+        """Note the mean, then learn as other bonuses do."""
+        if self.neutral:
+            mean = super().forward(transitions).mean()
+            self.recent.mul_(0.9).add_(torch.stack((mean, torch.ones_like(mean))))
+        return super().update(transitions)
 
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """log q - log p, `[B]`."""
