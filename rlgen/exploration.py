@@ -12,6 +12,8 @@ import gymnasium as gym
 import torch
 
 from rlgen.data.replay import ReplayPool
+from rlgen.envs.codes import CodedEnv, Codes
+from rlgen.errors import UsageError
 from rlgen.nn.bayesian import BayesianNetwork, FactorisedGaussian
 from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.nn.mlp import mlp
@@ -19,10 +21,11 @@ from rlgen.nn.random_features import RandomFeatures
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import TASK_SVG_LEARNER, Learner, LearnerSettings
-from rlgen.ranges import Count
+from rlgen.ranges import Count, NotNegative
 from rlgen.rewards.combine import MedianScaled, WeightedSum
 from rlgen.rewards.disagreement import Disagreement
 from rlgen.rewards.environment import EnvironmentReward
+from rlgen.rewards.infogail import CodePosterior, PosteriorConfig
 from rlgen.rewards.noise import RewardNoise
 from rlgen.rewards.pool_bonus import PoolConfig
 from rlgen.rewards.prediction_error import PredictionError
@@ -54,9 +57,13 @@ class Exploration(LearnerSettings):
 
     Attributes:
         bonus: how it learns, and its weight.
+        codes: the skills, of the bonus `skills`.
+        task_weight: weight of the task's reward; 0 for skills.
     """
 
     bonus: BonusConfig
+    codes: Codes = Codes()
+    task_weight: NotNegative = 1.0
 
 
 MakeBonus = Callable[[gym.vector.VectorEnv, BonusConfig], RewardModel]
@@ -114,18 +121,34 @@ def disagreement(envs: gym.vector.VectorEnv, config: BonusConfig, n_members: int
     return MedianScaled(Disagreement(members, coder, _pool(envs, config), config))
 
 
+def skills(envs: gym.vector.VectorEnv, config: BonusConfig) -> RewardModel:
+    """Skills that can be told apart (DIAYN, Eysenbach et al. 2018, https://arxiv.org/abs/1802.06070)."""
+    if not isinstance(envs, CodedEnv):
+        raise UsageError("bonus skills needs codes: at least 2, or a continuous one")
+    learning = PosteriorConfig(
+        config.learning_rate, config.n_updates, config.batch_size, config.net_arch, config.pool_size
+    )
+    return CodePosterior(envs.codes, flat_box(envs.single_observation_space), envs.single_action_space, learning)
+
+
 BONUSES: dict[str, MakeBonus | None] = {
     "vime": vime,
     "vime-reference": vime_reference,
     "l2": prediction_error,
     "rnd": rnd,
     "disagreement": disagreement,
+    "skills": skills,
     "noise": lambda envs, config: RewardNoise(),
     "none": None,
 }
 
 
-UNUSED: Mapping[str, tuple[str, ...]] = {"none": ("eta", "n_updates"), "noise": ("n_updates",)}
+_OF_SKILLS = ("codes", "continuous_codes")
+UNUSED: Mapping[str, tuple[str, ...]] = {
+    **{bonus: _OF_SKILLS for bonus in BONUSES if bonus != "skills"},
+    "none": ("eta", "n_updates", *_OF_SKILLS),
+    "noise": ("n_updates", *_OF_SKILLS),
+}
 """Settings without effect, by bonus."""
 
 
@@ -134,9 +157,10 @@ def reward_model(
     device: torch.device | str,
     make_bonus: MakeBonus | None,
     config: BonusConfig,
+    task_weight: float = 1.0,
 ) -> WeightedSum:
     """The task's reward (`env`) with a weighted bonus (`bonus`), on a device; None adds none."""
-    terms: dict[str, tuple[RewardModel, float]] = {"env": (EnvironmentReward(), 1.0)}
+    terms: dict[str, tuple[RewardModel, float]] = {"env": (EnvironmentReward(), task_weight)}
     if make_bonus is not None:
         terms["bonus"] = (make_bonus(envs, config), config.eta)
     # Made on the CPU and moved, so that a seed's first weights are the same on every device.
@@ -191,7 +215,12 @@ _OFF_POLICY = {"svg": _SVG, "sac": replace(_SVG, optimizer=replace(_SVG.optimize
 _LEARNING = {
     "vime-reference": BonusConfig(learning_rate=1e-4, n_updates=500, batch_size=10),
     "disagreement": BonusConfig(batch_size=2500),
+    "skills": BonusConfig(
+        learning_rate=1e-3, n_updates=40, batch_size=256, eta=1.0, net_arch=(64, 64), pool_size=20_000
+    ),
 }
+# What learns from the bonus alone, and its codes.
+_WITHOUT_TASK = {"skills": Codes(8)}
 
 
 _SHIPPED = SettingsFile("settings.toml", (resources.files("rlgen.envs") / "settings.toml").read_text("utf-8"))
@@ -200,10 +229,12 @@ _SHIPPED = SettingsFile("settings.toml", (resources.files("rlgen.envs") / "setti
 def settings(algo: str, env_id: str, bonus: str) -> Exploration:
     """The settings for an environment; `algo` one of `rlgen.presets.LEARNERS`, `bonus` one of `BONUSES`."""
     bonus_config = _LEARNING.get(bonus, BonusConfig())
-    if algo in _OFF_POLICY:
-        return Exploration(_OFF_POLICY[algo], bonus_config)
-    learner = replace(_LEARNER, optimizer=_OPTIMIZERS[algo])
-    return _SHIPPED.apply(Exploration(learner, bonus_config), env_id, algo)
+    learner = _OFF_POLICY[algo] if algo in _OFF_POLICY else replace(_LEARNER, optimizer=_OPTIMIZERS[algo])
+    if bonus in _WITHOUT_TASK:
+        # Its reward is paid in every state, and rises as it is learned.
+        return Exploration(replace(learner, centre_rewards=True), bonus_config, _WITHOUT_TASK[bonus], task_weight=0.0)
+    told = Exploration(learner, bonus_config)
+    return told if algo in _OFF_POLICY else _SHIPPED.apply(told, env_id, algo)
 
 
 def _pool(envs: gym.vector.VectorEnv, config: BonusConfig) -> ReplayPool:

@@ -462,6 +462,8 @@ class Agent:
             "expert_return": self.expert_return,
             "told_by_id": told,
         }
+        if self.codes:
+            agent["codes"] = {field.name: getattr(self.codes, field.name) for field in fields(Codes)}
         return {"env_id": self.env_id, "env_kwargs": env_kwargs, "settings": self.settings, "agent": agent}
 
     def _note(self, iteration: Iteration, callback: Callable[[Iteration], Any] | None) -> Any:

@@ -11,6 +11,7 @@ import gymnasium as gym
 from rlgen import exploration
 from rlgen.agents.agent import AnyEnvironment, Told, one_of, typed
 from rlgen.agents.from_reward import Initial, RewardAgent, RewardArguments, learner_settings, start_of
+from rlgen.envs.codes import Codes
 from rlgen.envs.make import Vectorization, environment_name
 from rlgen.errors import UsageError
 from rlgen.nn.policy import Policy
@@ -42,8 +43,9 @@ class VIME(RewardAgent):
 
     Args:
         env: an id or what else `rlgen.make_vec` takes, or a vector environment with same-step autoreset.
-        bonus: `vime`, `vime-reference` (with the settings of the authors' code), `l2`, `rnd`, `disagreement`, `noise`
-            or `none`.
+        bonus: `vime`, `vime-reference` (with the settings of the authors' code), `l2`, `rnd`, `disagreement`, `skills`,
+            `noise` or `none`. Skills are learned without the task's reward: the policy is given one of `codes=8` codes
+            an episode, and earns by how surely its states tell which.
         algo: policy optimizer, `trpo` or `ppo`.
         settings: what replaces the defaults, see `Told`.
         init: the policy to start from, see `Initial` (default: a fresh one).
@@ -66,6 +68,7 @@ class VIME(RewardAgent):
         "bonus_reward": "bonus",
         "bonus_error": "error",
         "bonus_calibration_90": "calib. 90",
+        "bonus_accuracy": "skill",
         "kl": "kl",
     }
 
@@ -111,10 +114,16 @@ class VIME(RewardAgent):
         """The bonus's name."""
         return self.arguments.bonus
 
+    @property
+    def codes(self) -> Codes:
+        """The skills, if it learns some."""
+        return self.settings.codes
+
     def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
         """The task's reward with a fresh bonus."""
-        make = exploration.BONUSES[self.arguments.bonus]
-        return exploration.reward_model(envs, policy.normalizer.mean.device, make, self.settings.bonus)
+        make, settings = exploration.BONUSES[self.arguments.bonus], self.settings
+        device = policy.normalizer.mean.device
+        return exploration.reward_model(envs, device, make, settings.bonus, settings.task_weight)
 
     def on_iteration(self, iteration: Iteration) -> None:
         """Note when reward was first met."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -15,6 +15,9 @@ from rlgen.command import JsonObject, check_registered, default, environment_id
 from rlgen.errors import UsageError
 from rlgen.files import short, write_json
 from rlgen.ranges import Count, Seed, Threads
+
+if TYPE_CHECKING:
+    from rlgen.envs.make import Environment
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Arguments:
     """Seed of the episodes. Training and its own evaluation use others."""
     threads: Annotated[Threads | None, default("all processors")] = None
     """Number of CPU threads for MuJoCo."""
+    code: Annotated[tuple[float, ...] | None, default("drawn for each episode")] = None
+    """Code in all episodes, for a run with --codes: its number from 0, then continuous codes from -1 to 1 if there are
+    any."""
     onnx: Annotated[Path | None, default("none")] = None
     """Write the deterministic policy to this file, which runs without rlgen (pip install 'rlgen[export]')."""
     video: bool = False
@@ -45,6 +51,8 @@ def main(arguments: Arguments) -> None:
     import numpy as np
 
     from rlgen.checkpoint import RUN, load_checkpoint, load_policy
+    from rlgen.envs.codes import Coded, Codes
+    from rlgen.settings import from_json
     from rlgen.data.episodes import RandomActor
     from rlgen.evaluation import evaluate, normalised_score
     from rlgen.nn.policy import Actor
@@ -68,17 +76,24 @@ def main(arguments: Arguments) -> None:
         where = f"tell it: --env MODULE:{env_id}, or rlgen.load(folder, env=...).evaluate() in Python"
         raise UsageError(f"{arguments.run}: its environment wasn't made by a registered id; {where}")
     check_registered(env_id)
+    codes = from_json(Codes, agent["codes"], "agent.codes") if "codes" in agent else Codes()
+    if arguments.code is not None and not codes:
+        raise UsageError(f"--code {' '.join(map(short, arguments.code))}: {arguments.run} was trained without codes")
+    told = None if arguments.code is None else codes.told(arguments.code)
+    env: Environment = Coded(env_id, codes, told) if codes else env_id
     if arguments.video:
         from rlgen.video import camera, write_contact_sheet, write_mp4
 
-        film = camera(env_id, env_kwargs)  # what can't be filmed is told before the evaluation
+        film = camera(env, env_kwargs)  # what can't be filmed is told before the evaluation
     n, seed = arguments.episodes, arguments.seed
     options: Any = {"n_threads": arguments.threads, "env_kwargs": env_kwargs}
     found = {
-        "deterministic": evaluate(Actor(policy), env_id, n, seed, **options),
-        "stochastic": evaluate(Actor(policy, np.random.default_rng(seed)), env_id, n, seed, False, **options),
+        "deterministic": evaluate(Actor(policy), env, n, seed, **options),
+        "stochastic": evaluate(Actor(policy, np.random.default_rng(seed)), env, n, seed, False, **options),
         "random": evaluate(RandomActor(policy.action_space, seed), env_id, n, seed, **options),
     }
+    for code in range(codes.codes) if told is None and not codes.continuous_codes else ():
+        found[f"code {code}"] = evaluate(Actor(policy), Coded(env_id, codes, code), n, seed, **options)
     expert = read_summary(arguments.run).get("expert_return_mean", agent.get("expert_return"))
     if expert is not None and env_kwargs != facts.get("env_kwargs"):
         expert = None

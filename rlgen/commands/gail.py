@@ -37,6 +37,13 @@ class Arguments:
     reward_model: Literal["gail", "airl", "fem", "gtal", "constant"] = "gail"
     """Reward model to imitate with: `gail`, `airl`, the linear ones `fem` and `gtal`, or `constant`, a control that
     rewards every step alike."""
+    codes: Annotated[int | None, default("0, none")] = None
+    """Number of modes in the demonstrations, as of several people, styles or directions: the policy is given one of so
+    many codes an episode, and learns which mode to imitate by each without being told (InfoGAIL)."""
+    continuous_codes: Annotated[int | None, default("0, none")] = None
+    """Number of codes from -1 to 1, for styles that vary by degree."""
+    code_weight: Annotated[float | None, PRESET] = None
+    """Weight of the reward for telling the code by states, beside the imitation's."""
     state_only: Annotated[bool | None, PRESET] = None
     """Show the discriminator each state and its successor, rather than state and action."""
     reward: Annotated[Literal["softplus", "log-d", "logit"] | None, PRESET] = None
@@ -64,6 +71,9 @@ class Arguments:
 
 
 FLAGS = (
+    "codes",
+    "continuous_codes",
+    "code_weight",
     "state_only",
     "reward",
     "absorbing_states",

@@ -21,10 +21,13 @@ class Arguments:
     gymnasium_robotics:PointMaze_UMaze-v3."""
     sparse: bool = False
     """Train on the sparse HalfCheetah, which rewards only beyond five metres: --env rlgen/SparseHalfCheetah-v0."""
-    bonus: Literal["vime", "vime-reference", "l2", "rnd", "disagreement", "noise", "none"] = "vime"
+    bonus: Literal["vime", "vime-reference", "l2", "rnd", "disagreement", "skills", "noise", "none"] = "vime"
     """Exploration bonus added to the task's reward: `vime`, `vime-reference` (with the settings of the authors' code),
     `l2` (prediction error of the dynamics), `rnd` (Random Network Distillation), `disagreement` (of an ensemble),
-    `noise` (Gaussian) or `none`."""
+    `noise` (Gaussian) or `none`. `skills` takes the place of the task's reward: it learns as many behaviours as --codes
+    that can be told apart by their states (DIAYN)."""
+    codes: Annotated[int | None, default("8 of --bonus skills")] = None
+    """Number of skills."""
     algo: Literal["trpo", "ppo", "svg", "sac"] = "trpo"
     """Learner: `trpo` or `ppo`, from fresh rollouts; `sac`, off-policy, with far fewer environment steps and more time
     for each; or `svg`, which is SAC with gradients through a learned model of the dynamics."""
@@ -49,9 +52,12 @@ def main(arguments: Arguments) -> int:
         bonus=arguments.bonus,
         algo=arguments.algo,
         **arguments.run.of_agent(env_id),
-        **told({"eta": arguments.eta, "n_updates": arguments.n_updates}),
+        **told({"eta": arguments.eta, "n_updates": arguments.n_updates, "codes": arguments.codes}),
     )
     result = agent.run(arguments.run, arguments)
+    if agent.codes:
+        print("rlgen evaluate RUN tells the return of each skill; --code K and --video show one")
+        return result.exit_code
     steps = agent.facts["first_reward_steps"]
     print("no positive reward was met in training" if steps is None else f"first reward within {steps:,} steps")
     return result.exit_code

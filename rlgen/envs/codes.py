@@ -90,7 +90,8 @@ class Codes(Checked):
         if len(numbers) != n or not np.isin(index, np.arange(self.codes)).all() or not (abs(values) <= 1).all():
             index_told = f"a whole number from 0 to {self.codes - 1}" * (self.codes > 0)
             values_told = f"{self.continuous_codes} from -1 to 1" * (self.continuous_codes > 0)
-            raise UsageError(f"code must be {' and '.join(filter(None, (index_told, values_told)))}; got {code}")
+            got = " ".join(f"{x:g}" for x in numbers) or repr(code)
+            raise UsageError(f"code must be {' and '.join(filter(None, (index_told, values_told)))}; got {got}")
         return (*index.astype(np.int64), *([values.astype(np.float32)] if self.continuous_codes else []))
 
     def row(self, code: Any) -> Array:

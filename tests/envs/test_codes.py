@@ -126,7 +126,7 @@ def test_a_person_s_own_vector_environment_is_wrapped():
         (Codes(3), 3, "code must be a whole number from 0 to 2; got 3"),
         (Codes(3), -1, "from 0 to 2; got -1"),
         (Codes(3), 0.5, "from 0 to 2; got 0.5"),
-        (Codes(3), "a", "from 0 to 2; got a"),
+        (Codes(3), "a", "from 0 to 2; got 'a'"),
         (Codes(0, 2), 0.5, "code must be 2 from -1 to 1; got 0.5"),
         (Codes(0, 1), float("nan"), "got nan"),
         (Codes(3, 1), (1, 2.0), "a whole number from 0 to 2 and 1 from -1 to 1"),
