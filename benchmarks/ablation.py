@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from cells import Cell, Row, run_cells
+from cells import Cell, Row, run_cells, settings_text
 from imitation import PARTS, ROOT, TASKS, imitate
 from statistics_of_seeds import FEWEST, interquartile_mean, interval, interval_of_difference
 
@@ -77,7 +77,7 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
             "total_timesteps": int(options.total_timesteps or TASKS[env_id].steps),
             "threads": 1,
         }
-        cells.append(cell | {"settings": str(asdict(settings_of(cell)))})
+        cells.append(cell | {"settings": settings_text(settings_of(cell))})
     return cells
 
 

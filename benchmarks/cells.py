@@ -4,6 +4,8 @@ A cell is a dict of JSON values that determines its result (environment, algorit
 the SHA-256 of that dict, so a changed setting reruns only its own cells.
 """
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import fcntl
@@ -15,11 +17,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlgen import files
 from rlgen.files import hardware, sha256, write_bytes
+
+if TYPE_CHECKING:
+    from rlgen.imitation import Imitation
 
 Cell = dict[str, Any]
 Row = dict[str, Any]
@@ -28,6 +34,14 @@ Row = dict[str, Any]
 def cell_key(cell: Cell) -> str:
     """The first 16 hex digits of the SHA-256 of the cell's canonical JSON."""
     return sha256(json.dumps(cell, sort_keys=True).encode())[:16]
+
+
+def settings_text(settings: Imitation) -> str:
+    """Settings of an imitator as a cell has them; without codes where there are none, as before there were any."""
+    told = asdict(settings)
+    if not settings.code:
+        del told["code"]
+    return str(told)
 
 
 def versions() -> str:

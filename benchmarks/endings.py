@@ -13,7 +13,7 @@ import argparse
 import itertools
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from cells import Cell, Row, run_cells
+from cells import Cell, Row, run_cells, settings_text
 from default_gail import settings_of
 
 import rlgen
@@ -166,7 +166,7 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
             "n_trajectories": TASKS[task].n_trajectories,
             "seed": seed,
             "total_timesteps": total,
-            "settings": str(asdict(settings_of(total))),
+            "settings": settings_text(settings_of(total)),
         }
         for task, seed in itertools.product(options.tasks, options.seeds)
     ]

@@ -17,11 +17,11 @@ import argparse
 import itertools
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cells import Cell, Row, run_cells
+from cells import Cell, Row, run_cells, settings_text
 
 if TYPE_CHECKING:
     from rlgen.data.demonstrations import Demonstrations
@@ -216,7 +216,7 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
             else:
                 steps = OFF_POLICY_STEPS if algorithm in LEARNERS else TASKS[env_id].steps
                 cell["total_timesteps"] = int(options.total_timesteps or steps)
-                cell["settings"] = str(asdict(settings_of(cell)))
+                cell["settings"] = settings_text(settings_of(cell))
             cells.append(cell)
     return cells
 

@@ -16,13 +16,13 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from cells import Cell, Row, run_cells
+from cells import Cell, Row, run_cells, settings_text
 
 if TYPE_CHECKING:
     from rlgen.data.demonstrations import Demonstrations
@@ -192,7 +192,7 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
     for task, seed, algorithm in itertools.product(options.tasks, options.seeds, options.algorithms):
         cell: Cell = {"task": task, "algorithm": algorithm, "seed": seed}
         cell["total_timesteps"] = options.total_timesteps or TASKS[task].steps
-        cells.append(cell | {"settings": str(asdict(settings_of(cell)))})
+        cells.append(cell | {"settings": settings_text(settings_of(cell))})
     return cells
 
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from cells import Cell, Row, run_cells
+from cells import Cell, Row, run_cells, settings_text
 from default_gail import imitate, settings_of
 from statistics_of_seeds import interquartile_mean
 
@@ -160,7 +160,7 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
                 "seed": seed,
                 "total_timesteps": total,
                 "expert_data": manifest["sha256"]["episodes.npz"][:16],
-                "settings": str(asdict(settings_of(total))),
+                "settings": settings_text(settings_of(total)),
             }
         )
     return cells

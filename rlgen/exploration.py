@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import resources
 
@@ -62,7 +62,7 @@ class Exploration(LearnerSettings):
     """
 
     bonus: BonusConfig
-    codes: Codes = Codes()
+    codes: Codes = field(default_factory=Codes)
     task_weight: NotNegative = 1.0
 
 

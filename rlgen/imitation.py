@@ -244,7 +244,7 @@ def with_codes(
         known[: codes.width] = torch.from_numpy(prior)
     posterior = CodePosterior(codes, policy.observation_space, policy.action_space, codes.posterior, neutral=True)
     imitator = HiddenCode(make(settings, plain, expert), codes.width)
-    terms = {"imitation": (imitator, 1.0), "code": (posterior, codes.code_weight)}
+    terms: dict[str, tuple[RewardModel, float]] = {"imitation": (imitator, 1.0), "code": (posterior, codes.code_weight)}
     return WeightedSum(terms, main="imitation").to(statistics.mean.device)
 
 

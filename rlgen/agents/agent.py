@@ -32,8 +32,8 @@ from rlgen.nn.policy import Actor, Policy
 from rlgen.presets import Settings
 from rlgen.ranges import Checked, Seed, Threads
 from rlgen.run_log import ORIGINS, Display, plain, provenance, read_config, row_of
-from rlgen.spaces import flat_box
 from rlgen.settings import SettingsFile, from_json, nearest, override, read_settings, with_values
+from rlgen.spaces import flat_box
 from rlgen.threads import choose_threads
 from rlgen.train import Iteration, Loop, keep_freed_memory
 from rlgen.video import camera, write_mp4

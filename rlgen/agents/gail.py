@@ -48,8 +48,8 @@ class GAIL(Imitator, RewardAgent):
         gail.learn(1_000_000)
         print(gail.evaluate())
 
-    With `codes=3` it is InfoGAIL: the demonstrations are a mixture, and the policy imitates one of its modes by the code
-    that it is given, without being told which demonstration is of which.
+    With `codes=3` it is InfoGAIL: the demonstrations are a mixture, and the policy imitates one of its modes by the
+    code that it is given, without being told which demonstration is of which.
 
     Args:
         env: an id or what else `rlgen.make_vec` takes, or a vector environment with same-step autoreset.
@@ -126,7 +126,9 @@ class GAIL(Imitator, RewardAgent):
             raise UsageError("whole settings take the preset's place; leave out one of them")
         told = learner_settings(imitation.settings(preset, algo), settings, env, algo, values, GAIL)
         if told.code and reward_model == "airl":
-            raise UsageError("codes need another reward_model than airl, which reads the policy's likelihoods of actions")
+            raise UsageError(
+                "codes need another reward_model than airl, which reads the policy's likelihoods of actions"
+            )
         if told.code and isinstance(told.learner, OffPolicyLearner):
             raise UsageError(f"codes need algo trpo or ppo: {algo} starts from the expert's pairs, which have no code")
         super().__init__(env, told, arguments, env_kwargs, init)

@@ -51,12 +51,12 @@ def main(arguments: Arguments) -> None:
     import numpy as np
 
     from rlgen.checkpoint import RUN, load_checkpoint, load_policy
-    from rlgen.envs.codes import Coded, Codes
-    from rlgen.settings import from_json
     from rlgen.data.episodes import RandomActor
+    from rlgen.envs.codes import Coded, Codes
     from rlgen.evaluation import evaluate, normalised_score
     from rlgen.nn.policy import Actor
     from rlgen.run_log import read_config, read_summary
+    from rlgen.settings import from_json
 
     facts, _ = load_checkpoint(arguments.run, RUN)
     env_id, policy = facts["env_id"], load_policy(arguments.run)

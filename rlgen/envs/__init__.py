@@ -14,7 +14,15 @@ from rlgen.envs.ode_tasks import ODE_TASKS
 from rlgen.envs.sparse_mujoco import SPARSE_MUJOCO_TASKS
 from rlgen.envs.tasks import TASKS
 
-__all__ = ["EXPLORATION_TASKS", "TASKS", "BatchedCirclesEnv", "BatchedEnv", "BatchedMujocoEnv", "BatchedOdeEnv", "make_vec"]
+__all__ = [
+    "EXPLORATION_TASKS",
+    "TASKS",
+    "BatchedCirclesEnv",
+    "BatchedEnv",
+    "BatchedMujocoEnv",
+    "BatchedOdeEnv",
+    "make_vec",
+]
 
 EXPLORATION_TASKS = ODE_TASKS | SPARSE_MUJOCO_TASKS
 

@@ -1,4 +1,4 @@
-"""A point in the plane whose experts walk in circles: what InfoGAIL was first shown on (Li et al. 2017, section 5.1)."""
+"""A point in the plane whose experts walk in circles, InfoGAIL's first task (Li et al. 2017, section 5.1)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from rlgen.envs.batched import BatchedEnv, Step
+from rlgen.envs.batched import BatchedEnv
 from rlgen.errors import UsageError
 from rlgen.ranges import Checked, Range
 
@@ -142,16 +142,14 @@ class CodedEnv(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
         self._fixed = None if code is None else codes.told(code)
         self._generators = [np.random.default_rng() for _ in range(env.num_envs)]
         self._drawn: list[Parts] = [self._draw(i) for i in range(env.num_envs)]
-        self.single_observation_space = spaces.Dict(
-            {"code": codes.space, "observation": env.single_observation_space}
-        )
+        self.single_observation_space = spaces.Dict({"code": codes.space, "observation": env.single_observation_space})
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """As the environments' own; each that is reset draws a code, from the start of its stream if it is seeded."""
-        obs, infos = self.env.reset(seed=seed, options=options)
+        obs, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
         for i in np.flatnonzero(mask).tolist():
@@ -161,7 +159,7 @@ class CodedEnv(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
             self._drawn[i] = self._draw(i)
         return self._with_codes(obs), infos
 
-    def step(self, actions: Any) -> Step:
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         """As the environments' own; an environment whose episode ends draws the next one's code."""
         obs, rewards, terminated, truncated, infos = self.env.step(actions)
         done = np.flatnonzero(terminated | truncated).tolist()

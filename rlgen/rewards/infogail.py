@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +13,8 @@ from torch import Tensor, nn
 from rlgen.data.replay import ReplayPool
 from rlgen.envs.codes import Codes
 from rlgen.functional import tanh_mlp
+from rlgen.nn.coded_states import CodedStates
 from rlgen.nn.mlp import mlp
-from rlgen.nn.normalizer import RunningNormalizer
 from rlgen.ranges import Count, Positive
 from rlgen.rewards.pool_bonus import PoolBonus, PoolConfig
 from rlgen.types import Metrics, Transitions
@@ -40,38 +38,6 @@ class PosteriorConfig(PoolConfig):
     std: Positive = 0.3
 
 
-class CodedStates(nn.Module):
-    """Standardised states as inputs and the code as the target, of transitions with the code in their first columns.
-
-    States alone, never actions: a policy would hide its code in tiny offsets of them.
-
-    Args:
-        codes: what the first columns are.
-        observation_size: D, with the code.
-    """
-
-    def __init__(self, codes: Codes, observation_size: int) -> None:
-        super().__init__()
-        self.codes, size = codes, observation_size - codes.width
-        self.n_inputs, self.n_targets = 2 * size, codes.width
-        self.normalizer = RunningNormalizer(size)
-
-    def inputs(self, transitions: Transitions) -> Tensor:
-        """State and next state, `[*B, n_inputs]`."""
-        width = self.codes.width
-        states = (transitions.obs[..., width:], transitions.next_obs[..., width:])
-        return torch.cat([self.normalizer(x) for x in states], -1)
-
-    def targets(self, transitions: Transitions) -> Tensor:
-        """The code, one-hot and then the continuous ones, `[*B, n_targets]`."""
-        return transitions.obs[..., : self.codes.width].float()
-
-    def update(self, transitions: Transitions) -> Metrics:
-        """Let the states' statistics learn."""
-        self.normalizer.update(transitions.next_obs[..., self.codes.width :])
-        return {}
-
-
 class CodePosterior(PoolBonus):
     """Pays how surely a step's states tell the code that the policy acts by: log q(c | s, s') - log p(c), in nats.
 
@@ -80,10 +46,10 @@ class CodePosterior(PoolBonus):
     https://arxiv.org/abs/1802.06070). q is softmax of a tanh MLP for a categorical code and a Gaussian of fixed
     standard deviation for continuous ones; it learns by cross-entropy from the latest transitions.
 
-    An undecided q pays about 0 and a sure one up to log K a step: it would pay for living on, whatever the expert does.
-    `rlgen.nn.normalizer.RewardScaler` changes no policy's rank, so it leaves that as it is. With `neutral` a step loses
-    the mean of what steps earned in the rollouts so far, each with 0.9 of the weight of the next, and a termination gets
-    nothing for it: a usual step earns 0, and how long to live is up to the reward beside it.
+    An undecided q pays about 0 and a sure one up to log K a step: it would pay for living on, whatever the expert
+    does. `rlgen.nn.normalizer.RewardScaler` changes no policy's rank, so it leaves that as it is. With `neutral` a step
+    loses the mean of what steps earned in the rollouts so far, each with 0.9 of the weight of the next, and a
+    termination gets nothing for it: a usual step earns 0, and how long to live is up to the reward beside it.
 
     Args:
         codes: the codes, first in the observations.
@@ -97,7 +63,6 @@ class CodePosterior(PoolBonus):
     network: nn.Sequential
     config: PosteriorConfig
     config_class = PosteriorConfig
-    coder: CodedStates
 
     def __init__(
         self,
@@ -108,7 +73,7 @@ class CodePosterior(PoolBonus):
         neutral: bool = False,
     ) -> None:
         config = config or PosteriorConfig()
-        coder = CodedStates(codes, observation_space.shape[0])
+        coder = CodedStates(observation_space.shape[0], codes.width)
         pool = ReplayPool(config.pool_size, observation_space, action_space)
         network = mlp(coder.n_inputs, config.net_arch, coder.n_targets, output_gain=0.0)
         super().__init__(network, coder, pool, config)
@@ -157,7 +122,7 @@ class CodePosterior(PoolBonus):
         return math.log(max(self.codes.codes, 1)) + self.codes.continuous_codes * math.log(2)
 
     def test(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The bound of mutual information in nats, the share of codes that q reads, and its error on continuous ones."""
+        """The bound of mutual information in nats, the share of codes that q reads, and the continuous ones' error."""
         outputs, n = tanh_mlp.forward(inputs, self.learned)[-1], self.codes.codes
         found = {"information": self._log_ratio(outputs, targets).mean()}
         if n:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rlgen.data.replay import ReplayPool
 from rlgen.nn.adam import Adam
+from rlgen.nn.coded_states import CodedStates
 from rlgen.nn.dynamics import DynamicsCoder
 from rlgen.nn.flat import check_views, flatten_parameters
 from rlgen.nn.normalizer import require_float32
@@ -23,7 +24,7 @@ N_TESTED = 250
 """Transitions of a rollout that the network is tested on before it learns."""
 
 
-Coder = DynamicsCoder | RandomFeatures
+Coder = DynamicsCoder | RandomFeatures | CodedStates
 """Transitions as `inputs` and `targets` of a network; its `update` lets statistics learn from transitions not seen
 before."""
 
