@@ -28,6 +28,7 @@ RUNS = {
     **{f"gail {name}": (gail, {"reward_model": name}) for name in ("fem", "gtal", "airl", "constant")},
     "gail state-only": (gail, {"state_only": True}),
     "gail paper": (gail, {"preset": "paper"}),
+    "gail codes": (gail, {"codes": 2, "continuous_codes": 1}),
     **{f"vime {bonus}": (rlgen.VIME, {"env": TASK, "bonus": bonus}) for bonus in BONUSES},
     "bc": (lambda **told: rlgen.BC("CartPole-v1", ROOT / "expert_data", device=told["device"]), {}),
     "trpo": (rlgen.TRPO, {"env": "CartPole-v1"}),
