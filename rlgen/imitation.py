@@ -12,7 +12,7 @@ from torch import Tensor
 from rlgen.data.demonstrations import Demonstrations
 from rlgen.data.replay import ReplayPool
 from rlgen.envs.codes import CodedEnv, Codes
-from rlgen.errors import UsageError
+from rlgen.errors import DemonstrationError, UsageError
 from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
 from rlgen.nn.policy import Policy
@@ -220,8 +220,25 @@ def constant(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel
 IMITATORS: Mapping[str, MakeImitator] = {"gail": gail, "airl": airl, "fem": fem, "gtal": gtal, "constant": constant}
 
 
+def labelled_transitions(demonstrations: Demonstrations, pairs: Transitions, codes: Codes) -> Transitions:
+    """Those of `pairs` whose mode the demonstrations tell, with the mode's code in their first columns."""
+    if demonstrations.labels is None or (known := demonstrations.labels >= 0).sum() == 0:
+        raise DemonstrationError(f"{demonstrations.path}: its manifest tells no mode of the episodes drawn (labels)")
+    labels = demonstrations.labels[known]
+    if (most := int(labels.max())) >= codes.codes:
+        raise DemonstrationError(f"{demonstrations.path}: a label is {most}, and codes is {codes.codes}")
+    told = pairs[known.to(pairs.obs.device)]
+    columns = torch.nn.functional.one_hot(labels, codes.width).to(told.obs)
+    return replace(told, obs=torch.cat((columns, told.obs), -1), next_obs=torch.cat((columns, told.next_obs), -1))
+
+
 def with_codes(
-    envs: CodedEnv, settings: Imitation, policy: Policy, demonstrations: Demonstrations, make: MakeImitator
+    envs: CodedEnv,
+    settings: Imitation,
+    policy: Policy,
+    demonstrations: Demonstrations,
+    make: MakeImitator,
+    labels: bool = False,
 ) -> WeightedSum:
     """InfoGAIL (Li et al. 2017): an imitator that doesn't see the code, beside a reward for telling it.
 
@@ -231,9 +248,10 @@ def with_codes(
         policy: fresh, of observations with codes, on its device.
         demonstrations: of observations without.
         make: the imitator, one of `IMITATORS` but AIRL.
+        labels: learn the codes of modes that the demonstrations tell from them.
 
     Raises:
-        DemonstrationError: the demonstrations are of other spaces.
+        DemonstrationError: the demonstrations are of other spaces, or tell no mode or one that has no code.
     """
     codes, statistics = settings.code, policy.normalizer
     # Of its spaces and statistics alone.
@@ -242,7 +260,10 @@ def with_codes(
     expert = settings.expert(envs.env, plain, demonstrations)
     for known, prior in zip((statistics.mean, statistics.var), codes.moments(), strict=True):
         known[: codes.width] = torch.from_numpy(prior)
-    posterior = CodePosterior(codes, policy.observation_space, policy.action_space, codes.posterior, neutral=True)
+    labelled = labelled_transitions(demonstrations, expert.transitions, codes) if labels else None
+    posterior = CodePosterior(
+        codes, policy.observation_space, policy.action_space, codes.posterior, neutral=True, labelled=labelled
+    )
     imitator = HiddenCode(make(settings, plain, expert), codes.width)
     terms: dict[str, tuple[RewardModel, float]] = {"imitation": (imitator, 1.0), "code": (posterior, codes.code_weight)}
     return WeightedSum(terms, main="imitation").to(statistics.mean.device)

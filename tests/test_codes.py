@@ -10,8 +10,9 @@ from test_resume import assert_same
 
 import rlgen
 from rlgen.checkpoint import load_checkpoint, save_checkpoint
+from rlgen.data.demonstrations import load_episodes, save_demonstrations
 from rlgen.envs.codes import Coded, Codes
-from rlgen.errors import UsageError
+from rlgen.errors import DemonstrationError, UsageError
 from rlgen.evaluation import evaluate
 from rlgen.nn.policy import Actor
 
@@ -129,6 +130,7 @@ def test_metrics_keep_the_imitators_names():
         (infogail, {"reward_model": "airl"}, "codes need another reward_model than airl"),
         (infogail, {"algo": "svg"}, "codes need algo trpo or ppo"),
         (infogail, {"code": 3}, "code: must be a table of settings|code: no such argument"),
+        (infogail, {"codes": 0, "labels": True}, "labels have no effect without codes"),
         (skills, {"bonus": "rnd"}, None),
     ],
 )
@@ -207,3 +209,26 @@ def test_a_vector_environment_of_ones_own_is_given_codes():
     agent.learn(STEPS, progress=False)
     assert agent.codes == agent.settings.code
     assert agent.training.collector.envs.codes.codes == Codes(2).codes
+
+
+def test_labels_are_of_the_dataset(tmp_path):
+    manifest, episodes = load_episodes(DATA, "CartPole-v1")
+    n = len(episodes)
+    envs = rlgen.make_vec("CartPole-v1", 1)
+    spaces = {"observation_space": envs.single_observation_space, "action_space": envs.single_action_space}
+    facts = {"env_id": "CartPole-v1", "episodes": episodes, "deterministic": False, "algorithm": "x", "command": "y"}
+    labels = [i % 2 if i < 5 else None for i in range(n)]
+    save_demonstrations(tmp_path / "CartPole-v1", **facts, **spaces, seed=0, labels=labels)
+    drawn = rlgen.load_demonstrations(tmp_path, "CartPole-v1", n, 10)
+    lengths = [-(-length // 10) for length in drawn.episode_lengths]
+    told = [-1 if labels[i] is None else labels[i] for i in drawn.episode_indices]
+    ends = np.cumsum([0, *lengths])
+    assert all(abs(int((drawn.labels[a:b] == x).sum()) - (b - a)) <= 1 for a, b, x in zip(ends, ends[1:], told))
+    agent = rlgen.GAIL("CartPole-v1", tmp_path, codes=2, labels=True, n_trajectories=n, **SMALL)
+    agent.learn(STEPS, progress=False)
+    assert agent.training.reward_model.terms["code"][0].labelled is not None
+    with pytest.raises(DemonstrationError, match="tells no mode"):
+        rlgen.GAIL("CartPole-v1", DATA, codes=2, labels=True, **SMALL).learn(STEPS, progress=False)
+    with pytest.raises(DemonstrationError, match="field labels: the manifest lists 1 of"):
+        save_demonstrations(tmp_path / "bad", **facts, **spaces, seed=0, labels=[0])
+        rlgen.load_demonstrations(tmp_path / "bad", "CartPole-v1")

@@ -30,10 +30,12 @@ class GAILArguments(RewardArguments, ExpertArguments):
     Attributes:
         reward_model: one of `rlgen.imitation.IMITATORS`.
         preset: one of `rlgen.imitation.PRESETS`.
+        labels: learn codes from the modes that the dataset tells, too.
     """
 
     reward_model: str
     preset: str
+    labels: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +63,7 @@ class GAIL(Imitator, RewardAgent):
         reward_model: `gail`, `airl`, `fem`, `gtal`, or `constant`, a control that rewards every step alike.
         algo: learner: `trpo` or `ppo`, from fresh rollouts; `svg`, off-policy and through a learned model, or `sac`.
         preset: settings, `default` or those of the `paper` (Ho & Ermon 2016).
+        labels: with codes, learn those of the modes that the dataset's manifest tells of some episodes from these.
         settings: what replaces the preset's, see `Told`.
         init: the policy to start from, see `Initial` (default: a fresh one).
         critic_warmup: number of iterations in which the critic and the reward model alone learn, with `init`
@@ -99,6 +102,7 @@ class GAIL(Imitator, RewardAgent):
         reward_model: str = "gail",
         algo: str = "trpo",
         preset: str = "default",
+        labels: bool = False,
         settings: Told | None = None,
         init: Initial | None = None,
         critic_warmup: int | None = None,
@@ -119,12 +123,15 @@ class GAIL(Imitator, RewardAgent):
             **drawn_from(expert, n_trajectories, subsample, include_failed),
             reward_model=reward_model,
             preset=preset,
+            labels=labels,
         )
         if wrong := [name for name in imitation.UNUSED.get(reward_model, ()) if name in values]:
             raise UsageError(f"{wrong[0]} has no effect with reward_model {reward_model}")
         if isinstance(settings, Settings) and preset != "default":
             raise UsageError("whole settings take the preset's place; leave out one of them")
         told = learner_settings(imitation.settings(preset, algo), settings, env, algo, values, GAIL)
+        if labels and not told.code.codes:
+            raise UsageError("labels have no effect without codes")
         if told.code and reward_model == "airl":
             raise UsageError(
                 "codes need another reward_model than airl, which reads the policy's likelihoods of actions"
@@ -156,7 +163,8 @@ class GAIL(Imitator, RewardAgent):
         if not self.settings.state_only:
             self.demonstrations.require_actions(f"reward model {self.arguments.reward_model}")
         if isinstance(envs, CodedEnv):
-            return imitation.with_codes(envs, self.settings, policy, self.demonstrations, make)
+            drawn, labels = self.demonstrations, self.arguments.labels
+            return imitation.with_codes(envs, self.settings, policy, drawn, make, labels)
         return make(self.settings, policy, self.settings.expert(envs, policy, self.demonstrations))
 
     def examples(self, envs: gym.vector.VectorEnv) -> Transitions | None:

@@ -44,6 +44,8 @@ class Arguments:
     """Number of codes from -1 to 1, for styles that vary by degree."""
     code_weight: Annotated[float | None, PRESET] = None
     """Weight of the reward for telling the code by states, beside the imitation's."""
+    labels: bool = False
+    """With --codes, also learn the codes from the modes that the dataset's manifest tells of some episodes."""
     state_only: Annotated[bool | None, PRESET] = None
     """Show the discriminator each state and its successor, rather than state and action."""
     reward: Annotated[Literal["softplus", "log-d", "logit"] | None, PRESET] = None
@@ -106,6 +108,7 @@ def main(arguments: Arguments) -> int:
         reward_model=arguments.reward_model,
         algo=arguments.algo,
         preset=arguments.preset,
+        labels=arguments.labels,
         **arguments.run.of_agent(env_id),
         **told({name: getattr(arguments, name) for name in FLAGS}),
     )

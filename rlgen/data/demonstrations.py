@@ -77,6 +77,7 @@ MANIFEST = {
     "return_mean?": (None, float),
     "return_std?": (None, float),
     "failed_episodes?": [range(1 << 40)],
+    "labels?": [(None, range(1 << 20))],
     "deterministic": (bool, None),
     "keep_every?": COUNT,
     "final_obs?": bool,
@@ -144,6 +145,7 @@ class Demonstrations:
         sha256: checksums of the dataset's files, by name.
         names: of a log, the names of the columns of `obs` and `actions`, in order.
         env_kwargs: the environment's constructor arguments; None where the dataset doesn't tell.
+        labels: the mode that each pair is of, `[P]` int64, -1 where it isn't told; None where none is.
     """
 
     transitions: Transitions
@@ -163,6 +165,7 @@ class Demonstrations:
     sha256: dict[str, str]
     names: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
     env_kwargs: Mapping[str, Any] | None = None
+    labels: torch.Tensor | None = None
 
     @property
     def termination_rate(self) -> float:
@@ -272,6 +275,7 @@ def save_demonstrations(
     source: Mapping[str, Any] | None = None,
     weights_only: bool = False,
     env_kwargs: Mapping[str, Any] | None = None,
+    labels: Sequence[int | None] | None = None,
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """Write a dataset, validated as it would be on loading; an older one is kept until the new one is whole.
 
@@ -295,6 +299,7 @@ def save_demonstrations(
             `names` of the columns of `obs` and `actions` are those of a log.
         weights_only: leave out the episodes, which `record_expert` made and `recorded` makes again.
         env_kwargs: the environment's constructor arguments as JSON values; None: unknown.
+        labels: of a mixture, the mode of each episode from 0, None where it isn't to be told (default: none is).
 
     Returns:
         The arrays and the manifest.
@@ -356,6 +361,8 @@ def save_demonstrations(
         manifest["trained"] = dict(trained)
     if env_kwargs is not None:
         manifest["env_kwargs"] = dict(env_kwargs)
+    if labels is not None:
+        manifest["labels"] = list(labels)
     told_absent = {"final_obs": final_obs, "actions": has_actions, "rewards": has_rewards}
     manifest |= {name: False for name, there in told_absent.items() if not there}
     if source is not None:
@@ -637,6 +644,7 @@ def drawn_of(
         if not len(kept):
             raise DemonstrationError(f"{folder}: no pair of those drawn has a successor; draw more trajectories")
     next_obs = arrays["next_obs"] if keep_every > 1 else _successors(arrays)
+    labels = np.array([-1 if x is None else x for x in manifest["labels"]], np.int64) if "labels" in manifest else None
 
     def pairs(rows: Array) -> Transitions:
         return Transitions(
@@ -666,6 +674,7 @@ def drawn_of(
         manifest["sha256"],
         manifest.get("source", {}).get("names", {}),
         manifest.get("env_kwargs"),
+        None if labels is None else torch.from_numpy(labels[episode[kept]]),
     )
 
 
@@ -794,6 +803,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         check(manifest, MANIFEST)
         if (told := len(manifest["returns"])) != manifest["n_episodes"]:
             fail(str(path), "returns", f"the manifest lists {told} of {manifest['n_episodes']}")
+        if (told := len(manifest.get("labels", manifest["returns"]))) != manifest["n_episodes"]:
+            fail(str(path), "labels", f"the manifest lists {told} of {manifest['n_episodes']}")
         return manifest
 
 

@@ -57,6 +57,9 @@ class CodePosterior(PoolBonus):
         action_space: of the transitions.
         config: how it learns.
         neutral: see above.
+        labelled: an expert's transitions with the code that their mode is told to have, on the device; as many as a
+            minibatch has rows are drawn beside each, and the cross-entropy on them is added to the loss, as Salimans et
+            al. (2016) add that of labelled rows. Continuous codes are not told.
     """
 
     recent: Tensor
@@ -71,13 +74,14 @@ class CodePosterior(PoolBonus):
         action_space: spaces.Space[Any],
         config: PosteriorConfig | None = None,
         neutral: bool = False,
+        labelled: Transitions | None = None,
     ) -> None:
         config = config or PosteriorConfig()
         coder = CodedStates(observation_space.shape[0], codes.width)
         pool = ReplayPool(config.pool_size, observation_space, action_space)
         network = mlp(coder.n_inputs, config.net_arch, coder.n_targets, output_gain=0.0)
         super().__init__(network, coder, pool, config)
-        self.codes, self.neutral = codes, neutral
+        self.codes, self.neutral, self.labelled = codes, neutral, labelled
         # Weighted sum of the rollouts' means, and the sum of the weights.
         self.register_buffer("recent", torch.zeros(2))
 
@@ -108,13 +112,20 @@ class CodePosterior(PoolBonus):
 
     def add_gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """That of -log q, a mean over rows: softmax less the one-hot code, error over variance; gives mean -log q."""
-        layers, n = tanh_mlp.forward(inputs, self.learned), self.codes.codes
+        size, n = len(inputs), self.codes.codes
+        if self.labelled is not None:
+            rows = torch.randint(len(self.labelled.rewards), (size,), device=inputs.device)
+            told = self.labelled[rows]
+            inputs = torch.cat((inputs, self.coder.inputs(told)))
+            targets = torch.cat((targets, self.coder.targets(told)))
+        layers = tanh_mlp.forward(inputs, self.learned)
         outputs = layers[-1]
         error = outputs - targets
         error[:, :n] = outputs[:, :n].softmax(-1) - targets[:, :n]
         error[:, n:] /= self.config.std**2
-        tanh_mlp.backward(layers, self.learned, error / len(error), self.gradients)
-        return -(self._log_ratio(outputs, targets).mean() - self._log_prior)
+        error[size:, n:] = 0
+        tanh_mlp.backward(layers, self.learned, error / size, self.gradients)
+        return -(self._log_ratio(outputs[:size], targets[:size]).mean() - self._log_prior)
 
     @property
     def _log_prior(self) -> float:

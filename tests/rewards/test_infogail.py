@@ -14,6 +14,7 @@ import rlgen
 from rlgen import imitation
 from rlgen.data.demonstrations import load_demonstrations
 from rlgen.envs.codes import Coded, CodedEnv, Codes
+from rlgen.errors import DemonstrationError
 from rlgen.nn.normalizer import RewardScaler, RunningNormalizer
 from rlgen.nn.policy import Policy
 from rlgen.rewards.combine import HiddenCode
@@ -216,6 +217,45 @@ def test_it_goes_on_exactly():
         torch.manual_seed(3)
         model.update(found)
     torch.testing.assert_close(one(found), two(found), rtol=0, atol=0)
+
+
+def labelled_demonstrations(labels):
+    drawn = load_demonstrations(DATA, "Hopper-v4", 4, 20)
+    episode = np.repeat(np.arange(4), len(drawn.transitions.rewards) // 4)
+    return dataclasses.replace(drawn, labels=torch.from_numpy(np.array(labels)[episode]))
+
+
+def test_labels_join_the_loss():
+    """The gradient of the sum of both cross-entropies, by autograd; the rows without a label have no part in it."""
+    codes = imitation.CodeConfig(3)
+    drawn = labelled_demonstrations([-1, 2, 0, -1])
+    told = imitation.labelled_transitions(drawn, drawn.transitions, codes)
+    assert len(told.rewards) == 100
+    assert sorted(told.obs[:, :3].argmax(1).unique().tolist()) == [0, 2]
+    torch.testing.assert_close(told.obs[:50, 3:], drawn.transitions.obs[50:100])
+    model = posterior(codes, 11)
+    for p in model.learned:
+        p.data.normal_()
+    model.labelled = told
+    inputs, targets = torch.randn(9, 22), one_hot(torch.arange(9) % 3, 3)
+    torch.manual_seed(5)
+    model.add_gradient(inputs, targets)
+    torch.manual_seed(5)
+    rows = told[torch.randint(100, (9,))]
+    cross = torch.nn.functional.cross_entropy
+    expected = cross(model.network(inputs), targets.argmax(1))
+    expected = expected + cross(model.network(model.coder.inputs(rows)), rows.obs[:, :3].argmax(1))
+    for p, gradient in zip(model.learned, torch.autograd.grad(expected, list(model.network.parameters())), strict=True):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_labels_that_are_no_codes_are_refused():
+    drawn = labelled_demonstrations([-1, 2, 0, -1])
+    with pytest.raises(DemonstrationError, match="a label is 2, and codes is 2"):
+        imitation.labelled_transitions(drawn, drawn.transitions, imitation.CodeConfig(2))
+    for none in (dataclasses.replace(drawn, labels=None), labelled_demonstrations([-1] * 4)):
+        with pytest.raises(DemonstrationError, match="tells no mode"):
+            imitation.labelled_transitions(none, none.transitions, imitation.CodeConfig(3))
 
 
 def test_codes_are_of_the_environments():
