@@ -112,7 +112,7 @@ class Task:
     judge: Callable[[Sequence[Episode]], Judged]
 
 
-TASKS = {"circles": Task("rlgen/Circles-v0", 3, 300_000, record_circles, on_circles)}
+TASKS = {"circles": Task("rlgen/Circles-v0", 3, 400_000, record_circles, on_circles)}
 ALGORITHMS = ("InfoGAIL", "GAIL")
 
 

@@ -63,7 +63,7 @@ class CodeConfig(Codes):
         posterior: how the code's posterior learns.
     """
 
-    code_weight: NotNegative = 1.0
+    code_weight: NotNegative = 0.3
     posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
 
 

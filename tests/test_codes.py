@@ -212,7 +212,7 @@ def test_a_vector_environment_of_ones_own_is_given_codes():
 
 
 def test_labels_are_of_the_dataset(tmp_path):
-    manifest, episodes = load_episodes(DATA, "CartPole-v1")
+    _, episodes = load_episodes(DATA, "CartPole-v1")
     n = len(episodes)
     envs = rlgen.make_vec("CartPole-v1", 1)
     spaces = {"observation_space": envs.single_observation_space, "action_space": envs.single_action_space}
@@ -223,12 +223,15 @@ def test_labels_are_of_the_dataset(tmp_path):
     lengths = [-(-length // 10) for length in drawn.episode_lengths]
     told = [-1 if labels[i] is None else labels[i] for i in drawn.episode_indices]
     ends = np.cumsum([0, *lengths])
-    assert all(abs(int((drawn.labels[a:b] == x).sum()) - (b - a)) <= 1 for a, b, x in zip(ends, ends[1:], told))
+    assert all(
+        abs(int((drawn.labels[a:b] == x).sum()) - (b - a)) <= 1
+        for a, b, x in zip(ends[:-1], ends[1:], told, strict=True)
+    )
     agent = rlgen.GAIL("CartPole-v1", tmp_path, codes=2, labels=True, n_trajectories=n, **SMALL)
     agent.learn(STEPS, progress=False)
     assert agent.training.reward_model.terms["code"][0].labelled is not None
     with pytest.raises(DemonstrationError, match="tells no mode"):
         rlgen.GAIL("CartPole-v1", DATA, codes=2, labels=True, **SMALL).learn(STEPS, progress=False)
+    save_demonstrations(tmp_path / "bad", **facts, **spaces, seed=0, labels=[0])
     with pytest.raises(DemonstrationError, match="field labels: the manifest lists 1 of"):
-        save_demonstrations(tmp_path / "bad", **facts, **spaces, seed=0, labels=[0])
         rlgen.load_demonstrations(tmp_path / "bad", "CartPole-v1")

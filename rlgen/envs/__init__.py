@@ -54,5 +54,5 @@ for _env_id in BatchedCirclesEnv.tasks:
         _env_id,
         entry_point=_partial(_single, BatchedCirclesEnv, _env_id),
         vector_entry_point=_partial(_vector, BatchedCirclesEnv, _env_id),
-        max_episode_steps=126,  # once around the largest
+        max_episode_steps=63,  # once around the largest
     )

@@ -30,7 +30,7 @@ class Circles:
     """
 
     radii: ClassVar[tuple[float, ...]] = (-1.0, 1.0, 2.0)
-    speed: ClassVar[float] = 0.1
+    speed: ClassVar[float] = 0.2
     start: ClassVar[float] = 0.05
     window: ClassVar[int] = 5
 
