@@ -1,22 +1,29 @@
-"""Imitation of a mixture of experts, and skills without one: InfoGAIL's codes against the modes that they should find.
+"""Imitation of a mixture of experts, and skills without one: codes against the modes that they should find.
 
 python benchmarks/modes.py --jobs 2
 python benchmarks/modes.py --tasks circles --algorithms InfoGAIL --seeds 0
 
+- circles: four walks on each of three circles in the plane, scripted, with noise in the directions;
+- half-cheetah: four trajectories of an expert that runs forwards and four of one that runs backwards
+  (experts/backward, by the command in its manifest);
+- point: no demonstrations; eight skills of a point in the plane that moves at constant speed.
+
 No row of the demonstrations tells its mode. What an episode did is judged by a rule that knows the task, never by the
-posterior that the codes were learned with. Of each run, 20 deterministic episodes a code, or 60 of GAIL without codes:
-the normalised mutual information of code and mode, the modes that at least one episode in twenty has, and how well
-they are done. A stopped benchmark goes on with the same command.
+posterior that the codes were learned with: `nmi` is the normalised mutual information of code and mode, `as_told` the
+share of episodes whose mode is its code's by the best assignment, `modes_hit` counts the modes of at least one episode
+in twenty. 60 deterministic episodes; on the point stochastic ones, whose mode is the skill that their last position is
+nearest to, by the mean last positions of 60 others. A stopped benchmark goes on with the same command.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +32,16 @@ import numpy.typing as npt
 from cells import Cell, Row, run_cells, settings_text
 
 if TYPE_CHECKING:
-    from rlgen.data.demonstrations import Demonstrations
     from rlgen.data.episodes import Episode
 
 Array = npt.NDArray[Any]
+Judge = Callable[[Sequence["Episode"]], tuple[Array, Array]]
+"""From episodes to the mode of each, and how well each was done."""
 
-RESULTS = Path(__file__).parent / "results" / "modes.csv"
-EPISODES = 60
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "modes.csv"
+EPISODES, EACH = 60, 4
+CIRCLES, CHEETAH = "rlgen/Circles-v0", "HalfCheetah-v5"
 
 
 def mutual_information(codes: Array, modes: Array) -> float:
@@ -47,35 +57,28 @@ def mutual_information(codes: Array, modes: Array) -> float:
     return 2 * (apart - entropy(table.ravel())) / apart if apart > 0 else 0.0
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What a rule says of episodes.
-
-    Attributes:
-        modes: of each, `[n]`.
-        error: what is told of how well each was done, `[n]`.
-    """
-
-    modes: Array
-    error: Array
+def as_told(codes: Array, modes: Array) -> float:
+    """Share of episodes whose mode is its code's, by the assignment of modes to codes for which it is largest."""
+    n = max(codes.max(), modes.max()) + 1
+    table = np.zeros((n, n))
+    np.add.at(table, (codes, modes), 1 / len(codes))
+    return float(max(table[np.arange(n), list(order)].sum() for order in itertools.permutations(range(n))))
 
 
-def on_circles(episodes: Sequence[Episode]) -> Judged:
+def on_circles(episodes: Sequence[Episode]) -> tuple[Array, Array]:
     """The circle that an episode is nearest to, and its mean distance from that as a share of the radius."""
     from rlgen.envs.circles import Circles
 
     errors = np.stack([Circles().errors(episode.obs[1:, -2:]).mean(0) for episode in episodes])
-    return Judged(errors.argmin(1), errors.min(1))
+    return errors.argmin(1), errors.min(1)
 
 
-def record_circles(folder: Path, seed: int, each: int = 4, noise: float = 0.1) -> None:
-    """Record `each` episodes of every circle, with normal noise of `noise` rad in the directions."""
-    from rlgen.data.demonstrations import save_demonstrations
+def record_circles(folder: Path, seed: int, noise: float = 0.1) -> None:
+    """Episodes of every circle, with normal noise of `noise` rad in the directions."""
     from rlgen.data.episodes import run_episodes
     from rlgen.envs import make_vec
 
-    env_id = "rlgen/Circles-v0"
-    envs = make_vec(env_id, each)
+    envs = make_vec(CIRCLES, EACH)
     task, rng = envs.task, np.random.default_rng(seed)  # type: ignore[attr-defined]
 
     class Walk:
@@ -88,14 +91,51 @@ def record_circles(folder: Path, seed: int, each: int = 4, noise: float = 0.1) -
             return np.stack((np.cos(angle), np.sin(angle)), 1).astype(np.float32), None
 
     recorded = [run_episodes(Walk(radius), envs, seed=seed + 100 * k) for k, radius in enumerate(task.radii)]
+    _save(folder, CIRCLES, [*itertools.chain(*recorded)], envs, seed)
+
+
+@functools.cache
+def _cheetahs() -> list[list[Episode]]:
+    """The episodes of both experts, failures left out, each with the reward of its direction."""
+    from rlgen.data.demonstrations import failed_episodes, load_episodes
+
+    found = []
+    for folder in (HERE.parent / "expert_data", HERE / "experts" / "backward"):
+        manifest, episodes = load_episodes(folder, CHEETAH)
+        failed = failed_episodes(manifest["returns"])
+        found.append([episode for i, episode in enumerate(episodes) if i not in failed])
+    return found
+
+
+def in_directions(episodes: Sequence[Episode]) -> tuple[Array, Array]:
+    """0 forwards, 1 backwards, by the distance run; and the return by that direction's reward, the expert's being 1."""
+    ran = np.array([episode.total_reward for episode in episodes])  # distance / time less the cost of actions
+    cost = np.array([0.1 * np.square(episode.actions, dtype=np.float64).sum() for episode in episodes])
+    backwards = ran + cost < 0
+    experts = np.array([np.mean([episode.total_reward for episode in mode]) for mode in _cheetahs()])
+    return backwards.astype(int), np.where(backwards, -ran - 2 * cost, ran) / experts[backwards.astype(int)]
+
+
+def record_cheetahs(folder: Path, seed: int) -> None:
+    """A draw from each expert's episodes."""
+    from rlgen.envs import make_vec
+
+    rng = np.random.default_rng(seed)
+    drawn = [mode[i] for mode in _cheetahs() for i in rng.choice(len(mode), EACH, replace=False)]
+    _save(folder, CHEETAH, drawn, make_vec(CHEETAH, 1), seed)
+
+
+def _save(folder: Path, env_id: str, episodes: Sequence[Episode], envs: Any, seed: int) -> None:
+    from rlgen.data.demonstrations import save_demonstrations
+
     save_demonstrations(
         folder / env_id,
         env_id=env_id,
         observation_space=envs.single_observation_space,
         action_space=envs.single_action_space,
-        episodes=list(itertools.chain(*recorded)),
+        episodes=episodes,
         deterministic=False,
-        algorithm="scripted",
+        algorithm="mixture",
         command="benchmarks/modes.py",
         seed=seed,
     )
@@ -103,117 +143,137 @@ def record_circles(folder: Path, seed: int, each: int = 4, noise: float = 0.1) -
 
 @dataclass(frozen=True)
 class Task:
-    """A mixture: where, of how many modes, for how many steps, recorded and judged how."""
+    """Where, of how many modes, for how many steps, by what; a mixture is recorded and judged."""
 
     env_id: str
     modes: int
     steps: int
-    record: Callable[[Path, int], None]
-    judge: Callable[[Sequence[Episode]], Judged]
+    algorithms: tuple[str, ...]
+    record: Callable[[Path, int], None] | None = None
+    judge: Judge | None = None
+    measure: str = ""
 
 
-TASKS = {"circles": Task("rlgen/Circles-v0", 3, 400_000, record_circles, on_circles)}
-ALGORITHMS = ("InfoGAIL", "GAIL")
+IMITATORS = ("InfoGAIL", "GAIL")
+TASKS = {
+    "circles": Task(CIRCLES, 3, 400_000, IMITATORS, record_circles, on_circles, "radial_error"),
+    "half-cheetah": Task(CHEETAH, 2, 1_000_000, IMITATORS, record_cheetahs, in_directions, "score"),
+    "point": Task(CIRCLES, 8, 400_000, ("skills",)),
+}
 
 
-def agent_of(cell: Cell, demonstrations: str | Path | Demonstrations, **values: Any) -> Any:
-    """What learns from the mixture: with as many codes as modes, or without."""
-    import rlgen
+def settings_of(cell: Cell) -> Any:
+    """The settings of a cell."""
+    from rlgen import exploration, imitation
 
     task = TASKS[cell["task"]]
-    codes = {"codes": task.modes} if cell["algorithm"] == "InfoGAIL" else {}
-    return rlgen.GAIL(
-        task.env_id,
-        demonstrations,
-        seed=cell["seed"],
-        n_threads=1,
-        device="cpu",
-        total_timesteps=cell["total_timesteps"],
-        **codes | values,
-    )
+    if cell["algorithm"] == "skills":
+        return exploration.settings("trpo", task.env_id, "skills").for_steps(cell["total_timesteps"])
+    settings = imitation.settings().for_steps(cell["total_timesteps"])
+    codes = task.modes if cell["algorithm"] == "InfoGAIL" else 0
+    return replace(settings, code=replace(settings.code, codes=codes))
 
 
-def judged(agent: Any, task: Task, seed: int) -> Row:
-    """What the policy's episodes are by the task's rule."""
+def episodes_of(agent: Any, env_id: str, code: int | None, n: int, deterministic: bool, seed: int) -> list[Episode]:
+    """Episodes of the policy with a code, which their observations are given without."""
     from rlgen.data.episodes import run_episodes
     from rlgen.envs import make_vec
     from rlgen.envs.codes import Coded
     from rlgen.nn.policy import Actor
 
-    n, codes = agent.codes.codes, []
-    if not n:
-        episodes = run_episodes(Actor(agent.policy), make_vec(task.env_id, EPISODES), True, seed)
-    else:
-        episodes = []
-        for code in range(n):
-            envs = make_vec(Coded(task.env_id, agent.codes, code), EPISODES // n)
-            episodes += [dict_free(e, agent.codes.width) for e in run_episodes(Actor(agent.policy), envs, True, seed)]
-            codes += [code] * (EPISODES // n)
-    found = task.judge(episodes)
-    shares = np.bincount(found.modes, minlength=task.modes) / len(episodes)
-    return {
-        "nmi": mutual_information(np.array(codes), found.modes) if n else "",
+    env = env_id if code is None else Coded(env_id, agent.codes, code)
+    actor = Actor(agent.policy, np.random.default_rng(seed))
+    found = run_episodes(actor, make_vec(env, n, n_threads=1), deterministic, seed)
+    return [replace(episode, obs=episode.obs[:, agent.codes.width :]) for episode in found]
+
+
+def imitated(agent: Any, task: Task, seed: int) -> Row:
+    """What the policy's episodes are by the task's rule."""
+    assert task.judge is not None
+    n = max(agent.codes.codes, 1)
+    codes = np.repeat(np.arange(n), EPISODES // n)
+    told = range(n) if agent.codes else [None]
+    episodes = [x for code in told for x in episodes_of(agent, task.env_id, code, EPISODES // n, True, seed)]
+    modes, measured = task.judge(episodes)
+    shares = np.bincount(modes, minlength=task.modes) / len(modes)
+    found: Row = {"nmi": mutual_information(codes, modes), "as_told": as_told(codes, modes)} if agent.codes else {}
+    return found | {
         "modes_hit": int((shares >= 0.05).sum()),
-        "error": float(found.error.mean()),
-        "error_by_code": " ".join(f"{x.mean():.3f}" for x in np.split(found.error, n or 1)),
-        "mode_by_code": " ".join("/".join(map(str, np.unique(x))) for x in np.split(found.modes, n or 1)),
-        "return_mean": float(np.mean([episode.total_reward for episode in episodes])),
+        task.measure: float(measured.mean()),
+        "by_code": " ".join(f"{x.mean():.3f}" for x in np.split(measured, n)),
+        "mode_by_code": " ".join("/".join(map(str, np.unique(x))) for x in np.split(modes, n)),
+        "code_information": float(agent.metrics["code_information"].tail(10).mean()) if agent.codes else "",
     }
 
 
-def dict_free(episode: Episode, width: int) -> Episode:
-    """The episode without the code in its observations."""
-    from dataclasses import replace
+def skilled(agent: Any, task: Task, seed: int) -> Row:
+    """How well skills can be told apart by where their episodes end."""
+    n, each = task.modes, -(-EPISODES // task.modes)
+    first, second = (
+        np.stack([[x.obs[-1, -2:] for x in episodes_of(agent, task.env_id, k, each, False, s)] for k in range(n)])
+        for s in (seed, seed + 1_000)
+    )
+    distances = np.linalg.norm(second[:, :, None] - first.mean(1), axis=-1)  # [skill, episode, skill]
+    codes, modes = np.repeat(np.arange(n), each), distances.argmin(-1).ravel()
+    information = agent.metrics["bonus_information"].tail(10).mean()
+    return {
+        "nmi": mutual_information(codes, modes),
+        "accuracy": float((codes == modes).mean()),
+        "modes_hit": len(np.unique(modes)),
+        "information_share": float(information / np.log(n)),
+    }
 
-    return replace(episode, obs=episode.obs[:, width:])
 
-
-def run(cell: Cell, **values: Any) -> Row:
+def run(cell: Cell) -> Row:
     """Record, train, judge."""
     import torch
 
+    import rlgen
+
     torch.set_num_threads(1)
-    task = TASKS[cell["task"]]
+    task, seed = TASKS[cell["task"]], cell["seed"]
+    options: dict[str, Any] = {"settings": settings_of(cell), "seed": seed, "n_threads": 1, "device": "cpu"}
     with tempfile.TemporaryDirectory() as folder:
-        task.record(Path(folder), cell["seed"])
-        agent = agent_of(cell, folder, n_trajectories=task.modes * 4, **values)
+        if task.record is None:
+            agent: Any = rlgen.VIME(task.env_id, bonus="skills", **options)
+        else:
+            task.record(Path(folder), seed)
+            agent = rlgen.GAIL(task.env_id, folder, n_trajectories=task.modes * EACH, **options)
         started = time.perf_counter()
         agent.learn(progress=False)
-    last = agent.metrics.iloc[-1]
-    return judged(agent, task, cell["seed"] + 10_000) | {
-        "wall_seconds": round(time.perf_counter() - started, 1),
-        "code_accuracy": float(last.get("code_accuracy", float("nan"))),
-    }
+        seconds = round(time.perf_counter() - started, 1)
+    judge = skilled if task.record is None else imitated
+    return judge(agent, task, seed + 10_000) | {"wall_seconds": seconds}
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
     """One cell a run, its settings part of it."""
     cells: list[Cell] = []
-    for task, seed, algorithm in itertools.product(options.tasks, options.seeds, options.algorithms):
-        cell: Cell = {"task": task, "algorithm": algorithm, "seed": seed}
-        cell["total_timesteps"] = options.total_timesteps or TASKS[task].steps
-        cells.append(cell | {"settings": settings_text(settings_of(cell))})
+    for name, seed in itertools.product(options.tasks, options.seeds):
+        for algorithm in TASKS[name].algorithms:
+            if algorithm in options.algorithms:
+                cell: Cell = {"task": name, "algorithm": algorithm, "seed": seed}
+                cell["total_timesteps"] = options.total_timesteps or TASKS[name].steps
+                settings = settings_of(cell)
+                cells.append(cell | {"settings": str(settings) if algorithm == "skills" else settings_text(settings)})
     return cells
-
-
-def settings_of(cell: Cell) -> Any:
-    """The settings of a cell."""
-    import rlgen.imitation
-
-    return rlgen.imitation.settings()
 
 
 def main() -> None:
     """Run what is missing, then print the table."""
+    import pandas as pd
+
+    every = [*IMITATORS, "skills"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
-    parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=ALGORITHMS)
+    parser.add_argument("--algorithms", nargs="+", default=every, choices=every)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--total-timesteps", type=int, help="default: the task's")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
-    run_cells(cells_of(options), run, options.output, options.jobs)
+    rows = pd.DataFrame(run_cells(cells_of(options), run, options.output, options.jobs))
+    print(rows.drop(columns=["key", "settings", "hardware", "versions"]).to_string(index=False))
 
 
 if __name__ == "__main__":
