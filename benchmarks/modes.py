@@ -156,7 +156,7 @@ class Task:
 
 IMITATORS = ("InfoGAIL", "GAIL")
 TASKS = {
-    "circles": Task(CIRCLES, 3, 400_000, IMITATORS, record_circles, on_circles, "radial_error"),
+    "circles": Task(CIRCLES, 3, 600_000, IMITATORS, record_circles, on_circles, "radial_error"),
     "half-cheetah": Task(CHEETAH, 2, 1_000_000, IMITATORS, record_cheetahs, in_directions, "score"),
     "point": Task(CIRCLES, 8, 400_000, ("skills",)),
 }
