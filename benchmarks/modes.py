@@ -4,15 +4,17 @@ python benchmarks/modes.py --jobs 2
 python benchmarks/modes.py --tasks circles --algorithms InfoGAIL --seeds 0
 
 - circles: four walks on each of three circles in the plane, scripted, with noise in the directions;
+- unbalanced: 32 walks on one circle and 8 on another, of each of which "InfoGAIL, labels" knows one label;
 - half-cheetah: four trajectories of an expert that runs forwards and four of one that runs backwards
   (experts/backward, by the command in its manifest);
 - point: no demonstrations; eight skills of a point in the plane that moves at constant speed.
 
-No row of the demonstrations tells its mode. What an episode did is judged by a rule that knows the task, never by the
-posterior that the codes were learned with: `nmi` is the normalised mutual information of code and mode, `as_told` the
-share of episodes whose mode is its code's by the best assignment, `modes_hit` counts the modes of at least one episode
-in twenty. 60 deterministic episodes; on the point stochastic ones, whose mode is the skill that their last position is
-nearest to, by the mean last positions of 60 others. A stopped benchmark goes on with the same command.
+But for those labels, no row of the demonstrations tells its mode. What an episode did is judged by a rule that knows the
+task, never by the posterior that the codes were learned with: `nmi` is the normalised mutual information of code and
+mode, `as_told` the share of episodes whose mode is its code's by the best assignment, `modes_hit` counts the modes of
+at least one episode in twenty. 60 deterministic episodes; on the point stochastic ones, whose mode is the skill that
+their last position is nearest to, by the mean last positions of 60 others. A stopped benchmark goes on with the same
+command.
 """
 
 from __future__ import annotations
@@ -73,12 +75,12 @@ def on_circles(episodes: Sequence[Episode]) -> tuple[Array, Array]:
     return errors.argmin(1), errors.min(1)
 
 
-def record_circles(folder: Path, seed: int, noise: float = 0.1) -> None:
-    """Episodes of every circle, with normal noise of `noise` rad in the directions."""
+def record_circles(folder: Path, seed: int, each: Sequence[int] = (EACH,) * 3, labelled: bool = False) -> None:
+    """Episodes of every circle, with normal noise of 0.1 rad in the directions; the first of each may be labelled."""
     from rlgen.data.episodes import run_episodes
     from rlgen.envs import make_vec
 
-    envs = make_vec(CIRCLES, EACH)
+    envs = make_vec(CIRCLES, max(each))
     task, rng = envs.task, np.random.default_rng(seed)  # type: ignore[attr-defined]
 
     class Walk:
@@ -87,11 +89,15 @@ def record_circles(folder: Path, seed: int, noise: float = 0.1) -> None:
 
         def predict(self, obs: Array, *, deterministic: bool = False) -> tuple[Array, None]:
             way = task.expert(obs, self.radius)
-            angle = np.arctan2(way[:, 1], way[:, 0]) + noise * rng.standard_normal(len(way))
+            angle = np.arctan2(way[:, 1], way[:, 0]) + 0.1 * rng.standard_normal(len(way))
             return np.stack((np.cos(angle), np.sin(angle)), 1).astype(np.float32), None
 
-    recorded = [run_episodes(Walk(radius), envs, seed=seed + 100 * k) for k, radius in enumerate(task.radii)]
-    _save(folder, CIRCLES, [*itertools.chain(*recorded)], envs, seed)
+    episodes: list[Episode] = []
+    labels: list[int | None] = []
+    for k, (n, radius) in enumerate(zip(each, task.radii, strict=False)):
+        episodes += run_episodes(Walk(radius), envs, seed=seed + 100 * k)[:n]
+        labels += [k, *[None] * (n - 1)]
+    _save(folder, CIRCLES, episodes, envs, seed, labels if labelled else None)
 
 
 @functools.cache
@@ -125,7 +131,14 @@ def record_cheetahs(folder: Path, seed: int) -> None:
     _save(folder, CHEETAH, drawn, make_vec(CHEETAH, 1), seed)
 
 
-def _save(folder: Path, env_id: str, episodes: Sequence[Episode], envs: Any, seed: int) -> None:
+def _save(
+    folder: Path,
+    env_id: str,
+    episodes: Sequence[Episode],
+    envs: Any,
+    seed: int,
+    labels: Sequence[int | None] | None = None,
+) -> None:
     from rlgen.data.demonstrations import save_demonstrations
 
     save_demonstrations(
@@ -138,6 +151,7 @@ def _save(folder: Path, env_id: str, episodes: Sequence[Episode], envs: Any, see
         algorithm="mixture",
         command="benchmarks/modes.py",
         seed=seed,
+        labels=labels,
     )
 
 
@@ -154,9 +168,18 @@ class Task:
     measure: str = ""
 
 
-IMITATORS = ("InfoGAIL", "GAIL")
+IMITATORS, LABELS = ("InfoGAIL", "GAIL"), "InfoGAIL, labels"
 TASKS = {
     "circles": Task(CIRCLES, 3, 600_000, IMITATORS, record_circles, on_circles, "radial_error"),
+    "unbalanced": Task(
+        CIRCLES,
+        2,
+        600_000,
+        ("InfoGAIL", LABELS),
+        functools.partial(record_circles, each=(32, 8), labelled=True),
+        on_circles,
+        "radial_error",
+    ),
     "half-cheetah": Task(CHEETAH, 2, 1_000_000, IMITATORS, record_cheetahs, in_directions, "score"),
     "point": Task(CIRCLES, 8, 400_000, ("skills",)),
 }
@@ -170,7 +193,7 @@ def settings_of(cell: Cell) -> Any:
     if cell["algorithm"] == "skills":
         return exploration.settings("trpo", task.env_id, "skills").for_steps(cell["total_timesteps"])
     settings = imitation.settings().for_steps(cell["total_timesteps"])
-    codes = task.modes if cell["algorithm"] == "InfoGAIL" else 0
+    codes = 0 if cell["algorithm"] == "GAIL" else task.modes
     return replace(settings, code=replace(settings.code, codes=codes))
 
 
@@ -229,6 +252,7 @@ def run(cell: Cell) -> Row:
     import torch
 
     import rlgen
+    from rlgen.data.demonstrations import load_demonstrations
 
     torch.set_num_threads(1)
     task, seed = TASKS[cell["task"]], cell["seed"]
@@ -238,7 +262,8 @@ def run(cell: Cell) -> Row:
             agent: Any = rlgen.VIME(task.env_id, bonus="skills", **options)
         else:
             task.record(Path(folder), seed)
-            agent = rlgen.GAIL(task.env_id, folder, n_trajectories=task.modes * EACH, **options)
+            drawn = load_demonstrations(folder, task.env_id)
+            agent = rlgen.GAIL(task.env_id, drawn, labels=cell["algorithm"] == LABELS, **options)
         started = time.perf_counter()
         agent.learn(progress=False)
         seconds = round(time.perf_counter() - started, 1)
@@ -263,7 +288,7 @@ def main() -> None:
     """Run what is missing, then print the table."""
     import pandas as pd
 
-    every = [*IMITATORS, "skills"]
+    every = [*IMITATORS, LABELS, "skills"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--algorithms", nargs="+", default=every, choices=every)
