@@ -9,7 +9,7 @@ python benchmarks/modes.py --tasks circles --algorithms InfoGAIL --seeds 0
   (experts/backward, by the command in its manifest);
 - point: no demonstrations; eight skills of a point in the plane that moves at constant speed.
 
-But for those labels, no row of the demonstrations tells its mode. What an episode did is judged by a rule that knows the
+But for those labels, no row of the demonstrations tells its mode. Episodes are judged by a rule that knows the
 task, never by the posterior that the codes were learned with: `nmi` is the normalised mutual information of code and
 mode, `as_told` the share of episodes whose mode is its code's by the best assignment, `modes_hit` counts the modes of
 at least one episode in twenty. 60 deterministic episodes; on the point stochastic ones, whose mode is the skill that
