@@ -134,6 +134,7 @@ def test_gail_sees_no_code_and_the_posterior_does():
     torch.testing.assert_close(hidden(found), hidden(changed), rtol=0, atol=0)
     assert not torch.allclose(code(found), code(changed))
     torch.testing.assert_close(model(found), hidden(found) + 0.3 * code(found))
+    assert hidden._hidden(found) is hidden._hidden(found)  # by which a model knows what it has scored
 
 
 def test_the_imitator_is_that_of_plain_gail_to_the_last_bit():
@@ -225,26 +226,29 @@ def labelled_demonstrations(labels):
     return dataclasses.replace(drawn, labels=torch.from_numpy(np.array(labels)[episode]))
 
 
-def test_labels_join_the_loss():
-    """The gradient of the sum of both cross-entropies, by autograd; the rows without a label have no part in it."""
-    codes = imitation.CodeConfig(3)
+@pytest.mark.parametrize("continuous", [0, 2])
+def test_labels_join_the_loss(continuous):
+    """The gradient of the sum of both losses, by autograd; rows without a label, and codes that none tells, are out."""
+    codes = imitation.CodeConfig(3, continuous)
     drawn = labelled_demonstrations([-1, 2, 0, -1])
     told = imitation.labelled_transitions(drawn, drawn.transitions, codes)
     assert len(told.rewards) == 100
     assert sorted(told.obs[:, :3].argmax(1).unique().tolist()) == [0, 2]
-    torch.testing.assert_close(told.obs[:50, 3:], drawn.transitions.obs[50:100])
+    torch.testing.assert_close(told.obs[:50, 3 + continuous :], drawn.transitions.obs[50:100])
     model = posterior(codes, 11)
     for p in model.learned:
         p.data.normal_()
     model.labelled = told
-    inputs, targets = torch.randn(9, 22), one_hot(torch.arange(9) % 3, 3)
+    inputs = torch.randn(9, 22)
+    targets = torch.cat((one_hot(torch.arange(9) % 3, 3), torch.rand(9, continuous)), 1)
     torch.manual_seed(5)
     model.add_gradient(inputs, targets)
     torch.manual_seed(5)
     rows = told[torch.randint(100, (9,))]
     cross = torch.nn.functional.cross_entropy
-    expected = cross(model.network(inputs), targets.argmax(1))
-    expected = expected + cross(model.network(model.coder.inputs(rows)), rows.obs[:, :3].argmax(1))
+    outputs, of_labelled = model.network(inputs), model.network(model.coder.inputs(rows))
+    expected = cross(outputs[:, :3], targets[:, :3].argmax(1)) + cross(of_labelled[:, :3], rows.obs[:, :3].argmax(1))
+    expected = expected + ((outputs - targets)[:, 3:] / 0.3).square().sum(1).mean() / 2
     for p, gradient in zip(model.learned, torch.autograd.grad(expected, list(model.network.parameters())), strict=True):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-5)
 
