@@ -185,7 +185,7 @@ TASKS = {
         on_circles,
         "radial_error",
     ),
-    "half-cheetah": Task(CHEETAH, 2, 1_000_000, IMITATORS, record_cheetahs, in_directions, "score"),
+    "half-cheetah": Task(CHEETAH, 2, 1_500_000, IMITATORS, record_cheetahs, in_directions, "score"),
     "point": Task(CIRCLES, 8, 400_000, ("skills",)),
 }
 
