@@ -430,11 +430,13 @@ def exploration(repeats: int, seconds: float) -> pd.DataFrame:
     env_id = "rlgen/SparseHalfCheetah-v0"
 
     def with_bonus(name: str) -> Measure:
-        learner, config = presets.settings("trpo", env_id, name)
-        make = presets.BONUSES[name]
-        return whole_iterations(env_id, learner, lambda envs, policy: presets.reward_model(envs, "cpu", make, config))
+        told = presets.settings("trpo", env_id, name)
+        make, config = presets.BONUSES[name], told.bonus
+        return whole_iterations(
+            env_id, told.learner, lambda envs, policy: presets.reward_model(envs, "cpu", make, config)
+        )
 
-    rows = {name: with_bonus(name) for name in presets.BONUSES}
+    rows = {name: with_bonus(name) for name in presets.BONUSES if not presets.settings("trpo", env_id, name).codes}
     table = interleave(rows, "none", repeats).reset_index()
     for name, measure in rows.items():
         for part, value in measure.parts.items():  # type: ignore[attr-defined]

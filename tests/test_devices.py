@@ -133,7 +133,7 @@ def disturb(network):
             p.mul_(1 + 1e-6 * torch.randn(p.shape, generator=generator))
 
 
-KINDS = [*IMITATORS, *BONUSES, "environment"]
+KINDS = [*IMITATORS, "infogail", *BONUSES, "environment"]
 
 
 @pytest.mark.parametrize("algo", ["trpo", "ppo"])

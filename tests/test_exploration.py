@@ -7,6 +7,7 @@ import torch
 
 from rlgen import exploration
 from rlgen.envs import make_vec
+from rlgen.envs.codes import Coded
 from rlgen.train import Iteration
 
 
@@ -15,7 +16,7 @@ from rlgen.train import Iteration
 def test_every_bonus_trains(algo, env_id, name):
     settings = exploration.settings(algo, env_id, name)
     learner, bonus = settings.learner, settings.bonus
-    envs = make_vec(env_id, 4, seed=0)
+    envs = make_vec(Coded(env_id, settings.codes) if settings.codes else env_id, 4, seed=0)
     bonus = replace(bonus, eta=0.5, n_updates=3, pool_size=200)
     learner = replace(learner, n_envs=4, n_steps=32, total_timesteps=384)
     training = learner.training(

@@ -25,6 +25,7 @@ from rlgen.command import RunArguments, RunOptions
 from rlgen.commands import expert, gail, vime
 from rlgen.data.demonstrations import load_demonstrations
 from rlgen.envs import make_vec
+from rlgen.envs.codes import Coded, Codes
 from rlgen.errors import CheckpointError
 from rlgen.presets import LEARNERS, OffPolicyLearner
 from rlgen.rewards.combine import MedianScaled, WeightedSum
@@ -72,13 +73,14 @@ def test_environments_go_on_as_if_never_stopped(tmp_path, env_id):
 
 def training_of(kind, algo, seed=0, device="cpu"):
     torch.manual_seed(seed)
+    codes = Codes()
     if kind == "environment":
         learner, env_id = presets.LEARNERS[algo], "Humanoid-v4"
 
         def make(envs, policy):
             return EnvironmentReward()
 
-    elif kind in imitation.IMITATORS:
+    elif kind == "infogail" or kind in imitation.IMITATORS:
         env_id = "Walker2d-v4"  # of whose episodes some terminate, so that terminal observations are learned too
         settings = imitation.settings("default", algo)
         learner = settings.learner
@@ -86,11 +88,17 @@ def training_of(kind, algo, seed=0, device="cpu"):
         assert demonstrations.transitions.terminated.any()
 
         def make(envs, policy):
+            if codes:
+                return imitation.with_codes(envs, settings, policy, demonstrations, imitation.gail)
             return imitation.IMITATORS[kind](settings, policy, settings.expert(envs, policy, demonstrations))
+
+        if kind == "infogail":
+            settings = replace(settings, code=imitation.CodeConfig(2, 1))
+            codes = settings.code
     else:
         env_id = "rlgen/SparseHalfCheetah-v0"
         settings = exploration.settings(algo, env_id, kind)
-        learner, bonus = settings.learner, settings.bonus
+        learner, bonus, codes = settings.learner, settings.bonus, settings.codes
         bonus = replace(bonus, n_updates=3, batch_size=64, pool_size=300)
 
         def make(envs, policy):
@@ -99,7 +107,7 @@ def training_of(kind, algo, seed=0, device="cpu"):
     learner = replace(learner, n_envs=4, n_steps=32, total_timesteps=6 * 128)
     if isinstance(learner, OffPolicyLearner):
         learner = replace(learner, learning_starts=128, updates_per_step=0.1)
-    return learner.training(make_vec(env_id, 4, seed), make, seed, device)
+    return learner.training(make_vec(Coded(env_id, codes) if codes else env_id, 4, seed), make, seed, device)
 
 
 def leaves(state, path=""):
