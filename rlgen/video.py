@@ -21,7 +21,7 @@ from mujoco.rendering.classic import gl_context
 from rlgen.data.episodes import Predictor, check_ends
 from rlgen.envs import BatchedMujocoEnv, make_vec
 from rlgen.envs.batched_mujoco import load_model
-from rlgen.envs.codes import Coded
+from rlgen.envs.codes import Coded, stream
 from rlgen.envs.make import Environment, environment_name, maker
 from rlgen.errors import UsageError
 from rlgen.files import write_atomically
@@ -83,11 +83,11 @@ def camera(env: Environment, env_kwargs: Mapping[str, Any] | None = None) -> Cal
 
 
 class _Given:
-    """An actor that is given one code, the environment's or one drawn by a seed."""
+    """An actor that is given one code: the environment's, or the first of an environment of this seed."""
 
     def __init__(self, actor: Predictor, env: Coded, seed: int) -> None:
         self.actor = actor
-        drawn = env.codes.draw(np.random.default_rng(seed)) if env.code is None else env.code
+        drawn = env.codes.draw(stream(seed)) if env.code is None else env.code
         self.code = env.codes.row(drawn)
 
     def predict(self, observation: npt.NDArray[Any], *, deterministic: bool = False) -> tuple[npt.NDArray[Any], Any]:

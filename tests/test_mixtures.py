@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from processes import forked
@@ -10,6 +11,7 @@ from test_resume import assert_same
 
 import rlgen
 from rlgen.checkpoint import load_checkpoint, save_checkpoint
+from rlgen.data.convert import _without_broken, load_source, save_dataset
 from rlgen.data.demonstrations import load_episodes, save_demonstrations
 from rlgen.envs.codes import Coded, Codes
 from rlgen.errors import DemonstrationError, UsageError
@@ -200,8 +202,73 @@ def test_a_film_is_of_one_code(tmp_path):
         returns = [agent.film(tmp_path / f"{code}.mp4", code=code) for code in range(2)]
     except UsageError as error:
         pytest.skip(str(error))
-    # A film's first episode is the first that `evaluate` runs.
+    # A film's first episode is the first that `evaluate` runs, also with a code that is drawn.
+    seeds = range(5)
+    drawn = [agent.evaluate(1, seed=seed).mean for seed in seeds]
+    assert [agent.film(tmp_path / "x.mp4", seed=seed) for seed in seeds] == pytest.approx(drawn, rel=1e-4)
     assert returns == pytest.approx([agent.evaluate(1, code=code).mean for code in range(2)], rel=1e-4)
+
+
+class Told(gym.Env):
+    """Ten steps of an observation that is drawn from any space."""
+
+    action_space = gym.spaces.Box(-1, 1, (2,))
+
+    def __init__(self, space):
+        self.observation_space, self.steps = space, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        self.steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.observation_space.sample(), 0.0, False, self.steps == 10, {}
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        gym.spaces.Discrete(4),
+        gym.spaces.MultiDiscrete([2, 3]),
+        gym.spaces.MultiBinary(3),
+        gym.spaces.Box(-5, 5, (3,), np.int64),
+        gym.spaces.Box(-1, 1, (3,), np.float16),
+        gym.spaces.Dict({"a": gym.spaces.Box(-1, 1, (2,)), "b": gym.spaces.Discrete(3)}),
+    ],
+    ids=str,
+)
+def test_a_code_is_told_beside_any_observation(space):
+    agent = skills(lambda: Told(space), codes=2, continuous_codes=1).learn(STEPS, progress=False)
+    observation, code = space.sample(), (1, 0.123)
+    beside, _ = agent.predict(observation, code=code)
+    within, _ = agent.predict({"code": (1, np.array([0.123])), "observation": observation})
+    np.testing.assert_array_equal(beside, within)
+    assert not np.array_equal(beside, agent.predict(observation, code=(0, 0.123))[0])
+
+
+def test_what_has_no_effect_without_codes_is_refused():
+    with pytest.raises(UsageError, match="code_weight has no effect without codes"):
+        rlgen.GAIL("Hopper-v4", DATA, code_weight=0.5, **SMALL)
+    with pytest.raises(UsageError, match="codes have no effect with bonus vime"):
+        rlgen.VIME("Hopper-v4", settings={"codes": {"codes": 3}}, **SMALL)
+
+
+def test_a_merged_dataset_has_the_labels_of_its_parts(tmp_path):
+    _, episodes = load_episodes(DATA, "CartPole-v1")
+    envs = rlgen.make_vec("CartPole-v1", 1)
+    spaces = {"observation_space": envs.single_observation_space, "action_space": envs.single_action_space}
+    facts = {"env_id": "CartPole-v1", "deterministic": False, "algorithm": "x", "command": "y", "seed": 0}
+    for name, n, labels in (("a", 3, [1, None, 0]), ("b", 2, None)):
+        save_demonstrations(tmp_path / name / "CartPole-v1", episodes=episodes[:n], labels=labels, **facts, **spaces)
+    save_dataset([load_source(tmp_path / name / "CartPole-v1") for name in "ab"], tmp_path / "both")
+    assert load_episodes(tmp_path / "both", "CartPole-v1")[0]["labels"] == [1, None, 0, None, None]
+    found = load_source(tmp_path / "a" / "CartPole-v1")
+    found.episodes[1].obs[0] = np.nan
+    save_dataset([_without_broken(found)], tmp_path / "whole")
+    assert load_episodes(tmp_path / "whole", "CartPole-v1")[0]["labels"] == [1, 0]
 
 
 def test_a_vector_environment_of_ones_own_is_given_codes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import inspect
@@ -323,6 +324,15 @@ class Agent:
         Raises:
             UsageError: the policy has no such code.
         """
+        if (
+            code is None
+            and self.codes
+            and isinstance(observation, Mapping)
+            and observation.keys() == {"code", "observation"}
+        ):
+            with contextlib.suppress(UsageError):  # of several observations, there are several
+                self.codes.told(observation["code"])
+                code, observation = observation["code"], observation["observation"]
         if code is not None:
             observation = self._given(code, observation)
         if self._actor is None or self._actor[0] != self.num_timesteps:
@@ -437,9 +447,9 @@ class Agent:
     def _given(self, code: Any, observation: Any) -> npt.NDArray[Any]:
         """An observation, or several stacked, as the policy sees them with a code."""
         self._coded(None, code)
-        space = self.policy.observation_space.original
-        rows, single = flat_box(space["observation"]).rows(observation)  # type: ignore[index]
-        given = np.concatenate((np.tile(self.codes.row(code), (len(rows), 1)), rows), axis=1, dtype=rows.dtype)
+        space = self.policy.observation_space
+        rows, single = flat_box(space.original["observation"]).rows(observation)  # type: ignore[index]
+        given = np.concatenate((np.tile(self.codes.row(code), (len(rows), 1)), rows), axis=1, dtype=space.dtype)
         return given[0] if single else given
 
     def _fresh(self, caller: str) -> Environment:

@@ -130,6 +130,8 @@ class GAIL(Imitator, RewardAgent):
         if isinstance(settings, Settings) and preset != "default":
             raise UsageError("whole settings take the preset's place; leave out one of them")
         told = learner_settings(imitation.settings(preset, algo), settings, env, algo, values, GAIL)
+        if "code_weight" in values and not told.code:
+            raise UsageError("code_weight has no effect without codes")
         if labels and not told.code.codes:
             raise UsageError("labels have no effect without codes")
         if told.code and reward_model == "airl":

@@ -101,6 +101,8 @@ class VIME(RewardAgent):
             raise UsageError(f"{wrong[0]} has no effect with bonus {bonus}")
         preset = exploration.settings(algo, environment_name(env), bonus)
         told = learner_settings(preset, settings, env, algo, values, VIME)
+        if told.codes and bonus != "skills":
+            raise UsageError(f"codes have no effect with bonus {bonus}")
         super().__init__(env, told, arguments, env_kwargs, init)
         self._restore({})
 

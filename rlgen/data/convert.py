@@ -85,9 +85,9 @@ def load_source(
         if env_id is None and not recording.tells_ends:
             recording = formats.read(path, _time_limit(told), skip_broken=skip_broken)
     recording = replace(recording, env_id=env_id or told, path=path)
-    if env_kwargs:
+    if env_kwargs is not None:
         kept = recording.manifest.get("env_kwargs")
-        if recording.manifest and kept != env_kwargs:
+        if kept is not None and kept != env_kwargs:
             was, given = (with_kwargs(recording.manifest["env_id"], kwargs) for kwargs in (kept, env_kwargs))
             raise DemonstrationError(f"{path}: recorded in {was}, not {given}")
         recording = replace(recording, manifest={**recording.manifest, "env_kwargs": dict(env_kwargs)})
@@ -105,7 +105,10 @@ def _without_broken(recording: Recording) -> Recording:
     if len(wrong) == len(recording.episodes):
         raise DemonstrationError(f"{recording.path}: every episode holds NaN or infinite values")
     kept = [e for i, e in enumerate(recording.episodes) if i not in wrong]
-    return replace(recording, episodes=kept, broken=[*recording.broken, *wrong.values()])
+    manifest = recording.manifest
+    if "labels" in manifest:
+        manifest = {**manifest, "labels": [label for i, label in enumerate(manifest["labels"]) if i not in wrong]}
+    return replace(recording, episodes=kept, broken=[*recording.broken, *wrong.values()], manifest=manifest)
 
 
 def log_spaces(source: Recording, mapping: LogMapping) -> tuple[gym.Space[Any], gym.Space[Any]]:
@@ -197,6 +200,9 @@ def dataset_of(
             "of several environments: "
             + " and ".join(with_kwargs(f"{env_id}", kwargs) for kwargs in (told[0], other[0]))
         )
+    if 0 < len(told) < len(sources):
+        silent = next(source for source in sources if "env_kwargs" not in source.manifest)
+        warnings.warn(f"{silent.path} doesn't tell the environment's arguments, so the dataset doesn't", stacklevel=3)
     if env_id is None:
         raise UsageError(f"{sources[0].path} doesn't tell its environment; tell it: --env ID")
     if spaces is None and env_id not in gym.registry and all(source.format == OURS for source in sources):
@@ -218,6 +224,8 @@ def dataset_of(
     where = ", ".join(str(source.path) for source in sources)
     episodes, action_space = _inside(episodes, action_space, clip_actions, keep_actions, names.get("actions"), where)
 
+    labels = [x for source in sources for x in source.manifest.get("labels", [None] * len(source.episodes))]
+
     def common(name: str) -> Any:
         values = [source.manifest.get(name) for source in sources]
         return values[0] if all(value == values[0] for value in values) else None
@@ -233,6 +241,7 @@ def dataset_of(
         "training_command": common("training_command"),
         "seed": common("seed"),
         "env_kwargs": told[0] if len(told) == len(sources) else None,
+        "labels": labels if any(label is not None for label in labels) else None,
         "source": {
             "path": where,
             "format": ", ".join(source.format for source in sources),

@@ -33,8 +33,8 @@ class Codes(Checked):
         UsageError: a negative number, or a categorical code of one value.
     """
 
-    codes: Annotated[int, Range(0)] = 0
-    continuous_codes: Annotated[int, Range(0)] = 0
+    codes: Annotated[int, Range(0, 1000)] = 0
+    continuous_codes: Annotated[int, Range(0, 1000)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,9 +89,9 @@ class Codes(Checked):
         values = numbers[len(index) :]
         if len(numbers) != n or not np.isin(index, np.arange(self.codes)).all() or not (abs(values) <= 1).all():
             index_told = f"a whole number from 0 to {self.codes - 1}" * (self.codes > 0)
-            values_told = f"{self.continuous_codes} from -1 to 1" * (self.continuous_codes > 0)
-            got = " ".join(f"{x:g}" for x in numbers) or repr(code)
-            raise UsageError(f"code must be {' and '.join(filter(None, (index_told, values_told)))}; got {got}")
+            values_told = f"{self.continuous_codes} numbers from -1 to 1" * (self.continuous_codes > 0)
+            got = " ".join(f"{x:g}" for x in numbers) or ("none" if np.size(code) == 0 else repr(code))
+            raise UsageError(f"code must be {', then '.join(filter(None, (index_told, values_told)))}; got {got}")
         return (*index.astype(np.int64), *([values.astype(np.float32)] if self.continuous_codes else []))
 
     def row(self, code: Any) -> Array:
@@ -154,8 +154,7 @@ class CodedEnv(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
         for i in np.flatnonzero(mask).tolist():
             if seeds is not None and (told := seeds[i]) is not None:
-                # Apart from the environment's own stream, and from those of a policy's noise.
-                self._generators[i] = np.random.default_rng(np.random.SeedSequence(int(told), spawn_key=(1,)))
+                self._generators[i] = stream(int(told))
             self._drawn[i] = self._draw(i)
         return self._with_codes(obs), infos
 
@@ -196,6 +195,11 @@ class CodedEnv(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
     def _element(self, parts: Parts) -> Any:
         """One part alone, or a tuple, as the code's space has it."""
         return parts[0] if len(parts) == 1 else parts
+
+
+def stream(seed: int) -> np.random.Generator:
+    """What an environment of this seed draws codes from: neither its own stream nor those of a policy's noise."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
 
 
 def batch_of(envs: gym.vector.VectorEnv[Any, Any, Any]) -> BatchedEnv | None:

@@ -127,9 +127,9 @@ def test_a_person_s_own_vector_environment_is_wrapped():
         (Codes(3), -1, "from 0 to 2; got -1"),
         (Codes(3), 0.5, "from 0 to 2; got 0.5"),
         (Codes(3), "a", "from 0 to 2; got 'a'"),
-        (Codes(0, 2), 0.5, "code must be 2 from -1 to 1; got 0.5"),
+        (Codes(0, 2), 0.5, "code must be 2 numbers from -1 to 1; got 0.5"),
         (Codes(0, 1), float("nan"), "got nan"),
-        (Codes(3, 1), (1, 2.0), "a whole number from 0 to 2 and 1 from -1 to 1"),
+        (Codes(3, 1), (1, 2.0), "a whole number from 0 to 2, then 1 numbers from -1 to 1"),
     ],
 )
 def test_codes_out_of_range_are_refused(codes, told, message):
@@ -138,7 +138,7 @@ def test_codes_out_of_range_are_refused(codes, told, message):
 
 
 def test_numbers_of_codes_that_make_no_sense_are_refused():
-    for told, message in (((-1,), "at least 0; got -1"), ((1,), "codes must be 0"), ((0, -2), "at least 0; got -2")):
+    for told, message in (((-1,), "codes must be in .0, 1000.; got -1"), ((1,), "codes must be 0"), ((0, -2), "continuous_codes must be in .0, 1000.; got -2")):
         with pytest.raises(UsageError, match=message):
             Codes(*told)
     with pytest.raises(UsageError, match="no codes to draw"):
