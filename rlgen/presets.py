@@ -294,7 +294,7 @@ SHORT = 1_000_000
 # The task's rewards have their own scale and need a longer horizon than an imitator's, and more noise.
 TASK_SVG_LEARNER = replace(
     SVG_LEARNER,
-    optimizer=SVGConfig(batch_size=256, entropy_target=-1.0, tau=0.005, alpha=0.2),
+    optimizer=SVGConfig(batch_size=256, entropy_target=-1.0, tau=0.005, alpha=0.2, final_share=0.1),
     centre_rewards=False,
     total_timesteps=300_000,
 )
