@@ -127,7 +127,7 @@ def test_metrics_keep_the_imitators_names():
     [
         (infogail, {"codes": 1}, "codes must be 0"),
         (infogail, {"codes": -1}, "codes must be in .0, 1000.; got -1"),
-        (infogail, {"continuous_codes": -1}, "continuous_codes must be at least 0"),
+        (infogail, {"continuous_codes": -1}, "continuous_codes must be in .0, 1000."),
         (infogail, {"code_weight": -1.0}, "code_weight must be at least 0"),
         (infogail, {"reward_model": "airl"}, "codes need another reward_model than airl"),
         (infogail, {"algo": "svg"}, "codes need algo trpo or ppo"),
