@@ -138,7 +138,11 @@ def test_codes_out_of_range_are_refused(codes, told, message):
 
 
 def test_numbers_of_codes_that_make_no_sense_are_refused():
-    for told, message in (((-1,), "codes must be in .0, 1000.; got -1"), ((1,), "codes must be 0"), ((0, -2), "continuous_codes must be in .0, 1000.; got -2")):
+    for told, message in (
+        ((-1,), "codes must be in .0, 1000.; got -1"),
+        ((1,), "codes must be 0"),
+        ((0, -2), "continuous_codes must be in .0, 1000.; got -2"),
+    ):
         with pytest.raises(UsageError, match=message):
             Codes(*told)
     with pytest.raises(UsageError, match="no codes to draw"):
