@@ -1,0 +1,41 @@
+"""Vector environments that live on a device: what the loop asks of them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from rlgen.types import State
+
+TensorStep = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
+"""Observations `[n_envs, D]` and rewards `[n_envs]` float32, terminated and truncated `[n_envs]` bool, and infos."""
+
+
+class TensorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
+    """A vector environment with same-step autoreset whose actions, observations, rewards and ends are tensors.
+
+    A step neither copies to the host nor waits for the device. So `infos["final_obs"]` `[n_envs, D]` stands in every
+    step, whether an episode ended or not: the true successor of each environment, before any reset. All tensors that it
+    gives are the caller's: a later step doesn't change them.
+
+    Attributes:
+        device: where they are.
+        elapsed_steps: `[n_envs]` int64, steps since each environment's reset; may be written to stagger time limits.
+        max_episode_steps: the time limit in steps, or None.
+    """
+
+    device: torch.device
+    elapsed_steps: Tensor
+    max_episode_steps: int | None
+
+    @abstractmethod
+    def state_dict(self) -> State:
+        """What the environments need to go on: arrays, tensors and JSON values."""
+
+    @abstractmethod
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state of as many environments of the same task."""
