@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import torch
 
-from rlgen.data.collect import Collector
+from rlgen.data.collect import Collector, TensorCollector
 from rlgen.data.replay import ReplayPool
 from rlgen.nn.normalizer import RewardCentre, RewardScaler
-from rlgen.nn.policy import Actor, Policy, UniformActor
+from rlgen.nn.policy import Policy
 from rlgen.optim import svg
 from rlgen.train import Clock, Interaction
 from rlgen.types import DifferentiableReward, RewardModel, Rollout, State, Transitions, rewards_of
@@ -45,7 +45,7 @@ class OffPolicyTraining(Interaction):
 
     def __init__(
         self,
-        collector: Collector,
+        collector: Collector | TensorCollector,
         policy: Policy,
         learner: svg.SVG,
         reward_model: RewardModel,
@@ -77,7 +77,7 @@ class OffPolicyTraining(Interaction):
     def _iterate(self) -> tuple[dict[str, float], Rollout, dict[str, float]]:
         clock = Clock()
         learns = self.steps >= self.learning_starts
-        rollout = self._collect((Actor if learns else UniformActor)(self.learner.acting, self.rng))
+        rollout = self._collect(self.learner.acting, uniform=not learns)
         steps = rollout.transitions
         self.replay.add(steps)
         self.policy.normalizer.update(steps.obs)

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rlgen.data.collect import Collector
+from rlgen.data.collect import collector_of
 from rlgen.data.replay import ReplayPool
 from rlgen.errors import UsageError
 from rlgen.nn.normalizer import RewardCentre, RewardScaler
@@ -120,7 +120,7 @@ class Learner(_Overridable):
             with contextlib.nullcontext() if initial is None else policy.same_actions():
                 reward_model = make_reward(envs, policy)
             return Training(
-                Collector(envs, self.n_steps, device),
+                collector_of(envs, self.n_steps, device),
                 policy,
                 critic,
                 optimizer,
@@ -207,7 +207,7 @@ class OffPolicyLearner(_Overridable):
             n_rows = self.n_envs * self.n_steps
             capacity = min(self.buffer_size, n_rows * -(-self.total_timesteps // n_rows))
             return OffPolicyTraining(
-                Collector(envs, self.n_steps, device),
+                collector_of(envs, self.n_steps, device),
                 policy,
                 learner,
                 reward_model,

@@ -10,17 +10,17 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from rlgen.data.collect import Collector
+from rlgen.data.collect import Collector, TensorCollector
 from rlgen.data.visited import VisitedStates
-from rlgen.envs.codes import batch_of
 from rlgen.nn.normalizer import RewardScaler
-from rlgen.nn.policy import Actor, Critic, Policy
+from rlgen.nn.policy import Critic, Policy
 from rlgen.optim.advantages import policy_batch
+from rlgen.spaces import flat_box
 from rlgen.types import Metrics, PolicyOptimizer, RewardModel, Rollout, State, Transitions, is_stateful, rewards_of
 
 
@@ -214,7 +214,7 @@ class Interaction(Loop):
 
     Args:
         collector: steps the environments.
-        policy: acts through a NumPy snapshot.
+        policy: acts as it is at the beginning of an iteration.
         reward_model: scores steps with what it knew before them, then learns from them.
         total_timesteps: environment steps in all, rounded up to whole rollouts.
         rng: for the actions.
@@ -225,7 +225,7 @@ class Interaction(Loop):
 
     def __init__(
         self,
-        collector: Collector,
+        collector: Collector | TensorCollector,
         policy: Policy,
         reward_model: RewardModel,
         total_timesteps: int,
@@ -235,23 +235,25 @@ class Interaction(Loop):
         self.collector = collector
         self.reward_model = reward_model
         self.rng = rng
-        self.visited = VisitedStates(collector.obs.shape[1], collector.obs.dtype)
+        space = flat_box(collector.envs.single_observation_space)
+        self.visited = VisitedStates(space.shape[0], space.dtype)
 
     def __str__(self) -> str:
         return f"{self.collector.envs.num_envs} x {type(self.collector.envs).__name__}"
 
     @property
     def exact(self) -> bool:
-        """Whether the environments are ours, whose state can be kept."""
-        return batch_of(self.collector.envs) is not None
+        """Whether the environments' state can be kept."""
+        return self.collector.exact
 
     @property
     def progress_remaining(self) -> float:
         """Falls from 1 to 0 over the training; step sizes shrink with it."""
         return 1 - (self.done - self.began) / (self.n_iterations - self.began)
 
-    def _collect(self, actor: Actor) -> Rollout:
-        """A rollout, made sure to be finite."""
+    def _collect(self, policy: Policy, uniform: bool = False) -> Rollout:
+        """A rollout of a policy, or of uniform actions in its place, made sure to be finite."""
+        actor: Any = self.collector.actor(policy, self.rng, uniform)
         rollout = self.collector.collect(actor)
         steps = rollout.transitions
         # A sum is finite only if every term is, and costs less to check.
@@ -303,7 +305,7 @@ class Training(Interaction):
 
     def __init__(
         self,
-        collector: Collector,
+        collector: Collector | TensorCollector,
         policy: Policy,
         critic: Critic,
         optimizer: PolicyOptimizer,
@@ -326,7 +328,7 @@ class Training(Interaction):
 
     def _iterate(self) -> tuple[dict[str, float], Rollout, dict[str, float]]:
         clock = Clock()
-        rollout = self._collect(Actor(self.policy, self.rng))
+        rollout = self._collect(self.policy)
         steps = rollout.transitions
         clock.lap("collect")
         warming_up = self.done < self.critic_warmup

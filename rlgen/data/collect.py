@@ -1,4 +1,4 @@
-"""Collects rollouts from a vector environment."""
+"""Collects rollouts from a vector environment, stepped by the processor or on a device."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import gymnasium as gym
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from rlgen.envs.batched import require_same_step
 from rlgen.envs.codes import batch_of
-from rlgen.nn.policy import Actor
+from rlgen.envs.tensors import TensorEnv
+from rlgen.errors import UsageError
+from rlgen.nn.actions import tensor_dtype
+from rlgen.nn.policy import Actor, Policy, TensorActor, UniformActor
 from rlgen.spaces import FlatBox
 from rlgen.types import Rollout, State, Transitions
 
@@ -46,6 +50,15 @@ class Collector:
             batch.elapsed_steps[:] = np.arange(n_envs) * batch.max_episode_steps // n_envs
             self._cut_short[:] = batch.elapsed_steps > 0
         self._returns = np.zeros(n_envs)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the environments are ours, whose state can be kept."""
+        return self._kept is not None
+
+    def actor(self, policy: Policy, rng: np.random.Generator, uniform: bool = False) -> Actor:
+        """What acts here by a policy as it is now, or uniformly."""
+        return (UniformActor if uniform else Actor)(policy, rng)
 
     def state_dict(self) -> State:
         """Where the episodes under way stand; of environments that are not ours, their state is left out."""
@@ -103,3 +116,81 @@ class Collector:
             tensor(obs), tensor(executed), tensor(next_obs), tensor(rewards), tensor(terminated), tensor(truncated)
         )
         return Rollout(transitions, tensor(sampled), episode_returns)
+
+
+class TensorCollector:
+    """What `Collector` is, of environments on a device: in a rollout nothing leaves the device or waits for it.
+
+    Arguments are those of `Collector`; the device is the environments'.
+
+    Raises:
+        UsageError: the environments are on another device than the rollout is to be.
+    """
+
+    def __init__(self, envs: TensorEnv, n_steps: int, device: torch.device | str = "cpu", stagger: bool = True) -> None:
+        require_same_step(envs)
+        if torch.device(device).type != envs.device.type:
+            raise UsageError(f"environments and networks must be on one device; they are on {envs.device} and {device}")
+        self.envs = envs
+        self.n_steps = n_steps
+        self.device = envs.device
+        self.exact = True
+        self.obs, _ = envs.reset()
+        if stagger and envs.max_episode_steps is not None:
+            order = torch.arange(envs.num_envs, device=self.device)
+            envs.elapsed_steps.copy_(order * envs.max_episode_steps // envs.num_envs)
+        self._cut_short = envs.elapsed_steps > 0
+        self._returns = torch.zeros(envs.num_envs, device=self.device)
+
+    def actor(self, policy: Policy, rng: np.random.Generator, uniform: bool = False) -> TensorActor:
+        """What acts here by a policy, or uniformly; its random numbers are torch's, not those of `rng`."""
+        return TensorActor(policy, uniform)
+
+    def state_dict(self) -> State:
+        """Where the episodes under way stand."""
+        kept = {"obs": self.obs, "cut_short": self._cut_short, "returns": self._returns}
+        return {name: x.clone() for name, x in kept.items()} | {"envs": self.envs.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state."""
+        self.envs.load_state_dict(state["envs"])
+        self.obs, self._cut_short, self._returns = (
+            state[name].to(self.device, copy=True) for name in ("obs", "cut_short", "returns")
+        )
+
+    def collect(self, actor: TensorActor) -> Rollout:
+        """Step every environment `n_steps` times; the next call goes on where this one stopped."""
+        shape, units = (self.n_steps, self.envs.num_envs), actor.policy.actions.units
+
+        def empty(*of_row: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.empty(*shape, *of_row, dtype=dtype, device=self.device)
+
+        sampled = empty(*units.sample_shape, dtype=tensor_dtype(units.sample_dtype))
+        steps = Transitions(
+            obs=empty(*self.obs.shape[1:], dtype=self.obs.dtype),
+            actions=empty(*(units.space.shape or ()), dtype=tensor_dtype(units.stored_dtype)),
+            next_obs=empty(*self.obs.shape[1:], dtype=self.obs.dtype),
+            rewards=empty(),
+            terminated=empty(dtype=torch.bool),
+            truncated=empty(dtype=torch.bool),
+        )
+        returns, whole = empty(), empty(dtype=torch.bool)
+        for t in range(self.n_steps):
+            steps.obs[t] = self.obs
+            sampled[t] = actor.sample(self.obs)
+            steps.actions[t] = actions = actor.execute(sampled[t])
+            self.obs, steps.rewards[t], steps.terminated[t], steps.truncated[t], infos = self.envs.step(actions)
+            steps.next_obs[t] = infos["final_obs"]
+            self._returns += steps.rewards[t]
+            done = steps.terminated[t] | steps.truncated[t]
+            returns[t] = self._returns
+            # A staggered clock's first episode is not a whole one.
+            whole[t] = done & ~self._cut_short
+            self._cut_short &= ~done
+            self._returns *= ~done
+        return Rollout(steps, sampled, returns[whole].tolist())
+
+
+def collector_of(envs: gym.vector.VectorEnv, n_steps: int, device: torch.device | str) -> Collector | TensorCollector:
+    """The collector for environments, on a device or not."""
+    return (TensorCollector if isinstance(envs, TensorEnv) else Collector)(envs, n_steps, device)  # type: ignore[arg-type]

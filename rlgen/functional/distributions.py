@@ -22,6 +22,10 @@ class Gaussian:
     mean: Tensor
     log_std: Tensor
 
+    def sample(self) -> Tensor:
+        """Samples `[*B, A]` by torch's global random numbers."""
+        return self.mean + self.log_std.exp() * torch.randn_like(self.mean)
+
     def log_prob(self, actions: Tensor) -> Tensor:
         """log N(a; mean, std^2) summed over the action's dimensions, `[*B]`."""
         z = (actions - self.mean) * torch.exp(-self.log_std)
@@ -91,6 +95,10 @@ class SquashedGaussian:
     mean: Tensor
     log_std: Tensor
 
+    def sample(self) -> Tensor:
+        """Samples `[*B, A]` by torch's global random numbers."""
+        return (self.mean + self.log_std.exp() * torch.randn_like(self.mean)).tanh()
+
     def before(self, actions: Tensor) -> Tensor:
         """What the Gaussian gave, `[*B, A]`; actions on a bound, which it can't have given, count as just inside."""
         return actions.clamp(-1 + 1e-4, 1 - 1e-4).atanh()
@@ -120,6 +128,10 @@ class Categorical:
     """
 
     logits: Tensor
+
+    def sample(self) -> Tensor:
+        """Samples `[*B]` by torch's global random numbers: argmax(logits + Gumbel noise) ~ softmax(logits)."""
+        return (self.logits - torch.empty_like(self.logits).exponential_().log()).argmax(-1)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """log softmax(logits)[a], `[*B]`, for integer actions `[*B]`."""
@@ -168,6 +180,10 @@ class MultiCategorical:
     """
 
     parts: tuple[Categorical, ...]
+
+    def sample(self) -> Tensor:
+        """Samples `[*B, K]` by torch's global random numbers."""
+        return torch.stack([part.sample() for part in self.parts], -1)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """The sum of the parts' log-probabilities, `[*B]`, for integer actions `[*B, K]`."""

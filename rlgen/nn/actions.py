@@ -27,6 +27,8 @@ class ActionCoder(nn.Module):
         size: number of a network's inputs: A for a Box, the sum of the numbers of choices otherwise.
         low: `[A]`, the bounds of a Box in its units: -1, or -inf where there is none.
         high: likewise.
+        least: the bounds in the environment's own units, as precise as actions are stored.
+        most: likewise.
 
     Args:
         action_space: see `rlgen.spaces.ActionUnits`.
@@ -36,6 +38,8 @@ class ActionCoder(nn.Module):
     half_range: Tensor
     low: Tensor
     high: Tensor
+    least: Tensor
+    most: Tensor
     start: Tensor
 
     def __init__(self, action_space: spaces.Space[Any]) -> None:
@@ -48,6 +52,8 @@ class ActionCoder(nn.Module):
         low, high = self.units.bounds
         self.register_buffer("low", torch.tensor(low, dtype=torch.float32), persistent=False)
         self.register_buffer("high", torch.tensor(high, dtype=torch.float32), persistent=False)
+        for name, bound in (("least", self.units.low), ("most", self.units.high)):
+            self.register_buffer(name, torch.as_tensor(bound.astype(self.units.stored_dtype)), persistent=False)
 
     def samples(self, actions: Tensor) -> Tensor:
         """What a policy would have sampled: units of a Box `[*B, A]` float32, indices `[*B]` or `[*B, K]` int64.
@@ -82,19 +88,22 @@ class ActionCoder(nn.Module):
         actions = (samples * self.half_range + self.centre).to(exact)
         return actions.unflatten(-1, self.units.space.shape or (1,))
 
+    def execute(self, samples: Tensor) -> Tensor:
+        """The environment's actions `[N, *shape]` for samples: `ActionUnits.execute` in torch, int64 or floats."""
+        units, shape = self.units, self.units.space.shape or ()
+        if units.sizes is not None:
+            return (samples.reshape(-1, len(units.sizes)) + self.start).reshape(-1, *shape)
+        exact = tensor_dtype(float_dtype(units.space.dtype))
+        actions = samples * self.half_range.to(exact) + self.centre.to(exact)
+        if units.stored_dtype is np.int64:
+            actions = actions.round().clamp(-(2.0**62), 2.0**62).long()
+        return torch.minimum(torch.maximum(actions, self.least), self.most).reshape(-1, *shape)
+
     def mode(self, output: Tensor) -> Tensor:
         """The actions `[N, *shape]` that a policy's output `[N, size]` executes by its mode, int64 or floats.
 
-        `Actor` does the same in NumPy, by `ActionUnits.execute`; this is for policies that leave Python.
+        `Actor` does the same in NumPy; this is for policies that leave Python.
         """
-        units = self.units
-        if units.sizes is not None:
-            chosen = torch.stack([block.argmax(-1) for block in output.split(units.sizes, -1)], -1)
-            return (chosen + self.start).reshape(-1, *(units.space.shape or ()))
-        exact = tensor_dtype(float_dtype(units.space.dtype))
-        actions = output * self.half_range.to(exact) + self.centre.to(exact)
-        integer = units.stored_dtype is np.int64
-        if integer:
-            actions = actions.round().clamp(-(2.0**62), 2.0**62).long()
-        low, high = (torch.as_tensor(np.asarray(bound, units.stored_dtype)) for bound in (units.low, units.high))
-        return torch.minimum(torch.maximum(actions, low), high).reshape(-1, *(units.space.shape or ()))
+        if self.units.sizes is None:
+            return self.execute(output)
+        return self.execute(torch.stack([block.argmax(-1) for block in output.split(self.units.sizes, -1)], -1))

@@ -1,4 +1,4 @@
-"""Policy and critic networks, and the actor: a NumPy snapshot of a policy that acts in the environments."""
+"""Policy and critic networks, and actors: a NumPy snapshot of a policy, or the policy itself on its device."""
 
 from __future__ import annotations
 
@@ -206,3 +206,26 @@ class UniformActor(Actor):
     def sample(self, obs: npt.NDArray[Any], deterministic: bool = False) -> npt.NDArray[Any]:
         """Uniform in units of the space, `[N, A]` float32."""
         return self.rng.uniform(-1, 1, (len(obs), self.units.n_outputs)).astype(np.float32)
+
+
+class TensorActor:
+    """A policy that acts on its own device, for environments that are there too.
+
+    Args:
+        policy: read, not copied: it is not to change while it acts.
+        uniform: actions uniform over a bounded Box, in place of the policy's.
+    """
+
+    def __init__(self, policy: Policy, uniform: bool = False) -> None:
+        self.policy, self.uniform = policy, uniform
+
+    @torch.no_grad()
+    def sample(self, obs: Tensor) -> Tensor:
+        """What the policy samples at `[N, D]`, as `Actor.sample`, by torch's global random numbers."""
+        if self.uniform:
+            return 2 * torch.rand(len(obs), self.policy.actions.units.n_outputs, device=obs.device) - 1
+        return self.policy(obs).sample()
+
+    def execute(self, samples: Tensor) -> Tensor:
+        """As `Actor.execute`."""
+        return self.policy.actions.execute(samples)
