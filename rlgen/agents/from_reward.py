@@ -127,6 +127,9 @@ class RewardAgent(Agent):
             learner = replace(learner, net_arch=self._initial.net_arch)
         return replace(settings, learner=learner)
 
+    def prepare(self, envs: gym.vector.VectorEnv) -> None:
+        """Make fresh environments ready to be trained in."""
+
     def examples(self, envs: gym.vector.VectorEnv) -> Transitions | None:
         """What an off-policy learner keeps beside its own transitions; None: nothing."""
         return None
@@ -153,6 +156,7 @@ class RewardAgent(Agent):
         else:
             envs = CodedEnv(self._envs, self.codes) if self.codes else self._envs
             envs.reset(seed=arguments.seed)
+        self.prepare(envs)
         if self._initial is not None:
             check_spaces(self._initial, envs, self.env_id)
         if isinstance(learner, OffPolicyLearner):

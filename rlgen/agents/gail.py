@@ -14,12 +14,16 @@ from rlgen.agents.agent import AnyEnvironment, Told, one_of
 from rlgen.agents.from_reward import Initial, RewardAgent, RewardArguments, learner_settings, start_of
 from rlgen.agents.imitator import ExpertArguments, Imitator, drawn_from
 from rlgen.data.demonstrations import Demonstrations
-from rlgen.envs.codes import CodedEnv, Codes
+from rlgen.envs.batched_mujoco import BatchedMujocoEnv
+from rlgen.envs.codes import CodedEnv, Codes, batch_of
 from rlgen.envs.make import Vectorization
 from rlgen.errors import UsageError
 from rlgen.experiment import choose_device
 from rlgen.nn.policy import Policy
 from rlgen.presets import OffPolicyLearner, Settings
+from rlgen.ranges import NotNegative, Share
+from rlgen.rewards.combine import WeightedSum
+from rlgen.rewards.environment import EnvironmentReward
 from rlgen.types import RewardModel, Transitions
 
 
@@ -31,11 +35,15 @@ class GAILArguments(RewardArguments, ExpertArguments):
         reward_model: one of `rlgen.imitation.IMITATORS`.
         preset: one of `rlgen.imitation.PRESETS`.
         labels: learn codes from the modes that the dataset tells, too.
+        task_reward_weight: of the task's own reward, beside the imitation's.
+        start_share: share of the episodes that begin in states of the demonstrations.
     """
 
     reward_model: str
     preset: str
     labels: bool
+    task_reward_weight: NotNegative
+    start_share: Share
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,6 +72,10 @@ class GAIL(Imitator, RewardAgent):
         algo: learner: `trpo` or `ppo`, from fresh rollouts; `svg`, off-policy and through a learned model, or `sac`.
         preset: settings, `default` or those of the `paper` (Ho & Ermon 2016).
         labels: with codes, learn those of the modes that the dataset's manifest tells of some episodes from these.
+        task_reward_weight: weight of the task's own reward, which is added to the imitation's (default: 0). With
+            `state_only=True, start_share=1` that is AMP (Peng et al. 2021): a task done in the style of a clip.
+        start_share: share of the training episodes that begin in a state of the demonstrations, rather than as the
+            task has it (default: 0); for batched MuJoCo tasks.
         settings: what replaces the preset's, see `Told`.
         init: the policy to start from, see `Initial` (default: a fresh one).
         critic_warmup: number of iterations in which the critic and the reward model alone learn, with `init`
@@ -103,6 +115,8 @@ class GAIL(Imitator, RewardAgent):
         algo: str = "trpo",
         preset: str = "default",
         labels: bool = False,
+        task_reward_weight: float = 0.0,
+        start_share: float = 0.0,
         settings: Told | None = None,
         init: Initial | None = None,
         critic_warmup: int | None = None,
@@ -124,6 +138,8 @@ class GAIL(Imitator, RewardAgent):
             reward_model=reward_model,
             preset=preset,
             labels=labels,
+            task_reward_weight=task_reward_weight,
+            start_share=start_share,
         )
         if wrong := [name for name in imitation.UNUSED.get(reward_model, ()) if name in values]:
             raise UsageError(f"{wrong[0]} has no effect with reward_model {reward_model}")
@@ -159,8 +175,25 @@ class GAIL(Imitator, RewardAgent):
         """The codes that the policy acts by."""
         return self.settings.code
 
+    def prepare(self, envs: gym.vector.VectorEnv) -> None:
+        """Have episodes begin where they are to."""
+        if not self.arguments.start_share:
+            return
+        batch = batch_of(envs)
+        if not isinstance(batch, BatchedMujocoEnv):
+            raise UsageError(f"start_share needs a batched MuJoCo task; got {self.env_id}")
+        plain = envs.env if isinstance(envs, CodedEnv) else envs
+        batch.start_from(self.demonstrations.fitted_to(plain).transitions.obs.numpy(), self.arguments.start_share)
+
     def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
-        """A fresh one, trained on the demonstrations."""
+        """A fresh one, trained on the demonstrations; beside it the task's own reward, if that has a weight."""
+        imitator, weight = self._imitator(envs, policy), self.arguments.task_reward_weight
+        if not weight:
+            return imitator
+        terms = {"imitation": (imitator, 1.0), "task": (EnvironmentReward(), weight)}
+        return WeightedSum(terms, main="imitation")
+
+    def _imitator(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
         make = imitation.IMITATORS[self.arguments.reward_model]
         if not self.settings.state_only:
             self.demonstrations.require_actions(f"reward model {self.arguments.reward_model}")

@@ -46,6 +46,12 @@ class Arguments:
     """Weight of the reward for telling the code by states, beside the imitation's."""
     labels: bool = False
     """With --codes, also learn the codes from the modes that the dataset's manifest tells of some episodes."""
+    task_reward_weight: float = 0.0
+    """Weight of the task's own reward, added to the imitation's: do the task in the style of the demonstrations. With
+    --state-only True --start-share 1 that is AMP (Peng et al. 2021)."""
+    start_share: float = 0.0
+    """Share of the training episodes that begin in a state of the demonstrations, rather than as the task has it
+    (reference state initialisation). For batched MuJoCo tasks."""
     state_only: Annotated[bool | None, PRESET] = None
     """Show the discriminator each state and its successor, rather than state and action."""
     reward: Annotated[Literal["softplus", "log-d", "logit"] | None, PRESET] = None
@@ -109,6 +115,8 @@ def main(arguments: Arguments) -> int:
         algo=arguments.algo,
         preset=arguments.preset,
         labels=arguments.labels,
+        task_reward_weight=arguments.task_reward_weight,
+        start_share=arguments.start_share,
         **arguments.run.of_agent(env_id),
         **told({name: getattr(arguments, name) for name in FLAGS}),
     )

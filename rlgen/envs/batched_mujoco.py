@@ -17,7 +17,8 @@ from rlgen.envs.batched import BatchedEnv
 from rlgen.envs.contact_batch import ContactForceBatch
 from rlgen.envs.sparse_mujoco import SPARSE_MUJOCO_TASKS
 from rlgen.envs.tasks import TASKS, Array, Info, Outcome, Rows, Simulations, Task
-from rlgen.ranges import available_processors
+from rlgen.errors import UsageError
+from rlgen.ranges import Share, available_processors, check
 
 # The engine's warnings of a simulation that diverged: bad positions, velocities, accelerations, in this order.
 _DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
@@ -36,6 +37,31 @@ class BatchedMujocoEnv(BatchedEnv):
 
     tasks = TASKS | SPARSE_MUJOCO_TASKS
     task: Task
+    _starts: tuple[Array, Array] | None = None
+
+    def start_from(self, obs: Array, share: float = 1.0) -> None:
+        """Begin episodes in states of demonstrations: reference state initialisation (Peng et al. 2018).
+
+        Each environment draws them from its own random numbers. https://arxiv.org/abs/1804.02717
+
+        Args:
+            obs: `[P, D]`, observations of the states.
+            share: probability that an episode begins in one of them; others begin as the task has it.
+
+        Raises:
+            UsageError: a share outside [0, 1], or observations that don't tell the state.
+        """
+        check("share", share, Share)
+        starts = self.task.states_of(self.sim, obs)
+        told = sum(x.shape[1] for x in starts) - self.task.n_places
+        row = slice(0, 1)
+        own = self.sim.qpos[row].copy(), self.sim.qvel[row].copy()
+        for k in range(0, len(obs), max(1, len(obs) // 50)):
+            self.sim.qpos[0], self.sim.qvel[0] = (x[k] for x in starts)
+            if not np.allclose(self.task.observe(self.sim, row)[0, :told], obs[k, :told], rtol=1e-5, atol=1e-6):
+                raise UsageError(f"{self.env_id}: its observations don't tell the state of the simulation")
+        self.sim.qpos[row], self.sim.qvel[row] = own
+        self._starts, self._start_share = starts, share
 
     def _build(self, n_threads: int | None) -> spaces.Box:
         model = load_model(self.task)
@@ -104,6 +130,9 @@ class BatchedMujocoEnv(BatchedEnv):
             self._batch.state[ids] = self._initial
         for i in ids:
             self.task.place(self.generators[i], self.sim, i)
+            if self._starts is not None and self.generators[i].random() < self._start_share:
+                k = self.generators[i].integers(len(self._starts[0]))
+                self.sim.qpos[i], self.sim.qvel[i] = (x[k] for x in self._starts)
         self._batch.forward(ids)
         self._warnings[ids] = self._warning_counts[ids]
         return self.task.observe(self.sim, ids)

@@ -93,6 +93,17 @@ class Task:
         """Put simulation `row` into an initial state."""
         sim.qpos[row], sim.qvel[row] = self.draw(rng, sim)
 
+    def states_of(self, sim: Simulations, obs: Array) -> tuple[Array, Array]:
+        """States `(qpos [P, nq], qvel [P, nv])` of which `observe` gives `[P, D]`, if it gives these first of all.
+
+        Places that aren't observed are the model's.
+        """
+        first = self.n_places * int(self.exclude_current_positions_from_observation)
+        n = len(sim.init_qpos) - first
+        qpos = np.repeat(sim.init_qpos[None], len(obs), 0)
+        qpos[:, first:] = obs[:, :n]
+        return qpos, obs[:, n : n + len(sim.init_qvel)].astype(qpos.dtype)
+
     def observe(self, sim: Simulations, rows: Rows) -> Array:
         """A fresh array of observations `[rows, D]` float64: positions, velocities and what `sensed` adds."""
         first = self.n_places * int(self.exclude_current_positions_from_observation)
