@@ -56,11 +56,14 @@ class BatchedMujocoEnv(BatchedEnv):
         told = sum(x.shape[1] for x in starts) - self.task.n_places
         row = slice(0, 1)
         own = self.sim.qpos[row].copy(), self.sim.qvel[row].copy()
-        for k in range(0, len(obs), max(1, len(obs) // 50)):
-            self.sim.qpos[0], self.sim.qvel[0] = (x[k] for x in starts)
-            if not np.allclose(self.task.observe(self.sim, row)[0, :told], obs[k, :told], rtol=1e-5, atol=1e-6):
-                raise UsageError(f"{self.env_id}: its observations don't tell the state of the simulation")
+        observed = []
+        some = slice(None, None, max(1, len(obs) // 50))
+        for qpos, qvel in zip(*(x[some] for x in starts), strict=True):
+            self.sim.qpos[row], self.sim.qvel[row] = qpos, qvel
+            observed.append(self.task.observe(self.sim, row)[0, :told])
         self.sim.qpos[row], self.sim.qvel[row] = own
+        if not np.allclose(observed, obs[some, :told], rtol=1e-5, atol=1e-6):
+            raise UsageError(f"{self.env_id}: its observations don't tell the state of the simulation")
         self._starts, self._start_share = starts, share
 
     def _build(self, n_threads: int | None) -> spaces.Box:
