@@ -63,25 +63,12 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
         max_episode_steps: int | None = None,
         **task_arguments: Any,
     ) -> None:
-        if env_id not in self.tasks:
-            raise UsageError(f"no batched task {env_id}; there are {', '.join(self.tasks)}")
-        if n_envs < 1:
-            raise UsageError(f"n_envs must be at least 1; got {n_envs}")
-        if max_episode_steps is not None and max_episode_steps != -1 and max_episode_steps < 1:
-            raise UsageError(f"max_episode_steps must be at least 1, or -1 for no limit; got {max_episode_steps}")
-        spec = copy.deepcopy(gym.spec(env_id))
-        known = _task_arguments(self.tasks[env_id], spec)
-        if unknown := sorted(set(task_arguments) - known):
-            raise UsageError(
-                f"{env_id} has no argument {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
-            )
-        self.task = self.tasks[env_id](**task_arguments)
+        self.task, spec, self.max_episode_steps = specified(
+            self.tasks, env_id, n_envs, max_episode_steps, task_arguments
+        )
         self.env_id = env_id
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.num_envs = n_envs
-        limit = spec.max_episode_steps if max_episode_steps is None else max_episode_steps
-        self.max_episode_steps = None if limit == -1 else limit
-        spec.kwargs.update(task_arguments)
         self.spec = spec
         self.generators, self._seeds = map(list, zip(*(seeding.np_random() for _ in range(n_envs)), strict=True))
         self.elapsed_steps = np.zeros(n_envs, np.int64)
@@ -267,6 +254,34 @@ class BatchedEnv(gym.vector.VectorEnv[Array, Array, Array]):
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedEnvironmentError(f"{self.env_id}: these environments were closed")
+
+
+def specified(
+    tasks: Mapping[str, Any],
+    env_id: str,
+    n_envs: int,
+    max_episode_steps: int | None,
+    task_arguments: Mapping[str, Any],
+) -> tuple[Any, EnvSpec, int | None]:
+    """A task with its arguments, gymnasium's specification of it, and the time limit, None for none.
+
+    Raises:
+        UsageError: an unknown task, an argument that the task doesn't have, no environments, or a time limit below 1.
+    """
+    if env_id not in tasks:
+        raise UsageError(f"no batched task {env_id}; there are {', '.join(tasks)}")
+    if n_envs < 1:
+        raise UsageError(f"n_envs must be at least 1; got {n_envs}")
+    if max_episode_steps is not None and max_episode_steps != -1 and max_episode_steps < 1:
+        raise UsageError(f"max_episode_steps must be at least 1, or -1 for no limit; got {max_episode_steps}")
+    spec = copy.deepcopy(gym.spec(env_id))
+    known = _task_arguments(tasks[env_id], spec)
+    if unknown := sorted(set(task_arguments) - known):
+        raise UsageError(f"{env_id} has no argument {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}")
+    limit = spec.max_episode_steps if max_episode_steps is None else max_episode_steps
+    spec.max_episode_steps = None if limit == -1 else limit
+    spec.kwargs.update(task_arguments)
+    return tasks[env_id](**task_arguments), spec, spec.max_episode_steps
 
 
 def require_same_step(envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
@@ -19,6 +19,9 @@ from rlgen.envs.codes import Coded, CodedEnv
 from rlgen.errors import UsageError
 from rlgen.spaces import ActionUnits, flat_box
 
+if TYPE_CHECKING:
+    import torch
+
 _log = logging.getLogger("rlgen")
 
 Environment = str | EnvSpec | Callable[[], gym.Env[Any, Any]] | gym.Env[Any, Any] | Coded
@@ -26,6 +29,9 @@ Environment = str | EnvSpec | Callable[[], gym.Env[Any, Any]] | gym.Env[Any, Any
 them with codes (`rlgen.envs.codes.Coded`)."""
 
 Vectorization = Literal["sync", "async"]
+
+Backend = Literal["mujoco", "warp"]
+"""What steps MuJoCo tasks: MuJoCo itself, in NumPy on the CPU, or MuJoCo Warp, as tensors on a device."""
 
 
 def make_vec(
@@ -35,6 +41,9 @@ def make_vec(
     *,
     n_threads: int | None = None,
     vectorization: Vectorization = "sync",
+    backend: Backend = "mujoco",
+    device: str | torch.device = "cpu",
+    backend_kwargs: Mapping[str, Any] | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     **more_kwargs: Any,
 ) -> VectorEnv[Any, Any, Any]:
@@ -52,12 +61,17 @@ def make_vec(
         seed: environment i starts with `seed + i`; a later `reset()` continues those streams.
         n_threads: threads of the batched back end (default: all processors).
         vectorization: of what isn't batched: `sync` steps one after the other, `async` each in a process of its own.
+        backend: `mujoco` gives NumPy arrays and gymnasium's own results, by MuJoCo on the CPU; `warp` makes a
+            `TensorEnv`, whose physics are float32 on a device, of a MuJoCo task's id. `seed` is then that of all
+            environments' one stream.
+        device: of `warp`: "cpu", "cuda" or "cuda:N".
+        backend_kwargs: of `warp`: `nconmax`, `njmax` and `deterministic` of `rlgen.envs.warp_mujoco.WarpMujocoEnv`.
         env_kwargs: the environment's constructor arguments.
         more_kwargs: likewise.
 
     Raises:
-        UsageError: an id of the form `module:Id`, a space or a constructor argument that can't be used, or an
-            environment that only exists once.
+        UsageError: an id of the form `module:Id`, a space or a constructor argument that can't be used, an
+            environment that only exists once, or a task or device that `backend` isn't for.
         gymnasium.error.NameNotFound: an unknown id, with near matches.
     """
     if n_envs < 1:
@@ -65,6 +79,12 @@ def make_vec(
     if vectorization not in ("sync", "async"):
         raise UsageError(f"vectorization must be sync or async; got {vectorization}")
     kwargs = {**(env_kwargs or {}), **more_kwargs}
+    if backend == "warp":
+        return _on_device(env, n_envs, seed, device, backend_kwargs or {}, kwargs)
+    if backend != "mujoco":
+        raise UsageError(f"backend must be mujoco or warp; got {backend}")
+    if str(device) != "cpu" or backend_kwargs:
+        raise UsageError(f'device {device} and backend_kwargs {backend_kwargs or {}} are of backend="warp" alone')
     if isinstance(env, Coded):
         plain = make_vec(env.env, n_envs, n_threads=n_threads, vectorization=vectorization, env_kwargs=kwargs)
         coded = CodedEnv(plain, env.codes, env.code)
@@ -89,6 +109,30 @@ def make_vec(
         raise UsageError(f"env_kwargs {kwargs}: {error}") from None
     _log.info("%s: %d environments by %s", environment_name(env), n_envs, type(envs).__name__)
     envs.reset(seed=seed)
+    return envs
+
+
+def _on_device(
+    env: Environment,
+    n_envs: int,
+    seed: int | None,
+    device: str | torch.device,
+    backend_kwargs: Mapping[str, Any],
+    env_kwargs: Mapping[str, Any],
+) -> VectorEnv[Any, Any, Any]:
+    """A task of `BatchedMujocoEnv` by MuJoCo Warp."""
+    if not isinstance(env, str) or env not in BatchedMujocoEnv.tasks:
+        raise UsageError(
+            f'backend="warp" is for the ids of MuJoCo tasks, without codes; got {environment_name(env)}. There are '
+            f"{', '.join(BatchedMujocoEnv.tasks)}"
+        )
+    if unknown := sorted(backend_kwargs.keys() - {"nconmax", "njmax", "deterministic"}):
+        raise UsageError(f"backend_kwargs are nconmax, njmax and deterministic; got {', '.join(unknown)}")
+    from rlgen.envs.warp_mujoco import WarpMujocoEnv  # Warp takes a second to import, and is an extra
+
+    envs = WarpMujocoEnv(env, n_envs, device, **backend_kwargs, **env_kwargs)
+    envs.reset(seed=seed)
+    _log.info("%s: %d environments by %s on %s", env, n_envs, type(envs).__name__, envs.device)
     return envs
 
 

@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 
-from rlgen.envs.tasks import Array, Outcome, Rows, Simulations, Task
+from rlgen.envs.tasks import Array, Outcome, Random, Rows, Simulations, Task
 
 
 class RllabTask(Task):
@@ -29,9 +29,9 @@ class RllabTask(Task):
     derived: ClassVar[tuple[str, ...]] = ("subtree_com",)
     stage: ClassVar[int] = int(mujoco.mjtStage.mjSTAGE_POS)
 
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        qpos = sim.init_qpos + 0.01 * rng.standard_normal(sim.init_qpos.size)
-        return qpos, sim.init_qvel + 0.1 * rng.standard_normal(sim.init_qvel.size)
+    def draw(self, rng: Random, sim: Simulations) -> tuple[Array, Array]:
+        qpos = sim.init_qpos + 0.01 * rng.standard_normal(sim.init_qpos.shape)
+        return qpos, sim.init_qvel + 0.1 * rng.standard_normal(sim.init_qvel.shape)
 
     def centre(self, sim: Simulations, rows: Rows = slice(None)) -> Array:
         """Centre of mass `[n, 3]` of the whole body, in m."""
@@ -56,11 +56,11 @@ class SparseHalfCheetah(RllabTask):
     goal: float = 5.0
 
     def observe(self, sim: Simulations, rows: Rows) -> Array:
-        return np.concatenate((sim.qpos[rows, 1:], sim.qvel[rows], self.centre(sim, rows)), axis=1)
+        return sim.xp.concatenate((sim.qpos[rows, 1:], sim.qvel[rows], self.centre(sim, rows)), axis=1)
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        rewards = (self.centre(sim)[:, 0] > self.goal).astype(np.float64)
-        return Outcome(rewards, np.zeros(len(rewards), np.bool_), {})
+        beyond = self.centre(sim)[:, 0] > self.goal
+        return Outcome(sim.xp.where(beyond, 1.0, 0.0), sim.xp.zeros_like(beyond), {})
 
 
 @dataclass(frozen=True)

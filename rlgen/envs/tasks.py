@@ -3,21 +3,24 @@
 Every expression keeps gymnasium's own order of operations and dtypes, so that results are equal to the last bit; a
 v5 task differs from its v4 only in what its class overrides. Fields of the dataclasses are gymnasium's constructor
 arguments of the same names.
+
+An array is NumPy's or, on a device, torch's tensor: functions are those that both have under one name, called on
+`Simulations.xp`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import mujoco
 import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 
-Array = npt.NDArray[Any]
+Array = npt.NDArray[Any]  # or a torch.Tensor
 Info = dict[str, Array]
 Rows = slice | Array
 
@@ -33,10 +36,11 @@ class Simulations:
         derived: the MjData fields that the task names, by name.
         timestep: seconds a substep.
         dt: seconds a control step.
-        init_qpos: `[nq]`.
-        init_qvel: `[nv]`.
+        init_qpos: `[nq]`, or `[n, nq]` where initial states of all simulations are drawn at once.
+        init_qvel: `[nv]`, or `[n, nv]`.
         body_mass: `[nbody]` in kg.
         body_ids: body number by name.
+        xp: the module of the arrays, NumPy or torch.
     """
 
     qpos: Array
@@ -49,10 +53,21 @@ class Simulations:
     init_qvel: Array
     body_mass: Array
     body_ids: Mapping[str, int]
+    xp: Any = np
 
     def body(self, name: str, rows: Rows = slice(None)) -> Array:
         """Positions `[n, 3]` of a body's frame."""
         return self.derived["xpos"][rows, self.body_ids[name]]
+
+
+class Random(Protocol):
+    """What draws initial states: NumPy's generator of one simulation, or a device's of all."""
+
+    def uniform(self, low: float, high: float, size: tuple[int, ...]) -> Array:
+        """Numbers of any shape, from `low` to `high`."""
+
+    def standard_normal(self, size: tuple[int, ...]) -> Array:
+        """Numbers of any shape, ~ N(0, 1)."""
 
 
 class Outcome(NamedTuple):
@@ -81,13 +96,13 @@ class Task:
         """The compiled model of gymnasium's `xml_file`."""
         return mujoco.MjModel.from_xml_path(expand_model_path(self.xml_file))
 
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        """Initial `(qpos [nq], qvel [nv])` of one simulation, drawn in gymnasium's order."""
+    def draw(self, rng: Random, sim: Simulations) -> tuple[Array, Array]:
+        """Initial `(qpos, qvel)`, of the shapes of `init_qpos` and `init_qvel`, drawn in gymnasium's order."""
         scale = self.reset_noise_scale
-        qpos = sim.init_qpos + rng.uniform(low=-scale, high=scale, size=sim.init_qpos.size)
+        qpos = sim.init_qpos + rng.uniform(low=-scale, high=scale, size=sim.init_qpos.shape)
         if self.normal_velocity:
-            return qpos, sim.init_qvel + scale * rng.standard_normal(sim.init_qvel.size)
-        return qpos, sim.init_qvel + rng.uniform(low=-scale, high=scale, size=sim.init_qvel.size)
+            return qpos, sim.init_qvel + scale * rng.standard_normal(sim.init_qvel.shape)
+        return qpos, sim.init_qvel + rng.uniform(low=-scale, high=scale, size=sim.init_qvel.shape)
 
     def place(self, rng: np.random.Generator, sim: Simulations, row: int) -> None:
         """Put simulation `row` into an initial state."""
@@ -108,7 +123,7 @@ class Task:
         """A fresh array of observations `[rows, D]` float64: positions, velocities and what `sensed` adds."""
         first = self.n_places * int(self.exclude_current_positions_from_observation)
         parts = (sim.qpos[rows, first:], sim.qvel[rows], *self.sensed(sim, rows))
-        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+        return sim.xp.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
     def sensed(self, sim: Simulations, rows: Rows) -> Sequence[Array]:
         """Observations besides positions and velocities, arrays `[rows, ...]`."""
@@ -127,15 +142,44 @@ class Task:
         return {}
 
 
+def _copy(x: Array) -> Array:
+    return x.copy() if isinstance(x, np.ndarray) else x.clone()
+
+
 def _square_sum(x: Array) -> Array:
     # Row by row over contiguous memory: NumPy's pairwise order is then that of one row alone.
-    return np.square(x.reshape(len(x), -1)).sum(axis=1)
+    x = x.reshape(len(x), -1)
+    return (x * x).sum(1)
 
 
 def _norm(x: Array) -> Array:
+    if not isinstance(x, np.ndarray):
+        return x.norm(dim=-1)
     # np.linalg.norm of a vector is the square root of BLAS's dot product; vecdot calls the same routine row by row.
     x = np.ascontiguousarray(x)
     return np.sqrt(np.vecdot(x, x))
+
+
+def _never(rewards: Array, sim: Simulations) -> Array:
+    """Terminations of a task that has none."""
+    return sim.xp.zeros_like(rewards, dtype=sim.xp.bool)
+
+
+def _accepted(
+    sim: Simulations, draw: Callable[[tuple[int, ...]], Array], accept: Callable[[Array], Any], tries: int = 32
+) -> Array:
+    """Points that are drawn, as many as initial states, until they are accepted.
+
+    On a device, where a step doesn't wait for an answer, each is one accepted of `tries`; of Pusher's places, the most
+    refused, all of them are in one draw of 3e13.
+    """
+    if sim.init_qpos.ndim == 1:
+        while not accept(point := draw(())):
+            pass
+        return point
+    points: Any = draw((len(sim.init_qpos), tries))
+    one = accept(points).int().argmax(1)
+    return points.take_along_dim(one[:, None, None], 1)[:, 0]
 
 
 def _inside(x: Array, bounds: tuple[float, float]) -> Array:
@@ -165,7 +209,7 @@ class _Moving(Task):
     info_parts: ClassVar[Mapping[str, str]] = {}
 
     def position(self, sim: Simulations) -> Array:
-        return sim.qpos[:, : self.n_places].copy()
+        return _copy(sim.qpos[:, : self.n_places])
 
     def before(self, sim: Simulations) -> Array | None:
         return self.position(sim)
@@ -186,7 +230,7 @@ class _Moving(Task):
 
     def reward(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
         """Rewards and terminations `[n]` of a step; other parts of the reward are added to `parts`."""
-        return parts["forward"] + parts["ctrl"], np.zeros(len(sim.qpos), np.bool_)
+        return (rewards := parts["forward"] + parts["ctrl"]), _never(rewards, sim)
 
     def place_info(self, sim: Simulations, position: Array) -> Info:
         return _place_info(position)
@@ -205,7 +249,7 @@ class _V5:
         return healthy * self.healthy_reward
 
     def reset_info(self, sim: Simulations, rows: Rows) -> Info:
-        return _place_info(sim.qpos[rows, : self.n_places].copy())
+        return _place_info(_copy(sim.qpos[rows, : self.n_places]))
 
     def place_info(self, sim: Simulations, position: Array) -> Info:
         return self.reset_info(sim, slice(None))
@@ -252,7 +296,7 @@ class _Upright(_Moving):
 
     def survive(self, healthy: Array) -> Array:
         # v4 rewards an unhealthy step too if it ends the episode.
-        return (healthy | self.terminate_when_unhealthy).astype(np.float64) * self.healthy_reward
+        return (healthy | self.terminate_when_unhealthy) * float(self.healthy_reward)
 
     def contact_cost(self, sim: Simulations) -> Array | None:
         return None
@@ -278,7 +322,7 @@ class _Hopping(_Upright):
 
     def observe(self, sim: Simulations, rows: Rows) -> Array:
         first = int(self.exclude_current_positions_from_observation)
-        return np.concatenate((sim.qpos[rows, first:], np.clip(sim.qvel[rows], -10, 10)), axis=1)
+        return sim.xp.concatenate((sim.qpos[rows, first:], sim.qvel[rows].clip(-10, 10)), axis=1)
 
     def healthy(self, sim: Simulations) -> Array:
         return _inside(sim.qpos[:, 1], self.healthy_z_range) & _inside(sim.qpos[:, 2], self.healthy_angle_range)
@@ -286,7 +330,7 @@ class _Hopping(_Upright):
 
 class _HoppingV5(_V5):
     def reset_info(self, sim: Simulations, rows: Rows) -> Info:
-        return super().reset_info(sim, rows) | {"z_distance_from_origin": sim.qpos[rows, 1] - sim.init_qpos[1]}
+        return super().reset_info(sim, rows) | {"z_distance_from_origin": sim.qpos[rows, 1] - sim.init_qpos[..., 1]}
 
 
 @dataclass(frozen=True)
@@ -328,13 +372,13 @@ class _Ant(_Upright):
 
     def clipped_forces(self, sim: Simulations, rows: Rows = slice(None)) -> Array:
         """Contact forces on each body `[rows, nbody, 6]`."""
-        return np.clip(sim.derived["cfrc_ext"][rows], *self.contact_force_range)
+        return sim.derived["cfrc_ext"][rows].clip(*self.contact_force_range)
 
     def contact_cost(self, sim: Simulations) -> Array | None:
         return self.contact_cost_weight * _square_sum(self.clipped_forces(sim)) if "cfrc_ext" in self.derived else None
 
     def healthy(self, sim: Simulations) -> Array:
-        finite = np.isfinite(sim.qpos).all(1) & np.isfinite(sim.qvel).all(1)
+        finite = sim.xp.isfinite(sim.qpos).all(1) & sim.xp.isfinite(sim.qvel).all(1)
         return finite & (self.healthy_z_range[0] <= sim.qpos[:, 2]) & (sim.qpos[:, 2] <= self.healthy_z_range[1])
 
 
@@ -356,7 +400,7 @@ class AntV4(_Ant):
         return (self.clipped_forces(sim, rows),) if self.use_contact_forces else ()
 
     def position(self, sim: Simulations) -> Array:
-        return sim.body("torso")[:, :2].copy()
+        return _copy(sim.body("torso")[:, :2])
 
     def reward(self, sim: Simulations, parts: dict[str, Array]) -> tuple[Array, Array]:
         outcome = super().reward(sim, parts)
@@ -375,7 +419,7 @@ class AntV5(_V5, _Ant):
 
     def position(self, sim: Simulations) -> Array:
         body = sim.body_ids[self.main_body] if isinstance(self.main_body, str) else self.main_body
-        return sim.derived["xpos"][:, body, :2].copy()
+        return _copy(sim.derived["xpos"][:, body, :2])
 
 
 @dataclass(frozen=True)
@@ -398,10 +442,11 @@ class HumanoidV4(_Upright):
 
     def position(self, sim: Simulations) -> Array:
         # The centre of mass in the plane.
-        return (np.einsum("b,nbj->nj", sim.body_mass, sim.derived["xipos"]) / sim.body_mass.sum())[:, :2].copy()
+        centre = sim.xp.einsum("b,nbj->nj", sim.body_mass, sim.derived["xipos"]) / sim.body_mass.sum()
+        return _copy(centre[:, :2])
 
     def controls(self, sim: Simulations, actions: Array) -> Array:
-        return np.ascontiguousarray(sim.ctrl)
+        return _copy(sim.ctrl)
 
 
 @dataclass(frozen=True)
@@ -421,15 +466,15 @@ class HumanoidV5(_V5, HumanoidV4):
         return [sim.derived[name][rows, firsts[name] :] for name in included]
 
     def contact_cost(self, sim: Simulations) -> Array:
-        return np.clip(self.contact_cost_weight * _square_sum(sim.derived["cfrc_ext"]), *self.contact_cost_range)
+        return (self.contact_cost_weight * _square_sum(sim.derived["cfrc_ext"])).clip(*self.contact_cost_range)
 
     def reset_info(self, sim: Simulations, rows: Rows) -> Info:
         return super().reset_info(sim, rows) | self.tendon_info(sim, rows)
 
     def tendon_info(self, sim: Simulations, rows: Rows) -> Info:
         return {
-            "tendon_length": sim.derived["ten_length"][rows].copy(),
-            "tendon_velocity": sim.derived["ten_velocity"][rows].copy(),
+            "tendon_length": _copy(sim.derived["ten_length"][rows]),
+            "tendon_velocity": _copy(sim.derived["ten_velocity"][rows]),
         }
 
 
@@ -445,10 +490,10 @@ class HumanoidStandupV4(HumanoidV4):
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         up = (sim.qpos[:, 2] - 0) / sim.timestep
         ctrl_cost = self.ctrl_cost_weight * _square_sum(self.controls(sim, actions))
-        impact_cost = np.clip(self.impact_cost_weight * _square_sum(sim.derived["cfrc_ext"]), *self.impact_cost_range)
+        impact_cost = (self.impact_cost_weight * _square_sum(sim.derived["cfrc_ext"])).clip(*self.impact_cost_range)
         info = {"reward_linup": up, "reward_quadctrl": -ctrl_cost, "reward_impact": -impact_cost}
         info = self.reset_info(sim, slice(None)) | info
-        return Outcome(up - ctrl_cost - impact_cost + 1, np.zeros(len(up), np.bool_), info)
+        return Outcome(up - ctrl_cost - impact_cost + 1, _never(up, sim), info)
 
 
 @dataclass(frozen=True)
@@ -457,9 +502,9 @@ class HumanoidStandupV5(HumanoidStandupV4, HumanoidV5):
 
     def reset_info(self, sim: Simulations, rows: Rows) -> Info:
         return {
-            "x_position": sim.qpos[rows, 0].copy(),
-            "y_position": sim.qpos[rows, 1].copy(),
-            "z_distance_from_origin": sim.qpos[rows, 2] - sim.init_qpos[2],
+            "x_position": _copy(sim.qpos[rows, 0]),
+            "y_position": _copy(sim.qpos[rows, 1]),
+            "z_distance_from_origin": sim.qpos[rows, 2] - sim.init_qpos[..., 2],
         } | self.tendon_info(sim, rows)
 
 
@@ -472,13 +517,13 @@ class ReacherV5(Task):
     derived: ClassVar[tuple[str, ...]] = ("xpos",)
     target_dims: ClassVar[int] = 2
 
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        qpos = rng.uniform(low=-0.1, high=0.1, size=sim.init_qpos.size) + sim.init_qpos
-        while np.linalg.norm(goal := rng.uniform(low=-0.2, high=0.2, size=2)) >= 0.2:
-            pass
-        qpos[-2:] = goal
-        qvel = sim.init_qvel + rng.uniform(low=-0.005, high=0.005, size=sim.init_qvel.size)
-        qvel[-2:] = 0
+    def draw(self, rng: Random, sim: Simulations) -> tuple[Array, Array]:
+        qpos = rng.uniform(low=-0.1, high=0.1, size=sim.init_qpos.shape) + sim.init_qpos
+        qpos[..., -2:] = _accepted(
+            sim, lambda shape: rng.uniform(low=-0.2, high=0.2, size=(*shape, 2)), lambda goal: _norm(goal) < 0.2
+        )
+        qvel = sim.init_qvel + rng.uniform(low=-0.005, high=0.005, size=sim.init_qvel.shape)
+        qvel[..., -2:] = 0
         return qpos, qvel
 
     def to_target(self, sim: Simulations, rows: Rows) -> Array:
@@ -487,14 +532,15 @@ class ReacherV5(Task):
     def observe(self, sim: Simulations, rows: Rows) -> Array:
         theta = sim.qpos[rows, :2]
         vector = self.to_target(sim, rows)[:, : self.target_dims]
-        return np.concatenate((np.cos(theta), np.sin(theta), sim.qpos[rows, 2:], sim.qvel[rows, :2], vector), axis=1)
+        parts = (sim.xp.cos(theta), sim.xp.sin(theta), sim.qpos[rows, 2:], sim.qvel[rows, :2], vector)
+        return sim.xp.concatenate(parts, axis=1)
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         vector = self.to_target(sim, slice(None)) if before is None else before
         reward_dist = -_norm(vector) * self.reward_dist_weight
         reward_ctrl = -_square_sum(actions) * self.reward_control_weight
         info = {"reward_dist": reward_dist, "reward_ctrl": reward_ctrl}
-        return Outcome(reward_dist + reward_ctrl, np.zeros(len(actions), np.bool_), info)
+        return Outcome(reward_dist + reward_ctrl, _never(reward_dist, sim), info)
 
 
 @dataclass(frozen=True)
@@ -516,22 +562,21 @@ class PusherV5(Task):
     reward_control_weight: float = 0.1
     derived: ClassVar[tuple[str, ...]] = ("xpos",)
 
-    def draw(self, rng: np.random.Generator, sim: Simulations) -> tuple[Array, Array]:
-        qpos = sim.init_qpos.copy()
-        goal = np.zeros(2)
-        while True:
-            cylinder = np.concatenate((rng.uniform(low=-0.3, high=0, size=1), rng.uniform(low=-0.2, high=0.2, size=1)))
-            if np.linalg.norm(cylinder - goal) > 0.17:
-                break
-        qpos[-4:-2] = cylinder
-        qpos[-2:] = goal
-        qvel = sim.init_qvel + rng.uniform(low=-0.005, high=0.005, size=sim.init_qvel.size)
-        qvel[-4:] = 0
+    def draw(self, rng: Random, sim: Simulations) -> tuple[Array, Array]:
+        def cylinder(shape: tuple[int, ...]) -> Array:
+            x = rng.uniform(low=-0.3, high=0, size=(*shape, 1))
+            return sim.xp.concatenate((x, rng.uniform(low=-0.2, high=0.2, size=(*shape, 1))), axis=-1)
+
+        qpos = _copy(sim.init_qpos)
+        qpos[..., -4:-2] = _accepted(sim, cylinder, lambda place: _norm(place) > 0.17)
+        qpos[..., -2:] = 0  # the goal
+        qvel = sim.init_qvel + rng.uniform(low=-0.005, high=0.005, size=sim.init_qvel.shape)
+        qvel[..., -4:] = 0
         return qpos, qvel
 
     def observe(self, sim: Simulations, rows: Rows) -> Array:
         bodies = [sim.body(name, rows) for name in ("tips_arm", "object", "goal")]
-        return np.concatenate((sim.qpos[rows, :7], sim.qvel[rows, :7], *bodies), axis=1)
+        return sim.xp.concatenate((sim.qpos[rows, :7], sim.qvel[rows, :7], *bodies), axis=1)
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         thing = sim.body("object")
@@ -539,7 +584,7 @@ class PusherV5(Task):
         reward_dist = -_norm(thing - sim.body("goal")) * self.reward_dist_weight
         reward_ctrl = -_square_sum(actions) * self.reward_control_weight
         info = {"reward_dist": reward_dist, "reward_ctrl": reward_ctrl, "reward_near": reward_near}
-        return Outcome(reward_dist + reward_ctrl + reward_near, np.zeros(len(actions), np.bool_), info)
+        return Outcome(reward_dist + reward_ctrl + reward_near, _never(reward_dist, sim), info)
 
 
 @dataclass(frozen=True)
@@ -549,8 +594,8 @@ class InvertedPendulumV5(Task):
     reset_noise_scale: float = 0.01
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
-        terminated = ~np.isfinite(obs).all(1) | (np.abs(obs[:, 1]) > 0.2)
-        rewards = (~terminated).astype(np.int64)
+        terminated = ~sim.xp.isfinite(obs).all(1) | (abs(obs[:, 1]) > 0.2)
+        rewards = sim.xp.where(terminated, 0, 1)
         return Outcome(rewards, terminated, {"reward_survive": rewards})
 
 
@@ -559,7 +604,7 @@ class InvertedPendulumV4(InvertedPendulumV5):
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         # v4 pays the step that ends the episode too.
         terminated = super().outcome(sim, before, actions, obs).terminated
-        return Outcome(np.ones(len(obs)), terminated, {})
+        return Outcome(sim.xp.ones_like(obs[:, 0]), terminated, {})
 
 
 @dataclass(frozen=True)
@@ -574,18 +619,19 @@ class InvertedDoublePendulumV5(Task):
 
     def observe(self, sim: Simulations, rows: Rows) -> Array:
         angles = sim.qpos[rows, 1:]
-        forces = np.clip(sim.derived["qfrc_constraint"][rows], -10, 10)[:, : self.n_forces]
-        velocity = np.clip(sim.qvel[rows], -10, 10)
-        return np.concatenate((sim.qpos[rows, :1], np.sin(angles), np.cos(angles), velocity, forces), axis=1)
+        forces = sim.derived["qfrc_constraint"][rows].clip(-10, 10)[:, : self.n_forces]
+        parts = (sim.qpos[rows, :1], sim.xp.sin(angles), sim.xp.cos(angles), sim.qvel[rows].clip(-10, 10), forces)
+        return sim.xp.concatenate(parts, axis=1)
 
     def outcome(self, sim: Simulations, before: Array | None, actions: Array, obs: Array) -> Outcome:
         x, y = sim.derived["site_xpos"][:, 0, 0], sim.derived["site_xpos"][:, 0, 2]
         v1, v2 = sim.qvel[:, 1], sim.qvel[:, 2]
         # float_power calls pow() as gymnasium's scalars do; an array's ** 2 multiplies, which may round otherwise.
-        distance = 0.01 * np.float_power(x, 2) + np.float_power(y - 2, 2)
-        velocity = 0.001 * np.float_power(v1, 2) + 0.005 * np.float_power(v2, 2)
+        power = sim.xp.float_power
+        distance = 0.01 * power(x, 2) + power(y - 2, 2)
+        velocity = 0.001 * power(v1, 2) + 0.005 * power(v2, 2)
         terminated = y <= 1
-        survive = self.healthy_reward * (~terminated).astype(np.int64)
+        survive = self.healthy_reward * ~terminated
         info = {"reward_survive": survive, "distance_penalty": -distance, "velocity_penalty": -velocity}
         return Outcome(survive - distance - velocity, terminated, info)
 
