@@ -168,6 +168,9 @@ class RunArguments(CommandOptions):
 
     vectorization: Literal["sync", "async"] = "sync"
     """How environments of other packages are stepped: `sync` in this process, `async` each in a process of its own."""
+    backend: Literal["mujoco", "warp"] = "mujoco"
+    """What steps MuJoCo tasks in training: MuJoCo on the CPU, or MuJoCo Warp on the device, with thousands of
+    environments at once (--n-envs)."""
     n_envs: Annotated[int | None, PRESET] = None
     """Number of environments."""
     n_steps: Annotated[int | None, PRESET] = None
@@ -205,7 +208,7 @@ class RunArguments(CommandOptions):
         values = {name: getattr(self, name) for name in (*LEARNER_FLAGS, "init", "critic_warmup")}
         if self.total_timesteps is not None:
             values["total_timesteps"] = step_count(self.total_timesteps)
-        return super().of_agent(env_id) | {"vectorization": self.vectorization, **told(values)}
+        return super().of_agent(env_id) | {"vectorization": self.vectorization, "backend": self.backend} | told(values)
 
 
 LEARNER_FLAGS = (

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +12,21 @@ from tensor_env import TensorPoint
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+import rlgen
 from rlgen import exploration, imitation, presets
 from rlgen.checkpoint import load_checkpoint, save_checkpoint
 from rlgen.data.collect import TensorCollector, collector_of
 from rlgen.data.convert import demonstrations_of
+from rlgen.envs import make_vec
 from rlgen.errors import UsageError
+from rlgen.evaluation import evaluate
 from rlgen.functional.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian
 from rlgen.nn.normalizer import RewardScaler
 from rlgen.nn.policy import Actor, Policy, TensorActor
 from rlgen.presets import OffPolicyLearner
 from rlgen.rewards.environment import EnvironmentReward
+
+DATA = Path(__file__).parents[1] / "expert_data"
 
 
 def agree(x):
@@ -249,3 +255,48 @@ def test_a_point_learns_to_stay():
     returns = [np.mean(row.episode_returns) for row in training]
     assert returns[0] < 15
     assert np.mean(returns[-3:]) > 18
+
+
+WARP = {"env": "HalfCheetah-v4", "backend": "warp", "device": "cpu", "n_envs": 8, "n_steps": 16, "n_threads": 1}
+
+
+def test_an_agent_is_trained_by_warp_and_evaluated_by_mujoco(tmp_path):
+    pytest.importorskip("mujoco_warp")
+
+    def made(**values):
+        return rlgen.GAIL(expert=DATA, **WARP, **values)
+
+    whole = made(total_timesteps=4 * 128)
+    whole.learn(progress=False)
+    half = made(total_timesteps=2 * 128)
+    half.learn(progress=False, run_dir=tmp_path / "run")
+    again = rlgen.load(tmp_path / "run")
+    assert str(again.training) == "8 x WarpMujocoEnv"
+    assert again.arguments.backend == "warp"
+    other = made(total_timesteps=4 * 128).training
+    for _ in range(2):
+        next(iter(other))
+    save_checkpoint(tmp_path / "kept", other.state_dict(), {})
+    last = made(total_timesteps=4 * 128).training
+    last.load_state_dict(load_checkpoint(tmp_path / "kept")[1])
+    rows = list(last)
+    columns = ["reward", "kl", "discriminator_loss"]
+    expected = whole.metrics[columns].to_numpy()[2:]
+    np.testing.assert_array_equal([[row.metrics[name] for name in columns] for row in rows], expected)
+    here = whole.evaluate(n_episodes=2, seed=3)
+    policy = Actor(whole.policy)
+    assert here.returns == evaluate(policy, "HalfCheetah-v4", 2, seed=3).returns
+
+
+def test_what_warp_cannot_do_is_refused_by_name():
+    pytest.importorskip("mujoco_warp")
+    for values, message in (
+        ({"env": "CartPole-v1"}, "ids of MuJoCo tasks"),
+        ({"codes": 2}, "without codes"),
+        ({"backend": "jax"}, "backend"),
+        ({"vectorization": "async"}, "vectorization async has no effect"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            rlgen.GAIL(expert=DATA, **WARP | values).learn(128, progress=False)
+    with pytest.raises(UsageError, match="backend has no effect on a vector environment"):
+        rlgen.PPO(make_vec("Hopper-v4", 2), backend="warp", device="cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import gymnasium as gym
 
@@ -26,7 +26,8 @@ from rlgen.data.demonstrations import dataset_folder, load_expert
 from rlgen.data.episodes import check_ends
 from rlgen.envs import make_vec
 from rlgen.envs.codes import CodedEnv, batch_of
-from rlgen.envs.make import Vectorization, environment_name
+from rlgen.envs.make import Backend, Vectorization, environment_name
+from rlgen.envs.tensors import TensorEnv
 from rlgen.errors import UsageError
 from rlgen.experiment import choose_device
 from rlgen.nn.policy import Policy
@@ -53,18 +54,21 @@ class RewardArguments(Arguments):
     Attributes:
         algo: learner, one of `rlgen.presets.LEARNERS`.
         vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+        backend: what steps MuJoCo tasks in training, likewise.
         init: the folder of the policy to start from; None: a fresh policy, or one that was passed.
         critic_warmup: iterations in which a policy that training starts from stays as it is; 0 of a fresh one.
     """
 
     algo: str
     vectorization: Vectorization
+    backend: Backend
     init: Path | None
     critic_warmup: Annotated[int, Range(0)]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("algo", self.algo, presets.LEARNERS)
+        one_of("backend", self.backend, get_args(Backend))
 
 
 class RewardAgent(Agent):
@@ -91,8 +95,9 @@ class RewardAgent(Agent):
         env_kwargs: Mapping[str, Any] | None,
         init: Initial | None = None,
     ) -> None:
-        if isinstance(env, gym.vector.VectorEnv) and arguments.vectorization != "sync":
-            raise UsageError("vectorization has no effect on a vector environment")
+        for name, default in (("vectorization", "sync"), ("backend", "mujoco")):
+            if isinstance(env, gym.vector.VectorEnv) and getattr(arguments, name) != default:
+                raise UsageError(f"{name} has no effect on a vector environment")
         if init is not None and isinstance(settings.learner, OffPolicyLearner):
             raise UsageError(f"init has no effect with algo {arguments.algo}, which starts from a fresh policy")
         super().__init__(env, settings, arguments, env_kwargs)
@@ -146,9 +151,11 @@ class RewardAgent(Agent):
                 arguments.seed,
                 n_threads=arguments.n_threads,
                 vectorization=arguments.vectorization,
+                backend=arguments.backend,
+                device="cpu" if arguments.backend == "mujoco" else device,
                 env_kwargs=self.env_kwargs,
             )
-            if arguments.vectorization != "sync" and batch_of(envs) is not None:
+            if arguments.vectorization != "sync" and (isinstance(envs, TensorEnv) or batch_of(envs) is not None):
                 raise UsageError(
                     f"vectorization {arguments.vectorization} has no effect: {self.env_id} is stepped as one batch"
                 )

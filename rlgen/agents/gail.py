@@ -16,7 +16,7 @@ from rlgen.agents.imitator import ExpertArguments, Imitator, drawn_from
 from rlgen.data.demonstrations import Demonstrations
 from rlgen.envs.batched_mujoco import BatchedMujocoEnv
 from rlgen.envs.codes import CodedEnv, Codes, batch_of
-from rlgen.envs.make import Vectorization
+from rlgen.envs.make import Backend, Vectorization
 from rlgen.errors import UsageError
 from rlgen.experiment import choose_device
 from rlgen.nn.policy import Policy
@@ -85,6 +85,8 @@ class GAIL(Imitator, RewardAgent):
         n_threads: number of CPU threads for MuJoCo and torch (default: measured).
         env_kwargs: the environment's constructor arguments.
         vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+        backend: what steps MuJoCo tasks in training: `mujoco`, or `warp`, on the device (`pip install "rlgen[warp]"`).
+            Evaluations are by MuJoCo itself.
         values: settings by name, such as `gamma=0.995, target_kl=0.02, state_only=True`; see
             `rlgen.settings.with_values`.
 
@@ -125,6 +127,7 @@ class GAIL(Imitator, RewardAgent):
         n_threads: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
         vectorization: Vectorization = "sync",
+        backend: Backend = "mujoco",
         **values: Any,
     ) -> None:
         arguments = GAILArguments(
@@ -133,6 +136,7 @@ class GAIL(Imitator, RewardAgent):
             device=str(device),
             n_threads=n_threads,
             vectorization=vectorization,
+            backend=backend,
             **start_of(init, critic_warmup, values),
             **drawn_from(expert, n_trajectories, subsample, include_failed),
             reward_model=reward_model,

@@ -13,7 +13,7 @@ from rlgen import presets
 from rlgen.agents.agent import AnyEnvironment, Told, folder_path, origin
 from rlgen.agents.from_reward import Initial, RewardAgent, RewardArguments, learner_settings, start_of
 from rlgen.agents.recovered import recovered_reward
-from rlgen.envs.make import Vectorization
+from rlgen.envs.make import Backend, Vectorization
 from rlgen.errors import CheckpointError
 from rlgen.nn.policy import Policy
 from rlgen.presets import LearnerSettings
@@ -50,6 +50,8 @@ class TRPO(RewardAgent):
         n_threads: number of CPU threads for MuJoCo and torch (default: measured).
         env_kwargs: the environment's constructor arguments.
         vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+        backend: what steps MuJoCo tasks in training: `mujoco`, or `warp`, on the device (`pip install "rlgen[warp]"`).
+            Evaluations are by MuJoCo itself.
         values: settings by name, such as `gamma=0.995, learning_rate=3e-4`; see `rlgen.settings.with_values`.
 
     Raises:
@@ -76,6 +78,7 @@ class TRPO(RewardAgent):
         n_threads: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
         vectorization: Vectorization = "sync",
+        backend: Backend = "mujoco",
         **values: Any,
     ) -> None:
         folder = None if recovered is None else folder_path("recovered", recovered)
@@ -85,6 +88,7 @@ class TRPO(RewardAgent):
             device=str(device),
             n_threads=n_threads,
             vectorization=vectorization,
+            backend=backend,
             **start_of(init, critic_warmup, values),
             recovered=folder,
         )

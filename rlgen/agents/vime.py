@@ -12,7 +12,7 @@ from rlgen import exploration
 from rlgen.agents.agent import AnyEnvironment, Told, one_of, typed
 from rlgen.agents.from_reward import Initial, RewardAgent, RewardArguments, learner_settings, start_of
 from rlgen.envs.codes import Codes
-from rlgen.envs.make import Vectorization, environment_name
+from rlgen.envs.make import Backend, Vectorization, environment_name
 from rlgen.errors import UsageError
 from rlgen.nn.policy import Policy
 from rlgen.train import Iteration
@@ -55,6 +55,8 @@ class VIME(RewardAgent):
         n_threads: number of CPU threads for MuJoCo and torch (default: measured).
         env_kwargs: the environment's constructor arguments.
         vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
+        backend: what steps MuJoCo tasks in training: `mujoco`, or `warp`, on the device (`pip install "rlgen[warp]"`).
+            Evaluations are by MuJoCo itself.
         values: settings by name, such as `eta=0.01, gamma=0.999`; see `rlgen.settings.with_values`.
 
     Raises:
@@ -86,6 +88,7 @@ class VIME(RewardAgent):
         n_threads: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
         vectorization: Vectorization = "sync",
+        backend: Backend = "mujoco",
         **values: Any,
     ) -> None:
         arguments = VIMEArguments(
@@ -94,6 +97,7 @@ class VIME(RewardAgent):
             device=str(device),
             n_threads=n_threads,
             vectorization=vectorization,
+            backend=backend,
             **start_of(init, critic_warmup, values),
             bonus=bonus,
         )
