@@ -17,12 +17,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlgen import files
 from rlgen.files import hardware, sha256, write_bytes
+from rlgen.settings import without_added
 
 if TYPE_CHECKING:
     from rlgen.imitation import Imitation
@@ -37,11 +37,8 @@ def cell_key(cell: Cell) -> str:
 
 
 def settings_text(settings: Imitation) -> str:
-    """Settings of an imitator as a cell has them; without codes where there are none, as before there were any."""
-    told = asdict(settings)
-    if not settings.code:
-        del told["code"]
-    return str(told)
+    """Settings of an imitator as a cell has them: a setting that came later leaves the keys of older rows alone."""
+    return str(without_added(settings))
 
 
 def versions() -> str:

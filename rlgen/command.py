@@ -16,7 +16,7 @@ import textwrap
 import types
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ import tyro
 from rlgen.errors import CheckpointError, DemonstrationError, UsageError
 from rlgen.files import keep_writing, printable
 from rlgen.ranges import Count, NotNegative, Seed, Threads, check_ranges
-from rlgen.settings import SettingsFile, from_json, read_settings
+from rlgen.settings import ADDED, SettingsFile, from_json, read_settings
 
 
 def default(text: str) -> Any:
@@ -168,7 +168,7 @@ class RunArguments(CommandOptions):
 
     vectorization: Literal["sync", "async"] = "sync"
     """How environments of other packages are stepped: `sync` in this process, `async` each in a process of its own."""
-    backend: Literal["mujoco", "warp"] = "mujoco"
+    backend: Literal["mujoco", "warp"] = field(default="mujoco", kw_only=True, metadata=ADDED)
     """What steps MuJoCo tasks in training: MuJoCo on the CPU, or MuJoCo Warp on the device, with thousands of
     environments at once (--n-envs)."""
     n_envs: Annotated[int | None, PRESET] = None
@@ -293,10 +293,10 @@ def explain(arguments: Any) -> None:
         if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
             continue
         docs = {name: doc for base in reversed(kind.__mro__[:-1]) for name, doc in _docstrings(base).items()}
-        for field in fields(kind):
-            if field.name in docs:
+        for flag in fields(kind):
+            if flag.name in docs:
                 # Where tyro looks first.
-                field.metadata = types.MappingProxyType({**field.metadata, "help": docs[field.name]})
+                flag.metadata = types.MappingProxyType({**flag.metadata, "help": docs[flag.name]})
         for hint in get_type_hints(kind).values():
             explain(hint)
 

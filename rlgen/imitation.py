@@ -26,6 +26,7 @@ from rlgen.rewards.combine import HiddenCode, WeightedSum
 from rlgen.rewards.endings import TerminalStates, TerminationReward, ending_weight
 from rlgen.rewards.gail import GAIL, ConstantDiscriminator, GAILConfig
 from rlgen.rewards.infogail import CodePosterior, PosteriorConfig
+from rlgen.settings import ADDED
 from rlgen.types import RewardModel, Transitions
 
 
@@ -91,7 +92,7 @@ class Imitation(LearnerSettings):
     """
 
     # First, so that names which both have are the discriminator's.
-    code: CodeConfig = field(default=CodeConfig(), kw_only=True)
+    code: CodeConfig = field(default=CodeConfig(), kw_only=True, metadata=ADDED)
     gail: GAILConfig
     net_arch: tuple[Count, ...] = (100, 100)
     spectral_norm: bool = False

@@ -181,6 +181,20 @@ def nearest(name: str, there: Iterable[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}"
 
 
+ADDED = {"added": True}
+"""Metadata of a dataclass field that came later: where files lack it, it has its default, which is what was before."""
+
+
+def without_added(settings: Any) -> dict[str, Any]:
+    """`dataclasses.asdict` without the fields that came later and have their defaults."""
+    kept = {}
+    for of in fields(settings):
+        value = getattr(settings, of.name)
+        if not ADDED.keys() & of.metadata or value != of.default:
+            kept[of.name] = without_added(value) if is_dataclass(value) else value
+    return kept
+
+
 def from_json(kind: Any, value: Any, name: str) -> Any:
     """A value of a type out of JSON: a dataclass field by field, never through a parser of command lines.
 
@@ -195,9 +209,10 @@ def from_json(kind: Any, value: Any, name: str) -> Any:
     if is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)
         names = [field.name for field in fields(kind)]
-        if not isinstance(value, dict) or value.keys() != set(names):
+        needed = {field.name for field in fields(kind) if not ADDED.keys() & field.metadata}
+        if not isinstance(value, dict) or not needed <= value.keys() <= set(names):
             raise CheckpointError(f"{name}: must have exactly the fields {', '.join(names)}")
-        found = {field: from_json(hints[field], value[field], f"{name}.{field}") for field in names}
+        found = {field: from_json(hints[field], of, f"{name}.{field}") for field, of in value.items()}
         try:
             return kind(**found)
         except UsageError as error:

@@ -5,6 +5,7 @@ import inspect
 import math
 import time
 import tomllib
+from dataclasses import dataclass, field
 
 import pytest
 import sb3_contrib
@@ -14,7 +15,7 @@ import torch
 from rlgen import imitation, load_demonstrations, presets, threads
 from rlgen.cloning import CloningSettings
 from rlgen.envs import make_vec
-from rlgen.errors import UsageError
+from rlgen.errors import CheckpointError, UsageError
 from rlgen.exploration import BonusConfig
 from rlgen.imitation import Imitation
 from rlgen.nn.policy import Policy
@@ -26,7 +27,7 @@ from rlgen.rewards.environment import EnvironmentReward
 from rlgen.rewards.gail import GAILConfig
 from rlgen.rewards.pool_bonus import PoolConfig
 from rlgen.rewards.vime import VIMEConfig
-from rlgen.settings import override
+from rlgen.settings import ADDED, from_json, override, without_added
 
 
 @pytest.mark.parametrize(
@@ -193,3 +194,30 @@ def test_settings_are_printed_a_line_each_as_toml(settings):
     assert max(map(len, text.splitlines())) < 80
     assert "batch_size = " in text
     assert override(settings, tomllib.loads(text)) == settings
+
+
+def test_what_came_later_has_its_default_where_files_lack_it():
+    """Agents that were saved, and rows that were measured, before a setting existed mean its default."""
+
+    @dataclass(frozen=True)
+    class Part:
+        size: int
+        later: float = field(default=0.5, kw_only=True, metadata=ADDED)
+
+    @dataclass(frozen=True)
+    class Whole:
+        part: Part
+        usual: int = 3
+        newer: Part = field(default=Part(1), kw_only=True, metadata=ADDED)
+
+    Whole.__annotations__ = {"part": Part, "usual": int, "newer": Part}
+    Part.__annotations__ = {"size": int, "later": float}
+    assert from_json(Whole, {"part": {"size": 2}, "usual": 4}, "x") == Whole(Part(2), 4)
+    for lacking in ({"part": {"size": 2}}, {"part": {}, "usual": 4}):
+        with pytest.raises(CheckpointError, match="exactly the fields"):
+            from_json(Whole, lacking, "x")
+    with pytest.raises(CheckpointError, match="exactly the fields"):
+        from_json(Whole, {"part": {"size": 2}, "usual": 4, "unknown": 1}, "x")
+    assert without_added(Whole(Part(2), 4)) == {"part": {"size": 2}, "usual": 4}
+    changed = Whole(Part(2, later=0.1), 4, newer=Part(7))
+    assert without_added(changed) == {"part": {"size": 2, "later": 0.1}, "usual": 4, "newer": {"size": 7}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -38,6 +38,7 @@ from rlgen.optim.trpo import TRPOConfig
 from rlgen.presets import Learner, LearnerSettings, OffPolicyLearner
 from rlgen.ranges import Range
 from rlgen.run_log import ORIGINS
+from rlgen.settings import ADDED
 from rlgen.spaces import describe_space, flat_box
 from rlgen.train import Training
 from rlgen.types import RewardModel, Transitions
@@ -61,7 +62,7 @@ class RewardArguments(Arguments):
 
     algo: str
     vectorization: Vectorization
-    backend: Backend
+    backend: Backend = field(default="mujoco", kw_only=True, metadata=ADDED)
     init: Path | None
     critic_warmup: Annotated[int, Range(0)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +24,7 @@ from rlgen.presets import OffPolicyLearner, Settings
 from rlgen.ranges import NotNegative, Share
 from rlgen.rewards.combine import WeightedSum
 from rlgen.rewards.environment import EnvironmentReward
+from rlgen.settings import ADDED
 from rlgen.types import RewardModel, Transitions
 
 
@@ -41,9 +42,9 @@ class GAILArguments(RewardArguments, ExpertArguments):
 
     reward_model: str
     preset: str
-    labels: bool
-    task_reward_weight: NotNegative
-    start_share: Share
+    labels: bool = field(default=False, kw_only=True, metadata=ADDED)
+    task_reward_weight: NotNegative = field(default=0.0, kw_only=True, metadata=ADDED)
+    start_share: Share = field(default=0.0, kw_only=True, metadata=ADDED)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from rlgen.command import PRESET, TRAJECTORIES, RunArguments, RunFlags, default, environment_id, told
 from rlgen.ranges import Count
+from rlgen.settings import ADDED
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Arguments:
     """Weight of the reward for telling the code by states, beside the imitation's."""
     labels: bool = False
     """With --codes, also learn the codes from the modes that the dataset's manifest tells of some episodes."""
-    task_reward_weight: float = 0.0
+    task_reward_weight: float = field(default=0.0, kw_only=True, metadata=ADDED)
     """Weight of the task's own reward, added to the imitation's: do the task in the style of the demonstrations. With
     --state-only True --start-share 1 that is AMP (Peng et al. 2021)."""
-    start_share: float = 0.0
+    start_share: float = field(default=0.0, kw_only=True, metadata=ADDED)
     """Share of the training episodes that begin in a state of the demonstrations, rather than as the task has it
     (reference state initialisation). For batched MuJoCo tasks."""
     state_only: Annotated[bool | None, PRESET] = None
