@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes.util
+import dataclasses
 import importlib
+import math
 import os
 import sys
 import warnings
@@ -80,6 +82,41 @@ def camera(env: Environment, env_kwargs: Mapping[str, Any] | None = None) -> Cal
     rendering.reset()
     _frame(rendering)
     return lambda actor, seed: _film(actor, rendering, seed)
+
+
+def camera_of_codes(env: Coded, env_kwargs: Mapping[str, Any] | None = None) -> Callable[[Predictor, int], Film]:
+    """As `camera`, but of one episode for each categorical code, from the same beginning, side by side.
+
+    Raises:
+        UsageError: as of `camera`; or there are continuous codes, of which no number is all.
+    """
+    if env.codes.continuous_codes:
+        raise UsageError("films of each code need categorical codes alone; choose one")
+    shoot, n = camera(env.env, env_kwargs), env.codes.codes
+    every = math.ceil(math.sqrt(n))
+
+    def film(actor: Predictor, seed: int) -> Film:
+        films = []
+        for code in range(n):
+            of_code = shoot(_Given(actor, dataclasses.replace(env, code=code), seed), seed)
+            small = [frame[::every, ::every].copy() for frame in of_code.frames]  # all are in memory at once
+            films.append(dataclasses.replace(of_code, frames=small))
+        return side_by_side(films)
+
+    return film
+
+
+def side_by_side(films: Sequence[Film]) -> Film:
+    """Films of one size as one, in rows; one that has ended stays as it is, and the return is their mean."""
+    n_columns = math.ceil(math.sqrt(len(films)))
+    empty = np.zeros_like(films[0].frames[0])
+    frames = []
+    for t in range(max(len(film.frames) for film in films)):
+        pictures = [film.frames[min(t, len(film.frames) - 1)] for film in films]
+        pictures += [empty] * (-len(films) % n_columns)
+        rows = [np.concatenate(pictures[i : i + n_columns], 1) for i in range(0, len(pictures), n_columns)]
+        frames.append(np.concatenate(rows))
+    return Film(frames, films[0].frames_per_second, sum(film.total_reward for film in films) / len(films))
 
 
 class _Given:

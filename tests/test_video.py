@@ -12,9 +12,10 @@ import pytest
 from processes import forked
 
 import rlgen
+from rlgen.commands import evaluate
 from rlgen.errors import UsageError
 from rlgen.nn.policy import Actor, Policy
-from rlgen.video import camera, write_contact_sheet
+from rlgen.video import Film, camera, side_by_side, write_contact_sheet
 
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra `video` is not installed")
 
@@ -166,3 +167,25 @@ def test_a_small_picture_keeps_its_pixels_in_the_contact_sheet(tmp_path):
     for side, width in ((48, 240), (480, 1200)):
         write_contact_sheet(tmp_path / "a.png", [np.zeros((side, side, 3), np.uint8)] * 3)
         assert Image.open(tmp_path / "a.png").width == width
+
+
+def test_all_codes_are_filmed_side_by_side(tmp_path):
+    films = [Film([np.full((4, 6, 3), 10 * i + t, np.uint8) for t in range(i + 1)], 5, float(i)) for i in range(3)]
+    both = side_by_side(films)
+    assert (len(both.frames), both.total_reward) == (3, 1.0)
+    for t, frame in enumerate(both.frames):
+        assert frame.shape == (8, 12, 3)
+        found = [frame[0, 0, 0], frame[0, 6, 0], frame[4, 0, 0], frame[4, 6, 0]]
+        assert found == [0, 10 + min(t, 1), 20 + min(t, 2), 0]
+    agent = rlgen.VIME("CartPole-v1", bonus="skills", codes=3, **SMALL).learn(64, progress=False)
+    total = agent.film(tmp_path / "each.mp4", code="each")
+    alone = [agent.film(tmp_path / f"{code}.mp4", code=code) for code in range(3)]
+    assert total == pytest.approx(np.mean(alone))
+    meta, *frames = imageio_ffmpeg.read_frames(str(tmp_path / "each.mp4"))
+    assert (meta["size"], len(frames)) == ((600, 400), max(alone) + 1)
+    agent.save(tmp_path / "saved")
+    evaluate.main(evaluate.Arguments(tmp_path / "saved", episodes=1, video=True))
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "saved" / "video.mp4"))[0] > 5
+    continuous = rlgen.VIME("CartPole-v1", bonus="skills", codes=2, continuous_codes=1, **SMALL)
+    with pytest.raises(UsageError, match="categorical codes alone"):
+        continuous.learn(64, progress=False).film(tmp_path / "x.mp4", code="each")

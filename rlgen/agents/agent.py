@@ -37,7 +37,7 @@ from rlgen.settings import SettingsFile, from_json, nearest, override, read_sett
 from rlgen.spaces import flat_box
 from rlgen.threads import choose_threads
 from rlgen.train import Iteration, Loop, keep_freed_memory
-from rlgen.video import camera, write_mp4
+from rlgen.video import camera, camera_of_codes, write_mp4
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -386,10 +386,11 @@ class Agent:
             path: the file, an MP4.
             seed: of the episode (default: the agent's and 10,000; the first that `evaluate` runs).
             env: another environment (default: the agent's).
-            code: the policy's, where it is given codes (default: drawn).
+            code: the policy's, where it is given codes (default: drawn); "each" films all categorical codes side by
+                side, from the same beginning.
 
         Returns:
-            The episode's return.
+            The episode's return; of several the mean.
 
         Raises:
             UsageError: the environment doesn't render, see `rlgen.video.camera`.
@@ -398,7 +399,9 @@ class Agent:
         if folder_path("path", path).suffix != ".mp4":
             raise UsageError(f"path must end in .mp4; got {path}")
         kwargs = None if env is not None else self.env_kwargs
-        shoot = camera(self._coded(env if env is not None else self._fresh("film"), code), kwargs)
+        each = isinstance(code, str) and code == "each" and bool(self.codes)
+        filmed = self._coded(env if env is not None else self._fresh("film"), None if each else code)
+        shoot = camera_of_codes(filmed, kwargs) if each and isinstance(filmed, Coded) else camera(filmed, kwargs)
         film = shoot(Actor(self.policy), seed)
         write_mp4(folder_path("path", path), film.frames, film.frames_per_second)
         return film.total_reward

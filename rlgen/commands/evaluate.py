@@ -42,8 +42,9 @@ class Arguments:
     onnx: Annotated[Path | None, default("none")] = None
     """Write the deterministic policy to this file, which runs without rlgen (pip install 'rlgen[export]')."""
     video: bool = False
-    """Film one deterministic episode: `video.mp4` and `contact_sheet.png` in the run's folder (pip install
-    'rlgen[video]'). Works for our MuJoCo tasks and for every environment that renders `rgb_array`."""
+    """Film one deterministic episode, or with categorical codes and without --code one of each, side by side:
+    `video.mp4` and `contact_sheet.png` in the run's folder (pip install 'rlgen[video]'). Works for our MuJoCo tasks and
+    for every environment that renders `rgb_array`."""
 
 
 def main(arguments: Arguments) -> None:
@@ -81,10 +82,12 @@ def main(arguments: Arguments) -> None:
         raise UsageError(f"--code {' '.join(map(short, arguments.code))}: {arguments.run} was trained without codes")
     told = None if arguments.code is None else codes.told(arguments.code)
     env: Environment = Coded(env_id, codes, told) if codes else env_id
+    each_code = told is None and bool(codes.codes) and not codes.continuous_codes
     if arguments.video:
-        from rlgen.video import camera, write_contact_sheet, write_mp4
+        from rlgen.video import camera, camera_of_codes, write_contact_sheet, write_mp4
 
-        film = camera(env, env_kwargs)  # what can't be filmed is told before the evaluation
+        # What can't be filmed is told before the evaluation.
+        film = camera_of_codes(env, env_kwargs) if each_code and isinstance(env, Coded) else camera(env, env_kwargs)
     n, seed = arguments.episodes, arguments.seed
     options: Any = {"n_threads": arguments.threads, "env_kwargs": env_kwargs}
     found = {
@@ -92,7 +95,7 @@ def main(arguments: Arguments) -> None:
         "stochastic": evaluate(Actor(policy, np.random.default_rng(seed)), env, n, seed, False, **options),
         "random": evaluate(RandomActor(policy.action_space, seed), env_id, n, seed, **options),
     }
-    for code in range(codes.codes) if told is None and not codes.continuous_codes else ():
+    for code in range(codes.codes) if each_code else ():
         found[f"code {code}"] = evaluate(Actor(policy), Coded(env_id, codes, code), n, seed, **options)
     expert = read_summary(arguments.run).get("expert_return_mean", agent.get("expert_return"))
     if expert is not None and env_kwargs != facts.get("env_kwargs"):
