@@ -239,7 +239,7 @@ class Interaction(Loop):
         self.visited = VisitedStates(space.shape[0], space.dtype)
 
     def __str__(self) -> str:
-        return f"{self.collector.envs.num_envs} x {type(self.collector.envs).__name__}"
+        return f"{self.collector.envs.num_envs} x {type(self.collector.envs.unwrapped).__name__}"
 
     @property
     def exact(self) -> bool:
