@@ -74,7 +74,7 @@ class GAIL(Imitator, RewardAgent):
         preset: settings, `default` or those of the `paper` (Ho & Ermon 2016).
         labels: with codes, learn those of the modes that the dataset's manifest tells of some episodes from these.
         task_reward_weight: weight of the task's own reward, which is added to the imitation's (default: 0). With
-            `state_only=True, start_share=1` that is AMP (Peng et al. 2021): a task done in the style of a clip.
+            `state_only=True, start_share=0.5` that is AMP (Peng et al. 2021): a task done in the style of a clip.
         start_share: share of the training episodes that begin in a state of the demonstrations, rather than as the
             task has it (default: 0); for batched MuJoCo tasks.
         settings: what replaces the preset's, see `Told`.

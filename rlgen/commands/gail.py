@@ -49,10 +49,10 @@ class Arguments:
     """With --codes, also learn the codes from the modes that the dataset's manifest tells of some episodes."""
     task_reward_weight: float = field(default=0.0, kw_only=True, metadata=ADDED)
     """Weight of the task's own reward, added to the imitation's: do the task in the style of the demonstrations. With
-    --state-only True --start-share 1 that is AMP (Peng et al. 2021)."""
+    --state-only True --start-share 0.5 that is AMP (Peng et al. 2021)."""
     start_share: float = field(default=0.0, kw_only=True, metadata=ADDED)
     """Share of the training episodes that begin in a state of the demonstrations, rather than as the task has it
-    (reference state initialisation). For batched MuJoCo tasks."""
+    (reference state initialisation). With 1 the policy may not learn to start. For batched MuJoCo tasks."""
     state_only: Annotated[bool | None, PRESET] = None
     """Show the discriminator each state and its successor, rather than state and action."""
     reward: Annotated[Literal["softplus", "log-d", "logit"] | None, PRESET] = None
