@@ -49,13 +49,13 @@ class NewtonEnv(BatchedMujocoEnv):
 NewtonEnv.tasks |= {env_id: by_newton(task) for env_id, task in BatchedMujocoEnv.tasks.items()}
 
 
-def agreement(env_id: str, kind: type[BatchedMujocoEnv], n_envs: int, n_steps: int) -> dict[str, Any]:
+def agreement(env_id: str, kind: type[BatchedMujocoEnv], device: str, n_envs: int, n_steps: int) -> dict[str, Any]:
     """One step of both from the same states, which C MuJoCo visits with the shipped expert or random actions.
 
     States are rounded to float32 beforehand, so that errors are the step's. The relative error of a state is the norm
     of the difference of its positions and velocities, each over its own norm.
     """
-    ours: Any = make_vec(env_id, n_envs, backend="warp")
+    ours: Any = make_vec(env_id, n_envs, backend="warp", device=device)
     theirs = kind(env_id, n_envs, 1)
     rng = np.random.default_rng(0)
     try:
@@ -79,15 +79,15 @@ def agreement(env_id: str, kind: type[BatchedMujocoEnv], n_envs: int, n_steps: i
             ours.elapsed_steps.zero_()
             # The automatic reset would hide the state that is to be compared.
             restart, ours._restart = ours._restart, lambda mask: ours._obs
-            _, reward, terminated, _, _ = ours.step(torch.from_numpy(actions))
+            _, reward, terminated, _, _ = ours.step(torch.from_numpy(actions).to(device))
             ours._restart = restart
         after, reward_c, terminated_c, truncated_c, _ = theirs.advance(actions)
         if measured:
-            pairs = [(getattr(ours.sim, name).numpy(), getattr(theirs.sim, name)) for name in ("qpos", "qvel")]
+            pairs = [(getattr(ours.sim, name).cpu().numpy(), getattr(theirs.sim, name)) for name in ("qpos", "qvel")]
             apart = [np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1) for a, b in pairs]
             errors.append(np.maximum(*apart))
-            rewards.append(np.abs(reward.numpy() - reward_c) / (np.abs(reward_c) + 1))
-            ends += int((terminated.numpy() != terminated_c).sum())
+            rewards.append(np.abs(reward.cpu().numpy() - reward_c) / (np.abs(reward_c) + 1))
+            ends += int((terminated.cpu().numpy() != terminated_c).sum())
         obs = after.copy()
         if (done := np.flatnonzero(terminated_c | truncated_c).astype(np.int32)).size:
             obs[done] = theirs._reset_rows(done)
@@ -95,6 +95,7 @@ def agreement(env_id: str, kind: type[BatchedMujocoEnv], n_envs: int, n_steps: i
     error, reward_error = np.concatenate(errors), np.concatenate(rewards)
     return {
         "task": env_id,
+        "device": device,
         "c_solver": "Newton" if kind is NewtonEnv else "gymnasium's",
         "states": len(error),
         "visited_by": "expert" if actor is not None else "random actions",
@@ -115,7 +116,7 @@ def agreements(options: argparse.Namespace) -> list[dict[str, Any]]:
         for kind in (BatchedMujocoEnv, NewtonEnv):
             if kind is NewtonEnv and "Humanoid" not in env_id:
                 continue
-            rows.append(agreement(env_id, kind, 256, 40))
+            rows.append(agreement(env_id, kind, options.device or "cpu", 256, 40))
             print(rows[-1], flush=True)
             write_rows(options.results / "warp_agreement.csv", [row | provenance() for row in rows])
     return rows
@@ -123,7 +124,8 @@ def agreements(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def stepping(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Control steps a second, with resets, of actions drawn on the device."""
-    if options.device == "cuda" and not torch.cuda.is_available():
+    device = options.device or "cuda"
+    if device == "cuda" and not torch.cuda.is_available():
         print("no GPU: nothing measured")
         return []
     stop = time.perf_counter() + options.stop_after
@@ -133,7 +135,7 @@ def stepping(options: argparse.Namespace) -> list[dict[str, Any]]:
             if time.perf_counter() > stop:
                 return rows
             started = time.perf_counter()
-            envs: Any = make_vec(env_id, n_envs, 0, backend="warp", device=options.device)
+            envs: Any = make_vec(env_id, n_envs, 0, backend="warp", device=device)
             high = torch.as_tensor(envs.single_action_space.high, device=envs.device)
             made = time.perf_counter() - started
 
@@ -152,7 +154,7 @@ def stepping(options: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "task": env_id,
-                    "device": options.device,
+                    "device": device,
                     "n_envs": n_envs,
                     "control_steps_per_second": round(n_envs * steps / seconds),
                     "physics_steps_per_second": round(n_envs * steps * envs.task.frame_skip / seconds),
@@ -171,7 +173,7 @@ def main() -> None:
     parser.add_argument("--sections", nargs="+", default=["agreement"], choices=sections)
     parser.add_argument("--envs", nargs="+", choices=IDS, help="tasks (default: all, or four in stepping)")
     parser.add_argument("--n-envs", nargs="+", type=int, default=[64, 1024, 4096, 16384], help="in stepping")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda", help="of stepping")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cpu for agreement, cuda for stepping")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each of a stepping row's three rounds")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which no row is begun")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")

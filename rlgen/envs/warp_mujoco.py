@@ -11,8 +11,10 @@ from functools import partial
 from typing import Any
 
 import mujoco
+import mujoco_warp as mjw
 import numpy as np
 import torch
+import warp as wp
 from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError
 from gymnasium.vector import AutoresetMode
@@ -26,22 +28,11 @@ from rlgen.envs.tensors import TensorEnv, TensorStep
 from rlgen.errors import UsageError
 from rlgen.types import State
 
-try:
-    import warp as wp
-
-    wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # else it prints each kernel that it loads
-    import mujoco_warp as mjw
-
-    wp.init()
-except ImportError as error:
-    raise UsageError(f'backend="warp" needs MuJoCo Warp ({error}): pip install "rlgen[warp]"') from None
+# Else it prints each kernel that it loads.
+wp.config.log_level = wp.LOG_WARNING
+wp.init()
 
 _log = logging.getLogger("rlgen")
-
-_BUFFERS = {
-    "njmax": mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ,
-    "nconmax": mjw.OverflowType.BROADPHASE | mjw.OverflowType.NARROWPHASE | mjw.OverflowType.CCD,
-}
 
 
 class WarpMujocoEnv(TensorEnv):
@@ -267,13 +258,15 @@ class WarpMujocoEnv(TensorEnv):
         """Warn if contacts or constraints were left out for want of room since the last time; waits for the device."""
         bits = int(np.bitwise_or.reduce(self._overflow.cpu().numpy()))
         self._overflow.zero_()
-        for name, overflows in _BUFFERS.items():
+        kinds, rooms = mjw.OverflowType, {"nconmax": self._data.naconmax // self.num_envs, "njmax": self._data.njmax}
+        for name, what, overflows in (
+            ("nconmax", "contacts", kinds.BROADPHASE | kinds.NARROWPHASE | kinds.CCD),
+            ("njmax", "constraints", kinds.NEFC | kinds.NJMAX_NNZ),
+        ):
             if bits & overflows:
-                size = self._data.njmax if name == "njmax" else self._data.naconmax // self.num_envs
-                what = "constraints" if name == "njmax" else "contacts"
                 warnings.warn(
-                    f"{self.env_id}: {what} were left out of the physics, for there is room for {size} a simulation; "
-                    f"pass a larger {name}",
+                    f"{self.env_id}: {what} were left out of the physics, for there is room for {rooms[name]} a "
+                    f"simulation; pass a larger {name}",
                     stacklevel=2,
                 )
 
