@@ -1,7 +1,7 @@
 """One part of `accelerator.sh`: tests, a command to its score, or a killed and resumed run; each result a CSV row.
 
     python benchmarks/accelerator.py --out OUT tests cuda
-    python benchmarks/accelerator.py --out OUT gail cuda      # or vime, resume
+    python benchmarks/accelerator.py --out OUT gail cuda      # or vime, resume, warp_tests
 
 PART_SECONDS tells a part its time: after 65% of it a training ends, is evaluated, and its row says how far it came.
 """
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ def script(name: str, *arguments: object) -> list[str]:
     return [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
 
 
-def tests(device: str, path: Path) -> None:
+def tests(device: str, path: Path, files: Sequence[str]) -> None:
     """The tests marked `cuda`, or on a CPU their pretence; a row each as it ends."""
     import pytest
 
@@ -72,7 +74,7 @@ def tests(device: str, path: Path) -> None:
 
     chosen = ["-m", "cuda"] if device == "cuda" else ["-k", "pretended"]
     code = pytest.main(["-p", "no:cacheprovider", "--rootdir", str(ROOT), "-c", str(ROOT / "setup.cfg"),
-                        str(ROOT / "tests/test_devices.py"), str(ROOT / "tests/test_resume.py"), *chosen],
+                        *(str(ROOT / "tests" / file) for file in files), *chosen],
                        plugins=[Rows()])  # fmt: skip
     if code:
         raise RuntimeError(f"pytest ended with {code!r}")
@@ -162,11 +164,18 @@ def resume(device: str, path: Path) -> None:
         raise RuntimeError(f"resumed differs from uninterrupted: {failures}")
 
 
+PARTS = {
+    "tests": partial(tests, files=["test_devices.py", "test_resume.py"]),
+    "warp_tests": partial(tests, files=["envs/test_warp_mujoco.py"]),
+    "resume": resume,
+}
+
+
 def main() -> int:
     """Run one part; a failure is a row too."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the CSV files")
-    parser.add_argument("part", choices=["tests", "resume", *COMMANDS])
+    parser.add_argument("part", choices=[*PARTS, *COMMANDS])
     parser.add_argument("device", choices=["cpu", "cuda"])
     options = parser.parse_args()
     path = options.out / f"{'commands' if options.part in COMMANDS else options.part}.csv"
@@ -174,7 +183,7 @@ def main() -> int:
         if options.part in COMMANDS:
             command(options.part, options.device, path)
         else:
-            {"tests": tests, "resume": resume}[options.part](options.device, path)
+            PARTS[options.part](options.device, path)
     except Exception as error:
         add_row(
             path,

@@ -6,7 +6,8 @@
 #       WHEELS  folder of wheels that are put into a temporary folder for this run; without it what Python has is used
 #   benchmarks/accelerator.sh wheels FOLDER PYTHON_VERSION [LEAVE_OUT ...]
 #       fills FOLDER, on a machine with a package index, for the target's Python (such as 3.12) on 64-bit x86 Linux.
-#       LEAVE_OUT are packages that the target has, such as numpy pandas matplotlib pillow (most of the 71 MB).
+#       LEAVE_OUT are packages that the target has, such as numpy pandas matplotlib pillow, or that it is to do without,
+#       warp-lang and mujoco-warp (145 of the 216 MB), for which the parts warp_* are left out.
 #
 #   PYTHON          the Python that has torch (default: python3)
 #   DEVICES         what to compare (default: "cuda cpu", or cpu without CUDA)
@@ -22,10 +23,11 @@ BUDGET=${BUDGET_SECONDS:-540}
 # Everything that the parts import, torch and what torch brings aside.
 PACKAGES="numpy pandas python-dateutil matplotlib contourpy cycler kiwisolver packaging pillow pyparsing tensorboard
     absl-py protobuf markdown werkzeug markupsafe gymnasium cloudpickle farama-notifications typing-extensions mujoco
-    mujoco-core glfw imageio fonttools tyro docstring-parser typeguard safetensors threadpoolctl pytest iniconfig pluggy pygments"
+    mujoco-core glfw imageio fonttools tyro docstring-parser typeguard safetensors threadpoolctl pytest iniconfig pluggy pygments
+    mujoco-warp warp-lang"
 
 usage() {
-    sed -n '3,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '3,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 
@@ -113,4 +115,11 @@ for device in $DEVICES; do accelerator "vime $device" 60 vime "$device"; done
 # shellcheck disable=SC2086  # a list of words
 for width in 64 512; do throughput "devices_$width" 50 --devices $DEVICES --steps "${STEPS:-20000}"; done
 throughput threads 60 --seconds 0.2 --repeats 2
+if [ "$FIRST" = cuda ] && "$PYTHON" -c "import mujoco_warp" 2>>"$LOG"; then
+    # Kernels of each model are compiled first.
+    physics() { part "warp_$1" "$2" "$PYTHON" "$ROOT/benchmarks/device_physics.py" --sections "$1" --device cuda --results "$OUT" "${@:3}"; }
+    physics stepping 120 --seconds 0.5 --stop-after "$((60 * BUDGET / 540))"
+    accelerator "warp_tests" 120 warp_tests cuda
+    physics agreement 120
+fi
 exit "$FAILED"

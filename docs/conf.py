@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from rlgen import __version__
@@ -35,6 +36,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_preserve_defaults = True
+autodoc_mock_imports = [name for name in ("warp", "mujoco_warp") if find_spec(name) is None]  # an extra, 150 MB
 napoleon_use_ivar = True
 nitpicky = False
 

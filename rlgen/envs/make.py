@@ -128,8 +128,10 @@ def _on_device(
         )
     if unknown := sorted(backend_kwargs.keys() - {"nconmax", "njmax", "deterministic"}):
         raise UsageError(f"backend_kwargs are nconmax, njmax and deterministic; got {', '.join(unknown)}")
-    from rlgen.envs.warp_mujoco import WarpMujocoEnv  # Warp takes a second to import, and is an extra
-
+    try:
+        from rlgen.envs.warp_mujoco import WarpMujocoEnv  # takes a second, and is an extra
+    except ImportError as error:
+        raise UsageError(f'backend="warp" needs MuJoCo Warp ({error}): pip install "rlgen[warp]"') from None
     envs = WarpMujocoEnv(env, n_envs, device, **backend_kwargs, **env_kwargs)
     envs.reset(seed=seed)
     _log.info("%s: %d environments by %s on %s", env, n_envs, type(envs).__name__, envs.device)

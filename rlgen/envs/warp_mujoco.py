@@ -11,8 +11,10 @@ from functools import partial
 from typing import Any
 
 import mujoco
+import mujoco_warp as mjw
 import numpy as np
 import torch
+import warp as wp
 from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError
 from gymnasium.vector import AutoresetMode
@@ -26,22 +28,11 @@ from rlgen.envs.tensors import TensorEnv, TensorStep
 from rlgen.errors import UsageError
 from rlgen.types import State
 
-try:
-    import warp as wp
-
-    wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # else it prints each kernel that it loads
-    import mujoco_warp as mjw
-
-    wp.init()
-except ImportError as error:
-    raise UsageError(f'backend="warp" needs MuJoCo Warp ({error}): pip install "rlgen[warp]"') from None
+# Else it prints each kernel that it loads.
+wp.config.log_level = wp.LOG_WARNING
+wp.init()
 
 _log = logging.getLogger("rlgen")
-
-_BUFFERS = {
-    "njmax": mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ,
-    "nconmax": mjw.OverflowType.BROADPHASE | mjw.OverflowType.NARROWPHASE | mjw.OverflowType.CCD,
-}
 
 
 class WarpMujocoEnv(TensorEnv):
@@ -64,9 +55,9 @@ class WarpMujocoEnv(TensorEnv):
         n_envs: number of environments.
         device: "cuda", "cuda:1", ... or "cpu".
         max_episode_steps: time limit, -1 for none (default: the registered one).
-        nconmax: contacts that there is room for, a simulation, shared by all (default: by the task's model).
-        njmax: constraints that there is room for in each simulation (default: likewise). `check_buffers` tells if they
-            didn't suffice.
+        nconmax: contacts that there is room for, a simulation, shared by all (default: 48).
+        njmax: constraints that there is room for in each simulation (default: 64, or all limits and two contacts of
+            each pair of geoms). `check_buffers` tells if either didn't suffice.
         deterministic: the same bits each time on a GPU, at some cost; a CPU's are so anyway.
         task_arguments: constructor arguments of the task.
 
@@ -105,7 +96,7 @@ class WarpMujocoEnv(TensorEnv):
         self.num_envs = n_envs
         self.generator = torch.Generator(self.device)
         self.generator.seed()
-        self._random = _Random(self.generator)
+        self._random = _Random(self.generator, self.device)
         self.elapsed_steps = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
         model = load_model(self.task)
         if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
@@ -124,12 +115,12 @@ class WarpMujocoEnv(TensorEnv):
     def _allocate(self, model: mujoco.MjModel, nconmax: int | None, njmax: int | None, deterministic: bool) -> None:
         """Simulations, tensors that share their memory, and what is launched on them: a graph holds addresses."""
         task, n = self.task, self.num_envs
-        with self._stream():
+        with self._on_device():
             self._model = mjw.put_model(model)
             self._model.opt.warn_overflow = 0  # printed for each simulation and substep; check_buffers tells
             if deterministic:
                 self._model.opt.deterministic = int(mjw.DeterminismType.ALL)
-            self._data = mjw.make_data(model, n, nconmax, njmax=njmax)
+            self._data = mjw.make_data(model, n, nconmax, njmax=njmax or self._room(model))
             self._launch_step = self._captured(self._substeps)
             self._launch_forward = self._captured(self._forward) if task.derived else None
         shared = {name: wp.to_torch(getattr(self._data, name)) for name in ("qpos", "qvel", "ctrl", "qacc_warmstart")}
@@ -149,6 +140,12 @@ class WarpMujocoEnv(TensorEnv):
             body_ids={model.body(i).name: i for i in range(model.nbody)},
             xp=torch,
         )
+
+    def _room(self, model: mujoco.MjModel) -> int:
+        """Constraints of all limits and of two contacts of each pair of geoms, 48 at most; or the engine's 64."""
+        contacts = min(2 * len(self._model.nxn_geom_pair_filtered), 48)
+        limits = int(model.jnt_limited.sum() + model.tendon_limited.sum())
+        return max(limits + int(self._model.nmaxpyramid) * contacts, 64)
 
     def _tensor(self, x: Any) -> Any:
         return torch.asarray(x, dtype=torch.float32, device=self.device, copy=True)
@@ -175,7 +172,7 @@ class WarpMujocoEnv(TensorEnv):
         wp.capture_launch(graph, stream=None if self.device.type == "cpu" else wp.stream_from_torch(self.device))
 
     @contextmanager
-    def _stream(self) -> Iterator[None]:
+    def _on_device(self) -> Iterator[None]:
         with wp.ScopedDevice(wp.device_from_torch(self.device)):
             yield
             wp.synchronize_device()
@@ -223,9 +220,9 @@ class WarpMujocoEnv(TensorEnv):
                 sim.derived[name].copy_(x)
             obs = task.observe(sim, slice(None))
             rewards, terminated, info = task.outcome(sim, before, actions, obs)
-            # The engine's bounds of what has diverged; no comparison with a NaN is true.
+            # Within the engine's bounds of what hasn't diverged, in which a NaN is not.
             sane = (sim.qpos.abs() < mujoco.mjMAXVAL).all(1) & (sim.qvel.abs() < mujoco.mjMAXVAL).all(1)
-            sane &= torch.isfinite(obs).all(1)
+            sane &= torch.isfinite(obs).all(1) & torch.isfinite(actions).all(1)
             final_obs = torch.where(sane[:, None], obs, self._obs)
             rewards = torch.where(sane, rewards.float(), 0.0)
             terminated = terminated | ~sane
@@ -261,18 +258,20 @@ class WarpMujocoEnv(TensorEnv):
         """Warn if contacts or constraints were left out for want of room since the last time; waits for the device."""
         bits = int(np.bitwise_or.reduce(self._overflow.cpu().numpy()))
         self._overflow.zero_()
-        for name, overflows in _BUFFERS.items():
+        kinds, rooms = mjw.OverflowType, {"nconmax": self._data.naconmax // self.num_envs, "njmax": self._data.njmax}
+        for name, what, overflows in (
+            ("nconmax", "contacts", kinds.BROADPHASE | kinds.NARROWPHASE | kinds.CCD),
+            ("njmax", "constraints", kinds.NEFC | kinds.NJMAX_NNZ),
+        ):
             if bits & overflows:
-                size = self._data.njmax if name == "njmax" else self._data.naconmax // self.num_envs
-                what = "constraints" if name == "njmax" else "contacts"
                 warnings.warn(
-                    f"{self.env_id}: {what} were left out of the physics, for there is room for {size} a simulation; "
-                    f"pass a larger {name}",
+                    f"{self.env_id}: {what} were left out of the physics, for there is room for {rooms[name]} a "
+                    f"simulation; pass a larger {name}",
                     stacklevel=2,
                 )
 
     def state_dict(self) -> State:
-        """What the environments need to go on, on a CPU or with `deterministic` exactly."""
+        """What the environments need to go on, exactly on a CPU or with `deterministic`; warns as `check_buffers`."""
         self.check_buffers()
         return {
             "generator": self.generator.get_state(),
@@ -282,10 +281,12 @@ class WarpMujocoEnv(TensorEnv):
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from a state of as many environments of the same task."""
-        self.generator.set_state(state["generator"])
+        """Go on from a state of as many environments of the same task, on the same kind of device exactly."""
+        generator = state["generator"].cpu()
+        if generator.shape == self.generator.get_state().shape:  # else of another kind of device
+            self.generator.set_state(generator)
         self.elapsed_steps.copy_(state["elapsed_steps"])
-        self._obs = state["obs"].to(self.device, copy=True)
+        self._obs.copy_(state["obs"])
         for name, x in self._simulation_state().items():
             x.copy_(state["simulations"][name])
 
@@ -302,14 +303,14 @@ class WarpMujocoEnv(TensorEnv):
 class _Random:
     """Random numbers on a device, as NumPy's generator gives them."""
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
+    def __init__(self, generator: torch.Generator, device: torch.device) -> None:
+        self.place: Any = {"generator": generator, "device": device}
 
     def uniform(self, low: float, high: float, size: tuple[int, ...]) -> Any:
-        return torch.rand(size, generator=self.generator, device=self.generator.device) * (high - low) + low
+        return torch.rand(size, **self.place) * (high - low) + low
 
     def standard_normal(self, size: tuple[int, ...]) -> Any:
-        return torch.randn(size, generator=self.generator, device=self.generator.device)
+        return torch.randn(size, **self.place)
 
 
 def _existing(device: str | torch.device) -> torch.device:
@@ -324,7 +325,7 @@ def _existing(device: str | torch.device) -> torch.device:
         return torch.device("cpu")
     n = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if n <= (found.index or 0) or not wp.is_cuda_available():
-        raise UsageError(f'device {device}: torch finds {n} CUDA devices, from cuda:0; device="cpu" is always possible')
+        raise UsageError(f"device {device} isn't there: torch finds {n} CUDA devices, from cuda:0")
     return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
 
 
