@@ -56,10 +56,25 @@ def test_what_follows_is_what_followed(env_id):
         np.testing.assert_allclose(following[0], steps.next_obs[k], rtol=2e-3, atol=2e-3)
 
 
+def test_warp_begins_in_the_demonstrations_too():
+    pytest.importorskip("mujoco_warp")
+    steps = clip("HalfCheetah-v4")
+    envs = make_vec("HalfCheetah-v4", 40, seed=0, backend="warp")
+    envs.start_from(steps.obs, 0.5)
+    drawn = np.concatenate([envs.reset()[0].numpy() for _ in range(10)])
+    assert 0.4 < (nearest(drawn, steps.obs.numpy(), 17) < 1e-6).mean() < 0.6
+    agent = amp(env="HalfCheetah-v4", backend="warp", start_share=1.0)
+    agent.learn(128, progress=False)
+    first = agent.training.collector.envs.reset()[0].numpy()
+    assert nearest(first, clip("HalfCheetah-v4").obs.numpy(), 17).max() < 1e-6
+    with pytest.raises(UsageError, match="ReacherV4: no simulation's state"):
+        make_vec("Reacher-v4", 2, backend="warp").start_from(clip("Reacher-v4").obs)
+
+
 def test_where_it_has_no_meaning_it_is_refused():
     envs = make_vec("Reacher-v4", 2)
     before = envs.sim.qpos.copy()
-    with pytest.raises(UsageError, match="Reacher-v4: its observations don't tell the state"):
+    with pytest.raises(UsageError, match="ReacherV4: no simulation's state follows from its observations"):
         envs.start_from(clip("Reacher-v4").obs.numpy())
     np.testing.assert_array_equal(envs.sim.qpos, before)
     with pytest.raises(UsageError, match="start_share"):
@@ -72,7 +87,7 @@ def test_where_it_has_no_meaning_it_is_refused():
 
 def amp(**values):
     told = SMALL | {"state_only": True, "start_share": 0.7, "task_reward_weight": 0.5} | values
-    return rlgen.GAIL("Hopper-v4", DATA, **told)
+    return rlgen.GAIL(told.pop("env", "Hopper-v4"), DATA, **told)
 
 
 def test_the_reward_is_the_imitation_s_and_the_task_s():

@@ -15,8 +15,9 @@ from rlgen.agents.from_reward import Initial, RewardAgent, RewardArguments, lear
 from rlgen.agents.imitator import ExpertArguments, Imitator, drawn_from
 from rlgen.data.demonstrations import Demonstrations
 from rlgen.envs.batched_mujoco import BatchedMujocoEnv
-from rlgen.envs.codes import CodedEnv, Codes, batch_of
+from rlgen.envs.codes import CodedEnv, Codes
 from rlgen.envs.make import Backend, Vectorization
+from rlgen.envs.tensors import TensorEnv
 from rlgen.errors import UsageError
 from rlgen.experiment import choose_device
 from rlgen.nn.policy import Policy
@@ -184,11 +185,11 @@ class GAIL(Imitator, RewardAgent):
         """Have episodes begin where they are to."""
         if not self.arguments.start_share:
             return
-        batch = batch_of(envs)
-        if not isinstance(batch, BatchedMujocoEnv):
-            raise UsageError(f"start_share needs a batched MuJoCo task; got {self.env_id}")
         plain = envs.env if isinstance(envs, CodedEnv) else envs
-        batch.start_from(self.demonstrations.fitted_to(plain).transitions.obs.numpy(), self.arguments.start_share)
+        if not isinstance(plain, BatchedMujocoEnv | TensorEnv):
+            raise UsageError(f"start_share needs a batched MuJoCo task; got {self.env_id}")
+        obs: Any = self.demonstrations.fitted_to(plain).transitions.obs
+        plain.start_from(obs if isinstance(plain, TensorEnv) else obs.numpy(), self.arguments.start_share)
 
     def reward_model(self, envs: gym.vector.VectorEnv, policy: Policy) -> RewardModel:
         """A fresh one, trained on the demonstrations; beside it the task's own reward, if that has a weight."""

@@ -188,6 +188,7 @@ class TensorCollector:
             whole[t] = done & ~self._cut_short
             self._cut_short &= ~done
             self._returns *= ~done
+        self.envs.check_buffers()
         return Rollout(steps, sampled, returns[whole].tolist())
 
 

@@ -17,7 +17,6 @@ from rlgen.envs.batched import BatchedEnv
 from rlgen.envs.contact_batch import ContactForceBatch
 from rlgen.envs.sparse_mujoco import SPARSE_MUJOCO_TASKS
 from rlgen.envs.tasks import TASKS, Array, Info, Outcome, Rows, Simulations, Task
-from rlgen.errors import UsageError
 from rlgen.ranges import Share, available_processors, check
 
 # The engine's warnings of a simulation that diverged: bad positions, velocities, accelerations, in this order.
@@ -52,11 +51,7 @@ class BatchedMujocoEnv(BatchedEnv):
             UsageError: a share outside [0, 1], or observations that don't tell the state.
         """
         check("share", share, Share)
-        try:
-            self._starts = self.task.states_of(self.sim, obs.astype(np.float64))
-        except ValueError:
-            raise UsageError(f"{self.env_id}: its observations don't tell the state of the simulation") from None
-        self._start_share = share
+        self._starts, self._start_share = self.task.states_of(self.sim, obs.astype(np.float64)), share
 
     def _build(self, n_threads: int | None) -> spaces.Box:
         model = load_model(self.task)

@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 
+from rlgen.errors import UsageError
+
 Array = npt.NDArray[Any]  # or a torch.Tensor
 Info = dict[str, Array]
 Rows = slice | Array
@@ -112,7 +114,7 @@ class Task:
         """States `(qpos [P, nq], qvel [P, nv])` whose observations are `[P, D]`; places not observed are the model's.
 
         Raises:
-            ValueError: the states don't follow from this task's observations, which is seen by observing them again.
+            UsageError: the states don't follow from this task's observations, which is seen by observing them again.
         """
         first = self.n_places * int(self.exclude_current_positions_from_observation)
         n, told = sim.qpos.shape[1] - first, sim.qpos.shape[1] + sim.qvel.shape[1] - first
@@ -128,7 +130,8 @@ class Task:
             found.append(self.observe(sim, slice(0, 1))[0, :told])
         sim.qpos[0], sim.qvel[0] = own
         if not sim.xp.allclose(sim.xp.stack(found), obs[list(some), :told], rtol=1e-5, atol=1e-6):
-            raise ValueError
+            name = type(self).__name__
+            raise UsageError(f"{name}: no simulation's state follows from its observations, in which to begin")
         return qpos, qvel
 
     def observe(self, sim: Simulations, rows: Rows) -> Array:

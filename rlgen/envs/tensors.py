@@ -9,6 +9,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
+from rlgen.errors import UsageError
 from rlgen.types import State
 
 TensorStep = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
@@ -31,6 +32,17 @@ class TensorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
     device: torch.device
     elapsed_steps: Tensor
     max_episode_steps: int | None
+
+    def check_buffers(self) -> None:
+        """Warn of what a step couldn't tell without waiting for the device; it may wait."""
+
+    def start_from(self, obs: Tensor, share: float = 1.0) -> None:
+        """See `rlgen.envs.batched_mujoco.BatchedMujocoEnv.start_from`.
+
+        Raises:
+            UsageError: also if these environments can't begin in given states.
+        """
+        raise UsageError(f"start_share needs a batched MuJoCo task; got {self.spec.id if self.spec else self}")
 
     @abstractmethod
     def state_dict(self) -> State:

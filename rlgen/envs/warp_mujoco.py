@@ -26,6 +26,7 @@ from rlgen.envs.batched_mujoco import BatchedMujocoEnv, load_model
 from rlgen.envs.tasks import Simulations
 from rlgen.envs.tensors import TensorEnv, TensorStep
 from rlgen.errors import UsageError
+from rlgen.ranges import Share, check
 from rlgen.types import State
 
 # Else it prints each kernel that it loads.
@@ -96,6 +97,8 @@ class WarpMujocoEnv(TensorEnv):
         self.num_envs = n_envs
         self.generator = torch.Generator(self.device)
         self.generator.seed()
+        self._starts: tuple[Any, Any] | None = None
+        self._start_share = 0.0
         self._random = _Random(self.generator, self.device)
         self.elapsed_steps = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
         model = load_model(self.task)
@@ -234,10 +237,22 @@ class WarpMujocoEnv(TensorEnv):
             self._obs = self._restart(terminated | truncated)
             return self._obs.clone(), rewards, terminated, truncated, info | {"final_obs": final_obs}
 
+    def start_from(self, obs: Tensor, share: float = 1.0) -> None:
+        """See `BatchedMujocoEnv.start_from`; places that observations don't tell are the model's."""
+        check("share", share, Share)
+        with self._open():
+            self._starts = self.task.states_of(self.sim, obs.to(self.device, torch.float32))
+        self._start_share = share
+
     def _restart(self, mask: Tensor) -> Tensor:
         """Draw initial states of the environments of the mask; gives all observations, the others' as they were."""
         sim, rows = self.sim, mask[:, None]
         qpos, qvel = self.task.draw(self._random, sim)
+        if self._starts is not None:
+            place = self._random.place
+            which = torch.randint(len(self._starts[0]), (self.num_envs,), **place)
+            given = torch.rand((self.num_envs, 1), **place) < self._start_share
+            qpos, qvel = (torch.where(given, x[which], y) for x, y in zip(self._starts, (qpos, qvel), strict=True))
         for x, initial in ((sim.qpos, qpos), (sim.qvel, qvel), (self._warmstart, 0.0), (sim.ctrl, 0.0)):
             x.copy_(torch.where(rows, initial, x))
         self.elapsed_steps.masked_fill_(mask, 0)
