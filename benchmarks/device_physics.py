@@ -1,6 +1,7 @@
-"""MuJoCo Warp beside C MuJoCo: one-step agreement over visited states, and steps a second on a GPU.
+"""MuJoCo Warp beside C MuJoCo: one-step agreement over visited states, whole trainings, and steps a second on a GPU.
 
     python benchmarks/device_physics.py                        # agreement: about ten minutes on one core
+    python benchmarks/device_physics.py --sections training    # trained on Warp, scored on both: minutes a task
     python benchmarks/device_physics.py --sections stepping    # a GPU's rates; without one nothing is measured
 
 The module isn't called warp, for that is the name of the package that it measures.
@@ -16,12 +17,15 @@ from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
+import numpy.typing as npt
 import torch
 from cells import provenance, write_rows
 
+import rlgen
 from rlgen import Actor, load_expert, make_vec
 from rlgen.envs import TASKS, BatchedMujocoEnv
 from rlgen.errors import DemonstrationError
+from rlgen.nn.policy import Policy
 
 RESULTS = Path(__file__).parent / "results"
 EXPERTS = Path(__file__).parents[1] / "expert_data"
@@ -166,16 +170,77 @@ def stepping(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+@torch.no_grad()
+def warp_returns(policy: Policy, env_id: str, device: str, n_episodes: int, seed: int) -> npt.NDArray[Any]:
+    """Returns of the deterministic policy in as many environments on the device."""
+    envs: Any = make_vec(env_id, n_episodes, backend="warp", device=device)
+    obs, _ = envs.reset(seed=seed)
+    totals, first = torch.zeros(n_episodes, device=envs.device), torch.ones(n_episodes, device=envs.device)
+    for _ in range(envs.max_episode_steps):
+        actions = policy.actions.mode(policy.network(policy.normalizer(obs)))
+        obs, rewards, terminated, truncated, _ = envs.step(actions)
+        totals += first * rewards
+        first *= ~(terminated | truncated)
+    envs.close()
+    return totals.cpu().numpy()
+
+
+def trainings(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """GAIL with its default settings on Warp, the last policy scored on Warp and on C MuJoCo over 50 episodes each."""
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    rows: list[dict[str, Any]] = []
+    for env_id in options.envs or ["HalfCheetah-v4", "Hopper-v4", "Reacher-v4"]:
+        agent = rlgen.GAIL(
+            env_id,
+            EXPERTS,
+            seed=options.seed,
+            backend="warp",
+            device=device,
+            n_threads=1,
+            n_envs=options.training_envs,
+            n_steps=options.training_steps,
+        )
+        agent.learn(options.total_timesteps, progress=False)
+        on_c = agent.evaluate(50)
+        on_warp = warp_returns(agent.policy, env_id, device, 50, options.seed + 10_000)
+        means = {"c": on_c.mean, "warp": float(on_warp.mean())}
+        scores = {name: (mean - on_c.random) / (on_c.expert - on_c.random) for name, mean in means.items()}
+        errors = [float(np.std(x, ddof=1) / len(x) ** 0.5) for x in (on_c.returns, on_warp)]
+        seconds = float(agent.metrics["wall_seconds"].iloc[-1])
+        rows.append(
+            {
+                "task": env_id,
+                "device": device,
+                "seed": options.seed,
+                "n_envs": options.training_envs,
+                "n_steps": options.training_steps,
+                "env_steps": agent.num_timesteps,
+                "score_c": round(scores["c"], 4),
+                "score_warp": round(scores["warp"], 4),
+                "standard_error_of_their_difference": round(float(np.hypot(*errors)) / (on_c.expert - on_c.random), 4),
+                "seconds": round(seconds, 1),
+                "steps_per_second": round(agent.num_timesteps / seconds),
+            }
+        )
+        print(rows[-1], flush=True)
+        write_rows(options.results / "warp_training.csv", [row | provenance() for row in rows])
+    return rows
+
+
 def main() -> None:
     """Measure, print and save, each row as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sections = {"agreement": agreements, "stepping": stepping}
+    sections = {"agreement": agreements, "training": trainings, "stepping": stepping}
     parser.add_argument("--sections", nargs="+", default=["agreement"], choices=sections)
     parser.add_argument("--envs", nargs="+", choices=IDS, help="tasks (default: all, or four in stepping)")
     parser.add_argument("--n-envs", nargs="+", type=int, default=[64, 1024, 4096, 16384], help="in stepping")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cpu for agreement, cuda for stepping")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each of a stepping row's three rounds")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which no row is begun")
+    parser.add_argument("--total-timesteps", type=int, default=300_000, help="in training")
+    parser.add_argument("--training-envs", type=int, default=64, help="in training; a GPU wants thousands")
+    parser.add_argument("--training-steps", type=int, default=16, help="of each environment and iteration, in training")
+    parser.add_argument("--seed", type=int, default=0, help="in training")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
     options = parser.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
