@@ -1,6 +1,7 @@
 """MuJoCo Warp beside C MuJoCo: one-step agreement over visited states, whole trainings, and steps a second on a GPU.
 
     python benchmarks/device_physics.py                        # agreement: about ten minutes on one core
+    python benchmarks/device_physics.py --sections frames      # why some of Ant's steps differ: half a minute
     python benchmarks/device_physics.py --sections training    # trained on Warp, scored on both: minutes a task
     python benchmarks/device_physics.py --sections stepping    # a GPU's rates; without one nothing is measured
 
@@ -24,6 +25,7 @@ from cells import provenance, write_rows
 import rlgen
 from rlgen import Actor, load_expert, make_vec
 from rlgen.envs import TASKS, BatchedMujocoEnv
+from rlgen.envs.batched_mujoco import load_model
 from rlgen.errors import DemonstrationError
 from rlgen.nn.policy import Policy
 
@@ -123,6 +125,44 @@ def agreements(options: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append(agreement(env_id, kind, options.device or "cpu", 256, 40))
             print(rows[-1], flush=True)
             write_rows(options.results / "warp_agreement.csv", [row | provenance() for row in rows])
+    return rows
+
+
+def frames(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Accelerations of both in states that random actions visit, apart by whether the contacts' frames are the same."""
+    rows: list[dict[str, Any]] = []
+    for env_id in options.envs or ["Ant-v5"]:
+        ours: Any = make_vec(env_id, 128, backend="warp")
+        theirs = NewtonEnv(env_id, 128, 1)
+        theirs.reset(seed=0)
+        model, rng, found = load_model(theirs.task), np.random.default_rng(0), []
+        data, high = mujoco.MjData(model), theirs.single_action_space.high
+        for step in range(60):
+            actions = (high * rng.uniform(-1, 1, theirs.action_space.shape)).astype(np.float32)
+            if step >= 40:
+                for name, x in (("qpos", theirs.sim.qpos), ("qvel", theirs.sim.qvel), ("ctrl", actions)):
+                    getattr(ours.sim, name).copy_(torch.from_numpy(x.astype(np.float32)))
+                ours._forward()
+                contact, n = ours._data.contact, ours._data.nacon.numpy()[0]
+                worlds, frame = contact.worldid.numpy()[:n], contact.frame.numpy()[:n].reshape(n, 9)
+                for i, acceleration in enumerate(ours._data.qacc.numpy()):
+                    mujoco.mj_resetData(model, data)
+                    for name in ("qpos", "qvel", "ctrl"):
+                        getattr(data, name)[:] = getattr(ours.sim, name)[i]
+                    mujoco.mj_forward(model, data)
+                    apart = np.abs(frame[worlds == i][:, None] - data.contact.frame).max(-1)  # [ours, theirs]
+                    same = apart.shape[0] == apart.shape[1] and (apart.size == 0 or apart.min(1).max() < 1e-3)
+                    error = np.linalg.norm(acceleration - data.qacc) / np.linalg.norm(data.qacc)
+                    found.append((same, error))
+            theirs.step(actions)
+        same, errors = (np.array(x) for x in zip(*found, strict=True))
+        rows.append({"task": env_id, "states": len(same), "frames_differ": (~same).mean()})
+        rows[-1] |= {
+            "largest_error_else": errors[same].max(),
+            "errors_above_5e-4_if_they_do": (errors[~same] > 5e-4).mean(),
+        }
+        print(rows[-1], flush=True)
+        write_rows(options.results / "warp_frames.csv", [row | provenance() for row in rows])
     return rows
 
 
@@ -230,7 +270,7 @@ def trainings(options: argparse.Namespace) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, print and save, each row as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sections = {"agreement": agreements, "training": trainings, "stepping": stepping}
+    sections = {"agreement": agreements, "frames": frames, "training": trainings, "stepping": stepping}
     parser.add_argument("--sections", nargs="+", default=["agreement"], choices=sections)
     parser.add_argument("--envs", nargs="+", choices=IDS, help="tasks (default: all, or four in stepping)")
     parser.add_argument("--n-envs", nargs="+", type=int, default=[64, 1024, 4096, 16384], help="in stepping")

@@ -132,7 +132,7 @@ def _on_device(
         from rlgen.envs.warp_mujoco import WarpMujocoEnv  # takes a second, and is an extra
     except ImportError as error:
         raise UsageError(f'backend="warp" needs MuJoCo Warp ({error}): pip install "rlgen[warp]"') from None
-    envs = WarpMujocoEnv(env, n_envs, device, **backend_kwargs, **env_kwargs)
+    envs = WarpMujocoEnv(env, n_envs, device, **{**backend_kwargs, **env_kwargs})
     envs.reset(seed=seed)
     _log.info("%s: %d environments by %s on %s", env, n_envs, type(envs).__name__, envs.device)
     return envs

@@ -3,11 +3,13 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import CUDA
+from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 from gymnasium.error import ClosedEnvironmentError
 from pretend_cuda import CUDA as PRETENDED
 from pretend_cuda import PretendCUDA
@@ -344,6 +346,18 @@ def test_what_is_not_possible_is_refused():
         make(device="mps")
     with pytest.raises(UsageError, match=r"device cuda:9 isn't there: torch finds \d CUDA devices"):
         make(device="cuda:9")
+
+
+def test_a_model_that_the_engine_lacks_is_refused(tmp_path):
+    xml = Path(expand_model_path("hopper.xml")).read_text(encoding="utf-8")
+    for old, new, why in (
+        ("<motor ", '<general dyntype="filter" ', "has no place for the state of its 3 actuators"),
+        ("</mujoco>", '<option><flag fwdinv="enable"/></option></mujoco>', "can't simulate its model: .*FWDINV"),
+    ):
+        assert old in xml
+        (tmp_path / "hopper.xml").write_text(xml.replace(old, new), encoding="utf-8")
+        with pytest.raises(UsageError, match=f"Hopper-v5: .*{why}"):
+            make("Hopper-v5", xml_file=str(tmp_path / "hopper.xml"))
 
 
 def test_bad_input_is_named_and_a_closed_one_says_so():
