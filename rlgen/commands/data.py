@@ -27,7 +27,7 @@ NONE = default("none")
 NAMES = tyro.conf.arg(metavar="NAME ...")
 SPACES = ("obs. space", "action space")
 # Flags of `Convert` that are fields of a log's mapping.
-COLUMNS = ("obs", "actions", "next_obs", "rewards", "terminated", "truncated", "done", "episode", "episodes")
+COLUMNS = ("obs", "actions", "next_obs", "rewards", "terminated", "truncated", "done", "episode", "label", "episodes")
 
 Input = Annotated[Path, tyro.conf.Positional]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required)")]
@@ -83,6 +83,9 @@ class Convert(_Source):
     """Column that is 1 in the last row of an episode, in a log that doesn't tell how episodes end."""
     episode: Annotated[str | None, NONE] = None
     """Column whose value changes where an episode begins."""
+    label: Annotated[str | None, NONE] = None
+    """Column with the mode that an episode is of, such as who demonstrates it: a whole number from 0, or -1 where it
+    isn't known. `rlgen gail --codes N --labels` learns from it."""
     episodes: Annotated[str | None, tyro.conf.arg(metavar="PATTERN"), NONE] = None
     """Groups of an HDF5 file that hold an episode each, such as `data/*`; columns are then named by their path inside
     a group, such as obs/joint_pos."""

@@ -71,7 +71,8 @@ def load_source(
     if mapping is None and dataset_folder(path, env_id) is not None:
         manifest, episodes = load_episodes(path, env_id)
         source = manifest.get("source", {})
-        recording = Recording(OURS, episodes, manifest["env_id"], names=source.get("names", {}), manifest=manifest)
+        names, labels = source.get("names", {}), manifest.get("labels")
+        recording = Recording(OURS, episodes, manifest["env_id"], names=names, manifest=manifest, labels=labels)
     elif mapping is None and (found := sorted(file.parent.name for file in path.glob("*/manifest.json"))):
         raise DemonstrationError(f"{path}: holds datasets of {', '.join(found)}; tell one's folder, or --env")
     else:
@@ -105,10 +106,8 @@ def _without_broken(recording: Recording) -> Recording:
     if len(wrong) == len(recording.episodes):
         raise DemonstrationError(f"{recording.path}: every episode holds NaN or infinite values")
     kept = [e for i, e in enumerate(recording.episodes) if i not in wrong]
-    manifest = recording.manifest
-    if "labels" in manifest:
-        manifest = {**manifest, "labels": [label for i, label in enumerate(manifest["labels"]) if i not in wrong]}
-    return replace(recording, episodes=kept, broken=[*recording.broken, *wrong.values()], manifest=manifest)
+    labels = recording.labels and [label for i, label in enumerate(recording.labels) if i not in wrong]
+    return replace(recording, episodes=kept, broken=[*recording.broken, *wrong.values()], labels=labels)
 
 
 def log_spaces(source: Recording, mapping: LogMapping) -> tuple[gym.Space[Any], gym.Space[Any]]:
@@ -224,7 +223,7 @@ def dataset_of(
     where = ", ".join(str(source.path) for source in sources)
     episodes, action_space = _inside(episodes, action_space, clip_actions, keep_actions, names.get("actions"), where)
 
-    labels = [x for source in sources for x in source.manifest.get("labels", [None] * len(source.episodes))]
+    labels = [x for source in sources for x in source.labels or [None] * len(source.episodes)]
 
     def common(name: str) -> Any:
         values = [source.manifest.get(name) for source in sources]

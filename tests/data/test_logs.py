@@ -221,6 +221,36 @@ def test_flags_split_a_log_without_an_episode_column(tmp_path):
     assert not found.tells_ends
 
 
+def test_a_column_of_modes_labels_the_dataset(tmp_path):
+    table = frame().assign(who=np.repeat([1, -1, 0], LENGTHS))
+    table.to_csv(tmp_path / "log.csv", index=False)
+    source = read(tmp_path / "log.csv", **COLUMNS, label="who")
+    assert_holds(source)
+    assert source.labels == [1, None, 0]
+    data_command.main(
+        data_command.Convert(
+            path=tmp_path / "log.csv",
+            name="arm",
+            obs=("joint_pos",),
+            actions=("torque",),
+            episode="trial",
+            label="who",
+            output=tmp_path / "out",
+        )
+    )
+    labels = load_demonstrations(tmp_path / "out", "arm", 3).labels.tolist()
+    # Of each episode but its last step, whose successor this log doesn't tell.
+    assert labels == [1] * 4 + [-1] * 6 + [0] * 3
+    for wrong, message in (
+        (table.who + (table.index == 2), r"who.* the same in all rows of an episode; row 3 differs"),
+        (table.who - 0.5, r"who.* whole numbers from 0"),
+        (table.who - 1, r"who.* whole numbers from 0"),
+    ):
+        table.assign(who=wrong).to_csv(tmp_path / "wrong.csv", index=False)
+        with pytest.raises(DemonstrationError, match=message):
+            read(tmp_path / "wrong.csv", **COLUMNS, label="who")
+
+
 def test_the_final_observation_is_kept_where_it_is_known(tmp_path):
     table = frame()
     following = table[[f"joint_pos_{i}" for i in range(3)]].shift(-1).fillna(0.5)

@@ -104,6 +104,7 @@ ABOUT = {
     "tells_ends": bool,
     "columns": ([list], None),
     "names": {"*": [str]},
+    "labels": ([(None, range(1 << 20))], None),
 }
 """What a `Recording` says beside its episodes."""
 

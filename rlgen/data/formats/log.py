@@ -21,6 +21,7 @@ from rlgen.files import check, printable, read_regular
 
 NAME = "log"
 MAX_MAPPING_BYTES = 1 << 16
+MAX_LABELS = 1 << 20
 
 MANY = ("obs", "next_obs", "actions")
 """Fields of `LogMapping` that may be of several columns."""
@@ -47,6 +48,8 @@ class LogMapping:
         truncated: likewise where it is cut, as by a time limit.
         done: likewise where it ends, and the log doesn't tell how.
         episode: a column that changes where an episode begins, of numbers or text.
+        label: a column with the mode that an episode is of, as of several people or styles, in each of its rows: a
+            whole number from 0, or -1 where it isn't known.
         episodes: a pattern of an HDF5 file's groups, such as `data/*`, each an episode; names of arrays are then paths
             inside a group, such as `obs/joint_pos`.
         observation_space: what is told of the space in the notation of a manifest, such as `{"low": -1, "high": 1}`;
@@ -62,6 +65,7 @@ class LogMapping:
     truncated: str | None = None
     done: str | None = None
     episode: str | None = None
+    label: str | None = None
     episodes: str | None = None
     observation_space: Mapping[str, Any] | None = None
     action_space: Mapping[str, Any] | None = None
@@ -81,7 +85,9 @@ class LogMapping:
             yield from (((part, key), names) for key, names in getattr(self, part).items())
         if self.actions:
             yield ("actions", ""), self.actions
-        yield from (((name, ""), [getattr(self, name)]) for name in ("rewards", *self.flags) if getattr(self, name))
+        yield from (
+            ((name, ""), [getattr(self, name)]) for name in ("rewards", "label", *self.flags) if getattr(self, name)
+        )
 
     def resolve(self, there: Sequence[str], where: str) -> dict[Place, list[str]]:
         """The columns at each place, of those that a table has.
@@ -145,7 +151,7 @@ def _check_parts(value: Any) -> None:
         _check_names(names)
 
 
-_ONE = dict.fromkeys(("rewards?", "terminated?", "truncated?", "done?", "episode?", "episodes?"), str)
+_ONE = dict.fromkeys(("rewards?", "terminated?", "truncated?", "done?", "episode?", "label?", "episodes?"), str)
 _SCHEMA = {"obs": _check_parts, "next_obs?": _check_parts, "actions?": _check_names, **_ONE,
            "observation_space?": dict, "action_space?": dict}  # fmt: skip
 
@@ -297,6 +303,7 @@ class _Steps:
         final_obs: `[E, D]`, if known.
         names: of the columns of `obs` and `actions`.
         widths: of the parts of `obs`.
+        labels: the mode of each episode, None where it isn't known.
     """
 
     where: str
@@ -308,6 +315,7 @@ class _Steps:
     final_obs: Array | None
     names: dict[str, list[str]]
     widths: list[tuple[str, int]]
+    labels: list[int | None]
 
 
 def _steps_of_part(
@@ -367,7 +375,21 @@ def _steps(
             raise DemonstrationError(f"{where}: obs has a row more than the rest, as a log of one episode may have")
         obs, final = obs[:-1], obs[-1:]
     widths = [(key, parts["obs", key][0].shape[1]) for key in mapping.obs]
-    return _Steps(where, obs, actions, rewards, lengths, ends, final, names, widths)
+    labels: list[int | None] = [None] * len(stops)
+    if mapping.label is not None:
+        labels = _labels(parts["label", ""][0][:, 0], mapping.label, stops, where)
+    return _Steps(where, obs, actions, rewards, lengths, ends, final, names, widths, labels)
+
+
+def _labels(values: Array, name: str, stops: Array, where: str) -> list[int | None]:
+    """The mode of each episode."""
+    found = values[stops - 1]
+    rows = np.repeat(found, np.diff(stops, prepend=0))
+    if (differs := values[: len(rows)] != rows).any():
+        fail(where, printable(name), f"must be the same in all rows of an episode; row {differs.argmax() + 1} differs")
+    if not ((found == np.rint(found)) & (found >= -1) & (found < MAX_LABELS)).all():
+        fail(where, printable(name), f"must be whole numbers from 0 to {MAX_LABELS - 1}, or -1 where it isn't known")
+    return [int(x) if x >= 0 else None for x in found]
 
 
 def _n_steps(table: Table, resolved: Mapping[Place, list[str]], where: str) -> int:
@@ -473,6 +495,7 @@ def _recording(path: Path, steps: Sequence[_Steps], mapping: LogMapping, broken:
         n_incomplete=sum(n < len(x.obs) for x, n in zip(steps, kept, strict=True)),
         broken=broken,
         tells_ends=mapping.terminated is not None or mapping.truncated is not None,
+        labels=None if mapping.label is None else [label for x in steps for label in x.labels],
         columns=None if "" in mapping.obs else tuple(first.widths),
         names=first.names,
     )

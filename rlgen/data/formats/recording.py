@@ -49,6 +49,7 @@ class Recording:
         names: of the columns of a log that are observations (`obs`) and actions (`actions`); empty for other formats.
         path: the file or folder.
         manifest: of a dataset of ours; empty else.
+        labels: of a mixture, the mode of each episode from 0, None where it isn't known; None if none is told.
     """
 
     format: str
@@ -61,6 +62,7 @@ class Recording:
     names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     path: Path = Path()
     manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    labels: Sequence[int | None] | None = None
 
 
 class Format(Protocol):
