@@ -156,11 +156,14 @@ def frames(options: argparse.Namespace) -> list[dict[str, Any]]:
                     found.append((same, error))
             theirs.step(actions)
         same, errors = (np.array(x) for x in zip(*found, strict=True))
-        rows.append({"task": env_id, "states": len(same), "frames_differ": (~same).mean()})
-        rows[-1] |= {
-            "largest_error_else": errors[same].max(),
-            "errors_above_5e-4_if_they_do": (errors[~same] > 5e-4).mean(),
+        row = {
+            "task": env_id,
+            "states": len(same),
+            "frames_differ": round(float((~same).mean()), 4),
+            "largest_error_else": f"{errors[same].max():.1e}",
+            "above_5e-4_if_they_do": round(float((errors[~same] > 5e-4).mean()), 4),
         }
+        rows.append(row)
         print(rows[-1], flush=True)
         write_rows(options.results / "warp_frames.csv", [row | provenance() for row in rows])
     return rows

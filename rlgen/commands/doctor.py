@@ -31,6 +31,7 @@ OPTIONAL = {
     "cluster": ("ray",),
     "tune": ("optuna",),
     "track": ("wandb",),
+    "warp": ("mujoco-warp", "warp-lang"),
     "benchmarks": ("sb3-contrib",),
 }
 
