@@ -27,6 +27,7 @@ from rlgen.files import hardware, sha256, write_bytes
 if TYPE_CHECKING:
     from rlgen.imitation import Imitation
 
+LATER = {"virtual_batch_norm": False, "minibatch_group": 1, "information_limit": None}
 Cell = dict[str, Any]
 Row = dict[str, Any]
 
@@ -37,11 +38,13 @@ def cell_key(cell: Cell) -> str:
 
 
 def settings_text(settings: Imitation) -> str:
-    """Settings of an imitator as a cell has them; without codes where there are none, as before there were any."""
+    """Settings of an imitator as a cell has them; without those that came later where they are off, as rows before."""
     told = asdict(settings)
-    if not settings.code:
-        del told["code"]
-    return str(told)
+    off: list[str] = [] if settings.code else ["code"]
+    off += [name for name, value in LATER.items() if told[name] == value]
+    if not settings.gail.historical_averaging:
+        del told["gail"]["historical_averaging"]
+    return str({name: value for name, value in told.items() if name not in off})
 
 
 def versions() -> str:

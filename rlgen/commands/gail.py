@@ -48,10 +48,11 @@ class Arguments:
     """With --codes, also learn the codes from the modes that the dataset's manifest tells of some episodes."""
     state_only: Annotated[bool | None, PRESET] = None
     """Show the discriminator each state and its successor, rather than state and action."""
-    reward: Annotated[Literal["softplus", "log-d", "logit"] | None, PRESET] = None
+    reward: Annotated[Literal["softplus", "log-d", "logit", "feature-matching"] | None, PRESET] = None
     """Reward computed from the discriminator's output D: `logit` = log D - log(1-D), `softplus` = -log(1-D), or
-    `log-d` = log D. With --absorbing-states False `softplus` favours long episodes and `log-d` short ones. AIRL's
-    reward is its f."""
+    `log-d` = log D. With --absorbing-states False `softplus` favours long episodes and `log-d` short ones. Or
+    `feature-matching`: what moves the policy's mean features, of D's last hidden layer, to the expert's. AIRL's reward
+    is its f."""
     absorbing_states: Annotated[bool | None, PRESET] = None
     """Reward the end of an episode by how often, and where, expert and policy terminate, so that the sign of the reward
     doesn't decide how long episodes last."""
@@ -67,6 +68,16 @@ class Arguments:
     """Probability of dropping an input of the discriminator in training."""
     spectral_norm: Annotated[bool | None, PRESET] = None
     """Divide the weights of each of the discriminator's layers by their largest singular value."""
+    historical_averaging: Annotated[float | None, PRESET] = None
+    """Weight of the penalty on moving the discriminator's weights away from their mean over training so far."""
+    virtual_batch_norm: Annotated[bool | None, PRESET] = None
+    """Normalise the discriminator's hidden layers by their statistics over a fixed batch of the expert's pairs."""
+    minibatch_group: Annotated[int | None, default("1, none")] = None
+    """Number of consecutive pairs of which the discriminator also sees how alike they are (minibatch discrimination).
+    It may then tell the two sides by how pairs were sampled alone."""
+    information_limit: Annotated[float | None, default("no limit")] = None
+    """Nats that the discriminator may know of a pair on average, through a variational bottleneck (VAIL). Peng et al.
+    (2019) have 0.5."""
     symlog: Annotated[bool | None, PRESET] = None
     """Squash the discriminator's normalised inputs by a logarithm, rather than clip them at ten standard deviations."""
     run: RunFlags = field(default_factory=RunArguments)
@@ -85,6 +96,10 @@ FLAGS = (
     "input_noise",
     "dropout",
     "spectral_norm",
+    "historical_averaging",
+    "virtual_batch_norm",
+    "minibatch_group",
+    "information_limit",
     "symlog",
 )
 # A share of the discriminator loss's rise in the last fifth of training; see `rlgen.functional.adversarial.late_gain`.
