@@ -11,7 +11,7 @@ from rlgen.types import Metrics
 class Bottleneck(nn.Module):
     """Encodes features as z ~ N(mean, std^2), which tells I_c nats of them at most: E KL(N(mean, std^2) || N(0, 1)).
 
-    Calling `penalty` once a step is the paper's dual descent (eqs. 8 and 9): the multiplier beta of the constraint
+    Calling `penalty` once a step is the paper's dual gradient descent: the multiplier beta of the constraint
     rises while it is violated, and otherwise falls to 0.
 
     Args:
