@@ -21,8 +21,10 @@ from rlgen import imitation, presets
 from rlgen.agents.saved import AGENTS
 from rlgen.checkpoint import load_checkpoint, save_checkpoint
 from rlgen.errors import CheckpointError, DemonstrationError, UsageError
+from rlgen.export import export_onnx
 from rlgen.imitation import Imitation
 from rlgen.run_log import Display
+from rlgen.states import draw_states, read_visits
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "expert_data"
@@ -227,6 +229,22 @@ def heavy(gravity=9.8):
     env = gym.make("CartPole-v1")
     env.unwrapped.gravity = gravity
     return env
+
+
+@pytest.mark.parametrize("algo", ["ppo", "svg"])
+def test_the_discriminators_options_go_with_whatever_an_agent_does(tmp_path, algo):
+    options = {"reward": "feature-matching", "virtual_batch_norm": True, "information_limit": 0.5}
+    options |= {"historical_averaging": 0.1, "state_only": True} | ({"minibatch_group": 8} if algo == "ppo" else {})
+    more = {"learning_starts": 128, "updates_per_step": 0.1} if algo == "svg" else {}
+    agent = make("GAIL", algo=algo, **options, **more)
+    agent.learn(STEPS, run_dir=tmp_path / "run", eval_episodes=1, progress=False)
+    loaded = rlgen.load(tmp_path / "run")
+    assert loaded.settings == agent.settings
+    for each in (agent, loaded):
+        each.learn(STEPS, progress=False)
+    assert same(weights(agent), weights(loaded))
+    export_onnx(agent.policy, tmp_path / "policy.onnx")
+    assert draw_states(tmp_path / "states.png", "png", [read_visits(tmp_path / "run")])
 
 
 ENVIRONMENTS = {

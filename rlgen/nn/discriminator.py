@@ -212,7 +212,7 @@ class FeatureMatching(Discriminator):
     f being the last hidden layer (Salimans et al. 2016, section 3.1, turned into a reward), and the means those of the
     rows that the last update saw,
 
-        r(s, a) = w . (f(s, a) - mean_E f),  w = (mean_E f - mean_pi f) / |mean_E f - mean_pi f|.
+        r(s, a) = w . (f(s, a) - mean_E f),  w = (mean_E f - mean_pi f) / norm(mean_E f - mean_pi f).
 
     So the expert earns 0 on average, and the policy minus the distance of the means. Before the first update all is 0.
     """

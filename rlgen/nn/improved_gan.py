@@ -11,7 +11,9 @@ from rlgen.errors import UsageError
 
 
 class HistoricalAverage(nn.Module):
-    """A penalty on moving away from where the parameters have been: w |theta - mean of past theta|^2 (section 3.3).
+    """A penalty on moving away from where the parameters have been (section 3.3).
+
+        w norm(theta - mean of past theta)^2
 
     Two players who circle around their equilibrium by gradient descent reach it with the penalty.
 
@@ -67,7 +69,8 @@ class VirtualBatchNorm(nn.Module):
 class MinibatchFeatures(nn.Module):
     """Adds to each row's features how close it is to the other rows of its group (section 3.2).
 
-    With M = f T, o_k(i) is the mean over the other rows j of the group of exp(-|M_ik - M_jk|_1); the paper has the sum.
+    With M = f T, o_k(i) is the mean over the other rows j of the group of exp(-sum abs(M_ik - M_jk)), where the paper
+    has the sum.
 
     Args:
         n_features: of each row.
