@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from cells import Cell, Row, run_cells, settings_text
+from cells import Cell, Row, provenance, run_cells, settings_text
 from imitation import PARTS, ROOT, Task, imitate
 from imitation import TASKS as OF_THE_PAPER
 from statistics_of_seeds import FEWEST, interquartile_mean, interval, interval_of_difference
@@ -34,13 +34,14 @@ NONE: dict[str, Any] = {"gradient_penalty_coef": 0.0}
 # By name: what replaces the preset's values, which have the gradient penalty.
 VARIANTS: dict[str, dict[str, Any]] = {
     "gradient penalty": {},
+    "gradient penalty 0.03": {"gradient_penalty_coef": 0.03},
     "none": NONE,
     "spectral norm": NONE | {"spectral_norm": True},
     "label smoothing": NONE | {"expert_label": 0.9},
     "entropy bonus": NONE | {"entropy_coef": 0.1},
     "input noise": NONE | {"input_noise": 0.5},
     "dropout": NONE | {"dropout": 0.3},
-    "historical averaging": NONE | {"historical_averaging": 0.01},
+    "historical averaging": NONE | {"historical_averaging": 0.001},
     "virtual batch norm": NONE | {"virtual_batch_norm": True},
     "minibatch features": NONE | {"minibatch_group": 8},
     "bottleneck": NONE | {"information_limit": 0.5},
@@ -87,7 +88,7 @@ def run(cell: Cell) -> Row:
 
     torch.set_num_threads(1)
     demonstrations = load_demonstrations(ROOT / "expert_data", cell["env_id"], 4, cell["subsample"], seed=cell["seed"])
-    return imitate(cell, demonstrations, settings_of(cell))
+    return provenance() | imitate(cell, demonstrations, settings_of(cell))
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
