@@ -196,14 +196,21 @@ class Discriminator(_Inputs):
         """The last hidden layer, `[B, H]`."""
         if self.dropout:
             inputs = F.dropout(inputs, self.dropout, self.training)
+        hidden = list(self.network)[: self.n_hidden]
         if self.reference is None:
-            return self.network[: self.n_hidden](inputs)
+            return _through(hidden, inputs)
         reference = self.inputs(self.reference)
-        return self.network[: self.n_hidden](torch.cat((reference, inputs)))[len(reference) :]
+        return _through(hidden, torch.cat((reference, inputs)))[len(reference) :]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits `[B]` of `inputs`."""
-        return self.network[self.n_hidden :](self.features(inputs)).squeeze(-1)
+        return _through(list(self.network)[self.n_hidden :], self.features(inputs)).squeeze(-1)
+
+
+def _through(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:  # a slice of nn.Sequential would be a new module each time
+        x = layer(x)
+    return x
 
 
 class FeatureMatching(Discriminator):

@@ -208,5 +208,5 @@ class ConstantDiscriminator:
 
 def _draw(x: Tensor, size: int, group: int) -> Tensor:
     """`size` rows of x by whole groups, one more where that doesn't come out even."""
-    starts = group * torch.randint(len(x) // group, (-(-size // group),), device=x.device)
-    return (starts.unsqueeze(-1) + torch.arange(group, device=x.device)).flatten()
+    groups = torch.randint(len(x) // group, (-(-size // group),), device=x.device)
+    return groups if group == 1 else (group * groups.unsqueeze(-1) + torch.arange(group, device=x.device)).flatten()
