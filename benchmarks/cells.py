@@ -27,6 +27,7 @@ from rlgen.files import hardware, sha256, write_bytes
 if TYPE_CHECKING:
     from rlgen.imitation import Imitation
 
+# Settings that came after rows were published, at what leaves everything as it was.
 LATER = {"virtual_batch_norm": False, "minibatch_group": 1, "information_limit": None}
 Cell = dict[str, Any]
 Row = dict[str, Any]
