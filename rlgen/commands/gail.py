@@ -76,8 +76,8 @@ class Arguments:
     """Number of consecutive pairs of which the discriminator also sees how alike they are (minibatch discrimination).
     It may then tell the two sides by how pairs were sampled alone."""
     information_limit: Annotated[float | None, default("no limit")] = None
-    """Nats that the discriminator may know of a pair on average, through a variational bottleneck (VAIL). Peng et al.
-    (2019) have 0.5."""
+    """Nats that the discriminator may know of a pair on average, through a variational bottleneck (VAIL). 0.5
+    is usual."""
     symlog: Annotated[bool | None, PRESET] = None
     """Squash the discriminator's normalised inputs by a logarithm, rather than clip them at ten standard deviations."""
     run: RunFlags = field(default_factory=RunArguments)

@@ -17,8 +17,7 @@ class Bottleneck(nn.Module):
     Args:
         n_features: of the inputs, and of z.
         limit: I_c, in nats.
-        step: of beta, for each nat above the limit. The paper's is 1e-5, for many more steps than a discriminator takes
-            here.
+        step: of beta, for each nat above the limit. 1e-5 is usual, for many more steps than a discriminator takes here.
     """
 
     beta: Tensor
