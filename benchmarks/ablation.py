@@ -1,6 +1,9 @@
 """What the discriminator's regularisers and rewards are worth: GAIL with one thing changed; one CSV row a run.
 
 python benchmarks/ablation.py --jobs 2
+python benchmarks/ablation.py --envs HalfCheetah-v4 --seeds 100 --variants tuning --total-timesteps 200000
+
+The second is how each option's strength was chosen: three values of each, on a seed that no table has.
 
 A row holds the curve, as in imitation.py. "spread" is the standard deviation of the score over the last fifth of it.
 """
@@ -15,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from cells import Cell, Row, run_cells, settings_text
-from imitation import PARTS, ROOT, TASKS, imitate
+from cells import Cell, Row, provenance, run_cells, settings_text
+from imitation import PARTS, ROOT, Task, imitate
+from imitation import TASKS as OF_THE_PAPER
 from statistics_of_seeds import FEWEST, interquartile_mean, interval, interval_of_difference
 
 if TYPE_CHECKING:
@@ -24,20 +28,43 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results" / "ablation.csv"
 ENVS = ("HalfCheetah-v4", "Ant-v4")  # one where an episode can't end early, and a larger one where it can
+# And a task that no default was tuned on, from whole trajectories.
+TASKS = OF_THE_PAPER | {"InvertedDoublePendulum-v5": Task((4,), 1, 200_000)}
 NONE: dict[str, Any] = {"gradient_penalty_coef": 0.0}
 # By name: what replaces the preset's values, which have the gradient penalty.
 VARIANTS: dict[str, dict[str, Any]] = {
     "gradient penalty": {},
+    "gradient penalty 0.03": {"gradient_penalty_coef": 0.03},
     "none": NONE,
     "spectral norm": NONE | {"spectral_norm": True},
     "label smoothing": NONE | {"expert_label": 0.9},
     "entropy bonus": NONE | {"entropy_coef": 0.1},
     "input noise": NONE | {"input_noise": 0.5},
     "dropout": NONE | {"dropout": 0.3},
+    "historical averaging": NONE | {"historical_averaging": 0.001},
+    "virtual batch norm": NONE | {"virtual_batch_norm": True},
+    "minibatch features": NONE | {"minibatch_group": 8},
+    "bottleneck": NONE | {"information_limit": 0.5},
+    "reward feature matching": {"reward": "feature-matching"},
     "reward log D": {"reward": "log-d"},
     "reward -log(1-D)": {"reward": "softplus"},
     "no absorbing states": {"absorbing_states": False},
     "-log(1-D), no absorbing states": {"reward": "softplus", "absorbing_states": False},
+}
+# Three values of each one's strength; of what has none, of its penalty or step size.
+TRIED: dict[str, tuple[str, tuple[float, float, float]]] = {
+    "gradient penalty": ("gradient_penalty_coef", (0.03, 0.1, 0.3)),
+    "none": ("learning_rate", (1e-3, 3e-3, 1e-2)),
+    "historical averaging": ("historical_averaging", (0.001, 0.01, 0.1)),
+    "virtual batch norm": ("learning_rate", (1e-3, 3e-3, 1e-2)),
+    "minibatch features": ("minibatch_group", (4, 8, 16)),
+    "bottleneck": ("information_limit", (0.1, 0.5, 2.0)),
+    "reward feature matching": ("gradient_penalty_coef", (0.0, 0.1, 1.0)),
+}
+TUNING = {
+    f"{variant}, {setting} {value:g}": VARIANTS[variant] | {setting: value}
+    for variant, (setting, values) in TRIED.items()
+    for value in values
 }
 
 
@@ -46,7 +73,7 @@ def settings_of(cell: Cell) -> Imitation:
     from rlgen import imitation
 
     settings = imitation.settings()
-    changes = VARIANTS[cell["variant"]]
+    changes = (VARIANTS | TUNING)[cell["variant"]]
     of_gail = {name: value for name, value in changes.items() if hasattr(settings.gail, name)}
     others = {name: value for name, value in changes.items() if name not in of_gail}
     learner = replace(settings.learner, total_timesteps=cell["total_timesteps"])
@@ -61,16 +88,18 @@ def run(cell: Cell) -> Row:
 
     torch.set_num_threads(1)
     demonstrations = load_demonstrations(ROOT / "expert_data", cell["env_id"], 4, cell["subsample"], seed=cell["seed"])
-    return imitate(cell, demonstrations, settings_of(cell))
+    return provenance() | imitate(cell, demonstrations, settings_of(cell))
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
     """One cell a run, its settings part of it."""
     cells: list[Cell] = []
-    for env_id, seed, variant in itertools.product(options.envs, options.seeds, options.variants):
+    variants = list(TUNING) if options.variants == ["tuning"] else options.variants
+    for env_id, seed, variant in itertools.product(options.envs, options.seeds, variants):
         cell: Cell = {
             "env_id": env_id,
             "algorithm": "GAIL",
+            "algo": "trpo",
             "variant": variant,
             "seed": seed,
             "subsample": TASKS[env_id].subsample,
@@ -106,7 +135,7 @@ def main() -> None:
     """Run what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", default=list(ENVS), choices=TASKS)
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=[*VARIANTS, "tuning"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--total-timesteps", type=float, help="default: the task's")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")

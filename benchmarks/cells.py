@@ -27,6 +27,7 @@ from rlgen.settings import without_added
 if TYPE_CHECKING:
     from rlgen.imitation import Imitation
 
+# Settings that came after rows were published, at what leaves everything as it was.
 Cell = dict[str, Any]
 Row = dict[str, Any]
 

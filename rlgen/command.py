@@ -168,7 +168,7 @@ class RunArguments(CommandOptions):
 
     vectorization: Literal["sync", "async"] = "sync"
     """How environments of other packages are stepped: `sync` in this process, `async` each in a process of its own."""
-    backend: Literal["mujoco", "warp"] = field(default="mujoco", kw_only=True, metadata=ADDED)
+    backend: Literal["mujoco", "warp"] = field(default="mujoco", metadata=ADDED)
     """What steps MuJoCo tasks in training: MuJoCo on the CPU, or MuJoCo Warp on the device, with thousands of
     environments at once (--n-envs)."""
     n_envs: Annotated[int | None, PRESET] = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -14,7 +15,7 @@ from rlgen.data.replay import ReplayPool
 from rlgen.envs.codes import CodedEnv, Codes
 from rlgen.errors import DemonstrationError, UsageError
 from rlgen.functional.adversarial import reward_log_d, reward_logit, reward_softplus
-from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
+from rlgen.nn.discriminator import Discriminator, FeatureMatching, ShapedDiscriminator
 from rlgen.nn.policy import Policy
 from rlgen.optim.ppo import PPOConfig
 from rlgen.optim.svg import SVGConfig
@@ -51,8 +52,14 @@ REWARDS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "softplus": reward_softplus,
     "log-d": reward_log_d,
     "logit": reward_logit,
+    "feature-matching": reward_logit,
 }
-"""Rewards from logits by name, see `rlgen.functional.adversarial`; `softplus` is -log(1-D)."""
+"""Rewards from a discriminator's scores by name, see `rlgen.functional.adversarial`; `softplus` is -log(1-D).
+
+The scores are logits, but for `feature-matching`, see `rlgen.nn.discriminator.FeatureMatching`.
+"""
+REFERENCE = 256
+"""The most rows of a reference batch for virtual batch normalisation."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +86,21 @@ class Imitation(LearnerSettings):
         spectral_norm: see `rlgen.nn.discriminator.Discriminator`.
         dropout: likewise.
         symlog: likewise.
+        virtual_batch_norm: normalise its hidden layers by up to 256 of the expert's pairs, evenly spaced.
+        minibatch_group: number of consecutive pairs of an environment, or of the demonstrations, of which it also sees
+            how alike they are (minibatch discrimination). 1 is none.
+        information_limit: nats that it may know of a pair on average (VAIL); None is no limit.
         expert_weight: how many observations the expert's pairs count as in the policy's statistics, before any of its
             own; it makes the first normalisation the expert's.
         state_only: GAIL's discriminator sees a state and its successor in place of state and action.
-        reward: computed from the discriminator's logits, one of `REWARDS`; AIRL's is f.
+        reward: computed from the discriminator's output, one of `REWARDS`; AIRL's is f.
         absorbing_states: reward the end of an episode by `rlgen.rewards.endings.TerminationReward`.
         max_survival_reward: the most that it gives a step for living on where the expert hardly ever terminates, while
             the discriminator tells the policy from the expert; off-policy, always.
 
     Raises:
-        UsageError: a number outside its range, no such reward, or absorbing states without centred rewards.
+        UsageError: a number outside its range, no such reward, absorbing states without centred rewards, or groups of
+            pairs without rollouts that they divide.
     """
 
     # First, so that names which both have are the discriminator's.
@@ -98,6 +110,9 @@ class Imitation(LearnerSettings):
     spectral_norm: bool = False
     dropout: ShareBelowOne = 0.0
     symlog: bool = True
+    virtual_batch_norm: bool = field(default=False, kw_only=True, metadata=ADDED)
+    minibatch_group: Count = field(default=1, kw_only=True, metadata=ADDED)
+    information_limit: Positive | None = field(default=None, kw_only=True, metadata=ADDED)
     expert_weight: Positive = 2000.0
     state_only: bool = False
     reward: str = "logit"
@@ -110,6 +125,13 @@ class Imitation(LearnerSettings):
             raise UsageError(f"reward must be one of {', '.join(REWARDS)}; got {self.reward}")
         if self.absorbing_states and not self.learner.centre_rewards:
             raise UsageError("absorbing_states needs a learner with centre_rewards")
+        if self.minibatch_group > 1:
+            if isinstance(self.learner, OffPolicyLearner):
+                raise UsageError("minibatch_group needs algo trpo or ppo: off-policy, pairs are drawn one by one")
+            if self.learner.n_steps % self.minibatch_group:
+                raise UsageError(
+                    f"minibatch_group must divide n_steps, {self.learner.n_steps}; got {self.minibatch_group}"
+                )
 
     def expert(self, envs: gym.vector.VectorEnv, policy: Policy, demonstrations: Demonstrations) -> Expert:
         """The expert's pairs on the policy's device, whose statistics start with them.
@@ -167,9 +189,11 @@ class Imitation(LearnerSettings):
             f"{'no horizon' if gamma == 1 else f'a horizon of {1 / (1 - gamma):,.0f} steps'}"
         )
 
-    def discriminator(self, policy: Policy, parts: Sequence[str] | None = None) -> Discriminator:
-        """A fresh discriminator of transitions in the policy's spaces, or of their `parts` alone."""
-        return Discriminator(
+    def discriminator(
+        self, policy: Policy, parts: Sequence[str], make: type[Discriminator] = Discriminator, **options: Any
+    ) -> Discriminator:
+        """A fresh discriminator of `parts` of transitions in the policy's spaces; `options` are those of `make`."""
+        return make(
             policy.normalizer.mean.shape[0],
             policy.action_space,
             self.net_arch,
@@ -177,7 +201,8 @@ class Imitation(LearnerSettings):
             self.dropout,
             self.symlog,
             policy.normalizer,
-            parts or (("obs", "next_obs") if self.state_only else ("obs", "actions")),
+            parts,
+            **options,
         )
 
 
@@ -188,8 +213,16 @@ MakeImitator = Callable[[Imitation, Policy, Expert], RewardModel]
 def gail(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel:
     """A discriminator of pairs (Ho & Ermon 2016), or of states alone (Torabi et al. 2018)."""
     pairs, reward, endings = expert.transitions, REWARDS[settings.reward], settings.endings(policy, expert)
-    discriminator = settings.discriminator(policy).to(pairs.obs.device)
-    return GAIL(discriminator, pairs, settings.gail, reward, endings)
+    evenly = torch.linspace(0, len(pairs.rewards) - 1, min(len(pairs.rewards), REFERENCE)).long()
+    discriminator = settings.discriminator(
+        policy,
+        ("obs", "next_obs") if settings.state_only else ("obs", "actions"),
+        FeatureMatching if settings.reward == "feature-matching" else Discriminator,
+        reference=pairs[evenly.to(pairs.obs.device)] if settings.virtual_batch_norm else None,
+        group=settings.minibatch_group,
+        information_limit=settings.information_limit,
+    )
+    return GAIL(discriminator.to(pairs.obs.device), pairs, settings.gail, reward, endings)
 
 
 def airl(settings: Imitation, policy: Policy, expert: Expert) -> RewardModel:
@@ -294,8 +327,23 @@ def reward_model(
     return make(told, policy, told.expert(envs, policy, demonstrations))
 
 
-_OF_GAIL = ("gradient_penalty_coef", "entropy_coef", "expert_label", "input_noise", "symlog")
-_OF_DISCRIMINATOR = ("state_only", "reward", "dropout", "spectral_norm")
+_OF_GAIL = (
+    "gradient_penalty_coef",
+    "entropy_coef",
+    "expert_label",
+    "input_noise",
+    "historical_averaging",
+    "symlog",
+)
+_OF_DISCRIMINATOR = (
+    "state_only",
+    "reward",
+    "dropout",
+    "spectral_norm",
+    "virtual_batch_norm",
+    "minibatch_group",
+    "information_limit",
+)
 UNUSED: Mapping[str, tuple[str, ...]] = {
     "airl": _OF_DISCRIMINATOR,
     "fem": (*_OF_GAIL, *_OF_DISCRIMINATOR),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -23,6 +23,7 @@ from rlgen.data.episodes import sb3_normalizers
 from rlgen.envs.batched import require_same_step
 from rlgen.errors import UsageError
 from rlgen.nn.discriminator import ShapedDiscriminator
+from rlgen.nn.improved_gan import MinibatchFeatures
 from rlgen.nn.normalizer import RewardScaler
 from rlgen.ranges import Count, ShareBelowOne, check
 from rlgen.spaces import ActionUnits, FlatBox
@@ -291,12 +292,15 @@ class RewardModelCallback(BaseCallback):
 
 def _refuse_likelihoods(reward_model: RewardModel) -> None:
     """Refuse AIRL's discriminator, by a UsageError."""
-    parts = reward_model.modules() if isinstance(reward_model, torch.nn.Module) else ()
-    if any(isinstance(part, ShapedDiscriminator) for part in parts):
+    if any(isinstance(part, ShapedDiscriminator) for part in _parts(reward_model)):
         raise UsageError(
             "AIRL's discriminator reads likelihoods of rlgen's own policy, which SB3 does not train; use GAIL with a "
             "Discriminator, or the reward that a run of AIRL recovered (rlgen.agents.recovered.recovered_reward)"
         )
+
+
+def _parts(reward_model: RewardModel) -> Iterable[torch.nn.Module]:
+    return reward_model.modules() if isinstance(reward_model, torch.nn.Module) else ()
 
 
 class RewardModelReplayBuffer(ReplayBuffer):
@@ -351,7 +355,7 @@ class RewardModelReplayBuffer(ReplayBuffer):
     Raises:
         FloatingPointError: in training, a reward isn't finite.
         UsageError: an option that loses what a reward model must see, AIRL's discriminator, which needs likelihoods of
-            a policy of ours, or a number outside its range.
+            a policy of ours, minibatch features, or a number outside its range.
     """
 
     n_steps = 1
@@ -380,6 +384,8 @@ class RewardModelReplayBuffer(ReplayBuffer):
         if isinstance(observation_space, gym.spaces.Dict) and not isinstance(self, DictReplayBuffer):
             raise UsageError(f"{name} holds no Dict observations; use RewardModelDictReplayBuffer")
         _refuse_likelihoods(reward_model)
+        if any(isinstance(part, MinibatchFeatures) for part in _parts(reward_model)):
+            raise UsageError(f"minibatch features need rollouts; {name} draws steps one by one")
         check("update_every", update_every, Count)
         check("n_recent", n_recent, Count | None)
         if centre_rewards:

@@ -21,8 +21,10 @@ from rlgen import imitation, presets
 from rlgen.agents.saved import AGENTS
 from rlgen.checkpoint import load_checkpoint, save_checkpoint
 from rlgen.errors import CheckpointError, DemonstrationError, UsageError
+from rlgen.export import export_onnx
 from rlgen.imitation import Imitation
 from rlgen.run_log import Display
+from rlgen.states import draw_states, read_visits
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "expert_data"
@@ -229,6 +231,22 @@ def heavy(gravity=9.8):
     return env
 
 
+@pytest.mark.parametrize("algo", ["ppo", "svg"])
+def test_the_discriminators_options_go_with_whatever_an_agent_does(tmp_path, algo):
+    options = {"reward": "feature-matching", "virtual_batch_norm": True, "information_limit": 0.5}
+    options |= {"historical_averaging": 0.1, "state_only": True} | ({"minibatch_group": 8} if algo == "ppo" else {})
+    more = {"learning_starts": 128, "updates_per_step": 0.1} if algo == "svg" else {}
+    agent = make("GAIL", algo=algo, **options, **more)
+    agent.learn(STEPS, run_dir=tmp_path / "run", eval_episodes=1, progress=False)
+    loaded = rlgen.load(tmp_path / "run")
+    assert loaded.settings == agent.settings
+    for each in (agent, loaded):
+        each.learn(STEPS, progress=False)
+    assert same(weights(agent), weights(loaded))
+    export_onnx(agent.policy, tmp_path / "policy.onnx")
+    assert draw_states(tmp_path / "states.png", "png", [read_visits(tmp_path / "run")])
+
+
 ENVIRONMENTS = {
     "id": lambda: "CartPole-v1",
     "spec": lambda: gym.spec("CartPole-v1"),
@@ -346,6 +364,20 @@ def test_settings_are_told_whole_in_part_in_a_file_or_by_name(tmp_path):
         ({"reward_model": "gaill"}, "did you mean gail?"),
         ({"preset": "papers"}, "did you mean paper?"),
         ({"reward_model": "fem", "dropout": 0.1}, "dropout has no effect with reward_model fem"),
+        (
+            {"reward_model": "airl", "virtual_batch_norm": True},
+            "virtual_batch_norm has no effect with reward_model airl",
+        ),
+        ({"reward_model": "airl", "minibatch_group": 4}, "minibatch_group has no effect with reward_model airl"),
+        ({"reward_model": "airl", "information_limit": 1}, "information_limit has no effect with reward_model airl"),
+        ({"reward_model": "airl", "reward": "feature-matching"}, "reward has no effect with reward_model airl"),
+        ({"reward_model": "gtal", "historical_averaging": 1}, "historical_averaging has no effect with .* gtal"),
+        ({"information_limit": 0.0}, "information_limit must be above 0; got 0.0"),
+        ({"minibatch_group": 0}, "minibatch_group must be at least 1; got 0"),
+        ({"minibatch_group": 7}, "minibatch_group must divide n_steps, 64; got 7"),
+        ({"minibatch_group": 8, "algo": "sac"}, "minibatch_group needs algo trpo or ppo"),
+        ({"reward": "feature_matching"}, "reward must be one of softplus, log-d, logit, feature-matching"),
+        ({"virtual_batchnorm": True}, r"did you mean virtual_batch_norm\?"),
         ({"gamma": 2.0}, r"learner.gamma must be in \[0, 1\]; got 2.0"),
         ({"gamma": "high"}, "learner.gamma: must be a number; got 'high'"),
         ({"n_trajectories": 0}, "n_trajectories must be at least 1; got 0"),

@@ -27,6 +27,7 @@ RUNS = {
     **{f"gail {algo}": (gail, {"algo": algo}) for algo in ("trpo", "ppo")},
     **{f"gail {name}": (gail, {"reward_model": name}) for name in ("fem", "gtal", "airl", "constant")},
     "gail state-only": (gail, {"state_only": True}),
+    "gail features": (gail, {"reward": "feature-matching", "information_limit": 0.5}),
     "gail paper": (gail, {"preset": "paper"}),
     "gail codes": (gail, {"codes": 2, "continuous_codes": 1}),
     **{f"vime {bonus}": (rlgen.VIME, {"env": TASK, "bonus": bonus}) for bonus in BONUSES},

@@ -80,17 +80,26 @@ def training_of(kind, algo, seed=0, device="cpu"):
         def make(envs, policy):
             return EnvironmentReward()
 
-    elif kind == "infogail" or kind in imitation.IMITATORS:
+    elif kind in ("infogail", "gail options") or kind in imitation.IMITATORS:
         env_id = "Walker2d-v4"  # of whose episodes some terminate, so that terminal observations are learned too
         settings = imitation.settings("default", algo)
         learner = settings.learner
+        if kind == "gail options":
+            settings = replace(
+                settings,
+                reward="feature-matching",
+                virtual_batch_norm=True,
+                minibatch_group=1 if isinstance(learner, OffPolicyLearner) else 8,
+                information_limit=0.5,
+                gail=replace(settings.gail, historical_averaging=0.1),
+            )
         demonstrations = load_demonstrations(ROOT / "expert_data", env_id, 4)
         assert demonstrations.transitions.terminated.any()
 
         def make(envs, policy):
             if codes:
                 return imitation.with_codes(envs, settings, policy, demonstrations, imitation.gail)
-            return imitation.IMITATORS[kind](settings, policy, settings.expert(envs, policy, demonstrations))
+            return imitation.IMITATORS[kind.split()[0]](settings, policy, settings.expert(envs, policy, demonstrations))
 
         if kind == "infogail":
             settings = replace(settings, code=imitation.CodeConfig(2, 1))
@@ -130,7 +139,8 @@ def assert_same(left, right):
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize("algo", LEARNERS)
 @pytest.mark.parametrize(
-    "kind", ["gail", "airl", "fem", "vime", "vime-reference", "rnd", "disagreement", "noise", "environment"]
+    "kind",
+    ["gail", "gail options", "airl", "fem", "vime", "vime-reference", "rnd", "disagreement", "noise", "environment"],
 )
 def test_stopped_and_resumed_equals_never_stopped(tmp_path, device, kind, algo):
     whole = training_of(kind, algo, device=device)

@@ -347,16 +347,16 @@ def test_the_reward_model_of_the_command_is_there_for_other_learners():
 
 def test_what_cannot_be_paid_is_refused_by_name():
     envs = SB3VecEnv(make_vec("Pendulum-v1", 1))
-    airl = GAIL(
-        ShapedDiscriminator(Policy(envs.observation_space, envs.action_space)),
-        RewardModelReplayBuffer(
-            5, envs.observation_space, envs.action_space, "cpu", reward_model=EnvironmentReward(), update_every=1
-        )._transitions(np.arange(5)),
-    )
+    steps = RewardModelReplayBuffer(
+        5, envs.observation_space, envs.action_space, "cpu", reward_model=EnvironmentReward(), update_every=1
+    )._transitions(np.arange(5))
+    airl = GAIL(ShapedDiscriminator(Policy(envs.observation_space, envs.action_space)), steps)
+    grouped = GAIL(Discriminator(3, envs.action_space, group=5), steps)
     for given, message in (
         ({"optimize_memory_usage": True}, "needs optimize_memory_usage=False and handle_timeout_termination=True"),
         (paid_by(EnvironmentReward(), handle_timeout_termination=False), "handle_timeout_termination=True"),
         (paid_by(airl), "AIRL's discriminator reads likelihoods"),
+        (paid_by(grouped), "minibatch features need rollouts"),
         (paid_by(EnvironmentReward(), update_every=0), "update_every"),
         (paid_by(EnvironmentReward(), n_recent=0), "n_recent must be at least 1; got 0"),
         (paid_by(EnvironmentReward(), update_every=251), "update_every must be at most buffer_size, 250; got 251"),

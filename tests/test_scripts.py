@@ -107,6 +107,8 @@ def test_the_discriminators_flags_reach_it(tmp_path):
     flags = {
         "gradient_penalty_coef": 0.5, "entropy_coef": 0.01, "expert_label": 0.9, "input_noise": 0.2, "dropout": 0.1,
         "spectral_norm": True, "symlog": False, "absorbing_states": False, "state_only": True,
+        "historical_averaging": 0.01, "virtual_batch_norm": True, "minibatch_group": 4, "information_limit": 0.5,
+        "reward": "feature-matching",
     }  # fmt: skip
     told = [x for name, value in flags.items() for x in ("--" + name.replace("_", "-"), str(value))]
     done = gail(tmp_path, *told, "--total-timesteps", "256", "--run-dir", "a")

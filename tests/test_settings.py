@@ -73,6 +73,7 @@ def test_a_discriminator_learns_by_cross_entropy_and_penalty_alone():
         "entropy_coef": 0.0,
         "expert_label": 1.0,
         "input_noise": 0.0,
+        "historical_averaging": 0.0,
         "follow_policy": False,
     }
 
@@ -94,6 +95,7 @@ WRONG = [
     (TRPOConfig, {"line_search_shrinking_factor": 1.0}, r"line_search_shrinking_factor must be in \(0, 1\); got 1.0"),
     (BehaviourCloningConfig, {"validation_share": 1.0}, r"validation_share must be in \[0, 1\); got 1.0"),
     (GAILConfig, {"expert_label": 0.0}, r"expert_label must be in \(0, 1\]; got 0.0"),
+    (GAILConfig, {"historical_averaging": -0.1}, "historical_averaging must be at least 0; got -0.1"),
     (GAILConfig, {"batch_size": 1}, "batch_size must be at least 2; got 1"),
     (GAILConfig, {"gradient_penalty_coef": "1"}, "gradient_penalty_coef must be a number; got '1'"),
     (VIMEConfig, {"n_data": 0.0}, "n_data must be above 0; got 0.0"),
@@ -120,7 +122,7 @@ def test_settings_inside_settings_are_checked_too():
 
 def test_settings_that_do_not_go_together_are_refused():
     preset, paper = imitation.settings(), imitation.settings("paper")
-    with pytest.raises(UsageError, match="reward must be one of softplus, log-d, logit; got log_d"):
+    with pytest.raises(UsageError, match="reward must be one of softplus, log-d, logit, feature-matching; got log_d"):
         dataclasses.replace(preset, reward="log_d")
     with pytest.raises(UsageError, match="absorbing_states needs a learner with centre_rewards"):
         dataclasses.replace(paper, absorbing_states=True)

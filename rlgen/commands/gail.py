@@ -38,27 +38,28 @@ class Arguments:
     reward_model: Literal["gail", "airl", "fem", "gtal", "constant"] = "gail"
     """Reward model to imitate with: `gail`, `airl`, the linear ones `fem` and `gtal`, or `constant`, a control that
     rewards every step alike."""
-    codes: Annotated[int | None, default("0, none")] = None
+    codes: Annotated[int | None, default("0, none")] = field(default=None, metadata=ADDED)
     """Number of modes in the demonstrations, as of several people, styles or directions: the policy is given one of so
     many codes an episode, and learns which mode to imitate by each without being told (InfoGAIL)."""
-    continuous_codes: Annotated[int | None, default("0, none")] = None
+    continuous_codes: Annotated[int | None, default("0, none")] = field(default=None, metadata=ADDED)
     """Number of codes from -1 to 1, for styles that vary by degree."""
-    code_weight: Annotated[float | None, PRESET] = None
+    code_weight: Annotated[float | None, PRESET] = field(default=None, metadata=ADDED)
     """Weight of the reward for telling the code by states, beside the imitation's."""
-    labels: bool = False
+    labels: bool = field(default=False, metadata=ADDED)
     """With --codes, also learn the codes from the modes that the dataset's manifest tells of some episodes."""
-    task_reward_weight: float = field(default=0.0, kw_only=True, metadata=ADDED)
+    task_reward_weight: float = field(default=0.0, metadata=ADDED)
     """Weight of the task's own reward, added to the imitation's: do the task in the style of the demonstrations. With
     --state-only True --start-share 0.5 that is AMP (Peng et al. 2021)."""
-    start_share: float = field(default=0.0, kw_only=True, metadata=ADDED)
+    start_share: float = field(default=0.0, metadata=ADDED)
     """Share of the training episodes that begin in a state of the demonstrations, rather than as the task has it
     (reference state initialisation). With 1 the policy may not learn to start. For batched MuJoCo tasks."""
     state_only: Annotated[bool | None, PRESET] = None
     """Show the discriminator each state and its successor, rather than state and action."""
-    reward: Annotated[Literal["softplus", "log-d", "logit"] | None, PRESET] = None
+    reward: Annotated[Literal["softplus", "log-d", "logit", "feature-matching"] | None, PRESET] = None
     """Reward computed from the discriminator's output D: `logit` = log D - log(1-D), `softplus` = -log(1-D), or
-    `log-d` = log D. With --absorbing-states False `softplus` favours long episodes and `log-d` short ones. AIRL's
-    reward is its f."""
+    `log-d` = log D. With --absorbing-states False `softplus` favours long episodes and `log-d` short ones. Or
+    `feature-matching`: what moves the policy's mean features, of D's last hidden layer, to the expert's. AIRL's reward
+    is its f."""
     absorbing_states: Annotated[bool | None, PRESET] = None
     """Reward the end of an episode by how often, and where, expert and policy terminate, so that the sign of the reward
     doesn't decide how long episodes last."""
@@ -74,6 +75,16 @@ class Arguments:
     """Probability of dropping an input of the discriminator in training."""
     spectral_norm: Annotated[bool | None, PRESET] = None
     """Divide the weights of each of the discriminator's layers by their largest singular value."""
+    historical_averaging: Annotated[float | None, PRESET] = field(default=None, metadata=ADDED)
+    """Weight of the penalty on moving the discriminator's weights away from their mean over training so far."""
+    virtual_batch_norm: Annotated[bool | None, PRESET] = field(default=None, metadata=ADDED)
+    """Normalise the discriminator's hidden layers by their statistics over a fixed batch of the expert's pairs."""
+    minibatch_group: Annotated[int | None, default("1, none")] = field(default=None, metadata=ADDED)
+    """Number of consecutive pairs of which the discriminator also sees how alike they are (minibatch discrimination).
+    It may then tell the two sides by how pairs were sampled alone."""
+    information_limit: Annotated[float | None, default("no limit")] = field(default=None, metadata=ADDED)
+    """Nats that the discriminator may know of a pair on average, through a variational bottleneck (VAIL). 0.5
+    is usual."""
     symlog: Annotated[bool | None, PRESET] = None
     """Squash the discriminator's normalised inputs by a logarithm, rather than clip them at ten standard deviations."""
     run: RunFlags = field(default_factory=RunArguments)
@@ -92,6 +103,10 @@ FLAGS = (
     "input_noise",
     "dropout",
     "spectral_norm",
+    "historical_averaging",
+    "virtual_batch_norm",
+    "minibatch_group",
+    "information_limit",
     "symlog",
 )
 # A share of the discriminator loss's rise in the last fifth of training; see `rlgen.functional.adversarial.late_gain`.

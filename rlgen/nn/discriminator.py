@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from rlgen.errors import UsageError
 from rlgen.functional import tanh_mlp
 from rlgen.functional.distributions import Gaussian, SquashedGaussian
 from rlgen.nn.actions import ActionCoder
+from rlgen.nn.bottleneck import Bottleneck
+from rlgen.nn.improved_gan import MinibatchFeatures, VirtualBatchNorm
 from rlgen.nn.mlp import mlp
 from rlgen.nn.normalizer import RunningNormalizer
 from rlgen.nn.policy import Policy
@@ -27,6 +29,10 @@ space's unit for actions. What hardly varies in a few demonstrations would be bl
 
 class _Inputs(nn.Module):
     """Observations and executed actions as a discriminator sees them: coded and normalised by their statistics."""
+
+    parts: Sequence[str] = ("obs", "actions", "next_obs")
+    n_flags = 0  # inputs beside the parts
+    group = 1  # consecutive rows that are told apart together
 
     def __init__(
         self, observation_size: int, action_space: spaces.Space[Any], symlog: bool, spread: RunningNormalizer | None
@@ -53,6 +59,36 @@ class _Inputs(nn.Module):
         """What normalises a part of transitions."""
         return self.of_actions if name == "actions" else self.of_obs
 
+    def score(self, inputs: Tensor) -> Tensor:
+        """What a policy is rewarded for, before `rlgen.functional.adversarial`: the logits."""
+        return self(inputs)
+
+    @torch.no_grad()
+    def gradient(self, transitions: Transitions) -> tuple[Tensor, RewardGradient]:
+        """Scores `[B]` of steps `[B]` that end nothing, and their derivatives."""
+        raw = self.raw_parts(transitions)
+        seen = {name: self.of_part(name).with_slope(raw[name]) for name in self.parts}
+        with torch.enable_grad():
+            leaves = [y.requires_grad_() for y, _ in seen.values()]
+            flags = torch.zeros(len(transitions.rewards), self.n_flags, device=leaves[0].device)
+            scores = self.score(torch.cat((*leaves, flags), -1))
+            of_leaves = torch.autograd.grad(scores.sum(), leaves, allow_unused=True, materialize_grads=True)
+        slopes = (slope for _, slope in seen.values())
+        return scores.detach(), self._in_units(raw, [x * y for x, y in zip(of_leaves, slopes, strict=True)])
+
+    def _in_units(self, raw: Mapping[str, Tensor], found: Sequence[Tensor]) -> RewardGradient:
+        of_parts = dict(zip(self.parts, found, strict=True))
+        return RewardGradient(*(of_parts.get(x, torch.zeros_like(raw[x], dtype=torch.float32)) for x in raw))
+
+    def penalties(self) -> Iterable[Callable[[], Tensor]]:
+        """What a loss on the latest rows is to have added, each called once a step."""
+        return [layer.penalty for layer in self.modules() if isinstance(layer, Bottleneck)]
+
+    def compare(self, policy_inputs: Tensor, expert_inputs: Tensor) -> dict[str, Tensor]:
+        """Take in both sides `[B, D]` after the steps of an iteration; metrics of its parts."""
+        parts = (layer for layer in self.modules() if isinstance(layer, Bottleneck))
+        return {name: value for layer in parts for name, value in layer.metrics().items()}
+
 
 class Discriminator(_Inputs):
     """Logits of a tanh MLP on parts of transitions, by default (observation, executed action), high for the expert.
@@ -70,6 +106,11 @@ class Discriminator(_Inputs):
         spread: statistics of the policy's observations, whose deviations `FLOOR` is a share of (default: the
             observations' own units).
         parts: what it sees, of `obs`, `actions` and `next_obs`.
+        reference: rows `[R]`, on the final device, by which hidden layers are normalised
+            (`rlgen.nn.improved_gan.VirtualBatchNorm`; default: they aren't).
+        group: number of consecutive rows that are told apart together, by `rlgen.nn.improved_gan.MinibatchFeatures`
+            too where there are several.
+        information_limit: nats that it may know of a row, see `rlgen.nn.bottleneck.Bottleneck` (default: no limit).
 
     Raises:
         UsageError: a dropout outside [0, 1).
@@ -85,6 +126,9 @@ class Discriminator(_Inputs):
         symlog: bool = False,
         spread: RunningNormalizer | None = None,
         parts: Sequence[str] = ("obs", "actions"),
+        reference: Transitions | None = None,
+        group: int = 1,
+        information_limit: float | None = None,
     ) -> None:
         super().__init__(observation_size, action_space, symlog, spread)
         self.parts = parts
@@ -92,9 +136,23 @@ class Discriminator(_Inputs):
             raise UsageError(f"dropout must be in [0, 1); got {dropout}")
         sizes = {"obs": observation_size, "actions": self.actions.size, "next_obs": observation_size}
         n_inputs = self.n_features = sum(sizes[part] for part in parts)
-        self.network = mlp(n_inputs, net_arch, 1, output_gain=0.01)
+        *hidden, last = mlp(n_inputs, net_arch, 1, output_gain=0.01)
+        self.reference, self.group = reference, group
+        if reference is not None:
+            norms = [VirtualBatchNorm(width, len(reference.rewards)) for width in net_arch]
+            hidden = [x for i, norm in enumerate(norms) for x in (hidden[2 * i], norm, hidden[2 * i + 1])]
+        self.n_hidden = len(hidden)
+        width = self.n_last = net_arch[-1] if net_arch else n_inputs
+        if group > 1:
+            hidden.append(minibatch := MinibatchFeatures(width, group))
+            width = minibatch.n_outputs
+        if information_limit is not None:
+            hidden.append(Bottleneck(width, information_limit))
+        if len(hidden) > self.n_hidden:
+            (last,) = mlp(width, (), 1, output_gain=0.01)
+        self.network = nn.Sequential(*hidden, last)
         if spectral_norm:
-            for layer in self.network:
+            for layer in list(self.network.modules()):
                 if isinstance(layer, nn.Linear):
                     torch.nn.utils.parametrizations.spectral_norm(layer)
         self.dropout = dropout
@@ -116,30 +174,79 @@ class Discriminator(_Inputs):
             return self.of_actions(self.actions(transitions.actions))
         return self.of_obs(getattr(transitions, part))
 
-    def score(self, inputs: Tensor) -> Tensor:
-        """What a policy is rewarded for, before `rlgen.functional.adversarial`: the logits."""
-        return self(inputs)
-
     @torch.no_grad()
     def gradient(self, transitions: Transitions) -> tuple[Tensor, RewardGradient]:
-        """Logits `[B]` of steps `[B]`, and their derivatives."""
-        parts = self.raw_parts(transitions)
-        seen = {name: self.of_part(name).with_slope(parts[name]) for name in self.parts}
+        """Scores `[B]` of steps `[B]`, and their derivatives."""
+        if not self._is_mlp():
+            return super().gradient(transitions)
+        raw = self.raw_parts(transitions)
+        seen = [self.of_part(name).with_slope(raw[name]) for name in self.parts]
         weights = [x for layer in self.network if isinstance(layer, nn.Linear) for x in (layer.weight, layer.bias)]
-        layers = tanh_mlp.forward(torch.cat([y for y, _ in seen.values()], -1), weights, tanh_mlp.quick_tanh_)
+        layers = tanh_mlp.forward(torch.cat([y for y, _ in seen], -1), weights, tanh_mlp.quick_tanh_)
         of_inputs = tanh_mlp.input_gradient(layers, weights, torch.ones_like(layers[-1]))[0]
-        slopes = [slope for _, slope in seen.values()]
-        split = of_inputs.split([slope.shape[-1] for slope in slopes], -1)
-        found = {name: x * slope for name, x, slope in zip(seen, split, slopes, strict=True)}
-        return layers[-1].squeeze(-1), RewardGradient(
-            *(found[name] if name in found else torch.zeros_like(x, dtype=torch.float32) for name, x in parts.items())
-        )
+        split = of_inputs.split([slope.shape[-1] for _, slope in seen], -1)
+        found = [x * slope for x, (_, slope) in zip(split, seen, strict=True)]
+        return layers[-1].squeeze(-1), self._in_units(raw, found)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits `[*B]` of `inputs`."""
+    def _is_mlp(self) -> bool:
+        """Whether the scores are those of a tanh MLP, which has a gradient in closed form."""
+        return all(isinstance(layer, nn.Linear | nn.Tanh) for layer in self.network)
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """The last hidden layer, `[B, H]`."""
         if self.dropout:
             inputs = F.dropout(inputs, self.dropout, self.training)
-        return self.network(inputs).squeeze(-1)
+        hidden = list(self.network)[: self.n_hidden]
+        if self.reference is None:
+            return _through(hidden, inputs)
+        reference = self.inputs(self.reference)
+        return _through(hidden, torch.cat((reference, inputs)))[len(reference) :]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits `[B]` of `inputs`."""
+        return _through(list(self.network)[self.n_hidden :], self.features(inputs)).squeeze(-1)
+
+
+def _through(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:  # a slice of nn.Sequential would be a new module each time
+        x = layer(x)
+    return x
+
+
+class FeatureMatching(Discriminator):
+    """Rewards what moves the policy's mean features to the expert's, as FEM does, by the features that it learned.
+
+    f being the last hidden layer (Salimans et al. 2016, section 3.1, turned into a reward), and the means those of the
+    rows that the last update saw,
+
+        r(s, a) = w . (f(s, a) - mean_E f),  w = (mean_E f - mean_pi f) / norm(mean_E f - mean_pi f).
+
+    So the expert earns 0 on average, and the policy minus the distance of the means. Before the first update all is 0.
+    """
+
+    direction: Tensor
+    expert_mean: Tensor
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name in ("direction", "expert_mean"):
+            self.register_buffer(name, torch.zeros(self.n_last))
+
+    def score(self, inputs: Tensor) -> Tensor:
+        """r `[B]`."""
+        return (self.features(inputs) - self.expert_mean) @ self.direction
+
+    def _is_mlp(self) -> bool:
+        return False
+
+    @torch.no_grad()
+    def compare(self, policy_inputs: Tensor, expert_inputs: Tensor) -> dict[str, Tensor]:
+        """Let the means be those of these rows; the distance between them, beside the others' metrics."""
+        self.eval()
+        self.expert_mean = self.features(expert_inputs).mean(0)
+        gap = self.expert_mean - self.features(policy_inputs).mean(0)
+        self.direction = gap / gap.norm().clamp_min(torch.finfo(gap.dtype).tiny)
+        return {"feature_gap": gap.norm(), **super().compare(policy_inputs, expert_inputs)}
 
 
 class ShapedDiscriminator(_Inputs):
@@ -165,6 +272,8 @@ class ShapedDiscriminator(_Inputs):
         symlog: as in `Discriminator`.
         state_only: g of the state alone; otherwise of state and action.
     """
+
+    n_flags = 2
 
     def __init__(
         self,
@@ -224,15 +333,3 @@ class ShapedDiscriminator(_Inputs):
         reward = self.network["g"](obs if self.state_only else torch.cat((obs, actions), -1))
         shaping = self.gamma * (1 - terminated) * self.network["h"](next_obs) - self.network["h"](obs)
         return (reward + shaping).squeeze(-1)
-
-    @torch.no_grad()
-    def gradient(self, transitions: Transitions) -> tuple[Tensor, RewardGradient]:
-        """f `[B]` of steps `[B]` that end nothing, and its derivatives."""
-        seen = {name: self.of_part(name).with_slope(x) for name, x in self.raw_parts(transitions).items()}
-        with torch.enable_grad():
-            leaves = [y.requires_grad_() for y, _ in seen.values()]
-            flags = torch.zeros(len(transitions.rewards), 2, device=leaves[0].device)
-            scores = self.score(torch.cat((*leaves, flags), -1))
-            found = torch.autograd.grad(scores.sum(), leaves, allow_unused=True, materialize_grads=True)
-        slopes = (slope for _, slope in seen.values())
-        return scores.detach(), RewardGradient(*(x * slope for x, slope in zip(found, slopes, strict=True)))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from rlgen.errors import UsageError
 from rlgen.functional.adversarial import discriminator_loss, gradient_penalty, reward_logit, reward_softplus
 from rlgen.nn.adam import Adam
 from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
+from rlgen.nn.improved_gan import HistoricalAverage
 from rlgen.ranges import Checked, Count, NotNegative, Range
 from rlgen.rewards.endings import TerminationReward
+from rlgen.settings import ADDED
 from rlgen.types import Metrics, RewardGradient, Transitions
 
 
@@ -31,6 +34,7 @@ class GAILConfig(Checked):
         entropy_coef: weight of the discriminator's entropy bonus.
         expert_label: below 1 smooths the expert's label.
         input_noise: standard deviation of Gaussian noise on the normalised inputs of both sides in training.
+        historical_averaging: weight of the penalty on moving away from the mean of past parameters.
         follow_policy: update the input statistics with each rollout beside the expert's pairs, as the paper's code
             does; otherwise they are the expert's alone and the reward of a pair changes only with the network.
     """
@@ -43,6 +47,7 @@ class GAILConfig(Checked):
     entropy_coef: NotNegative = 0.0
     expert_label: Annotated[float, Range(0, 1, open_low=True)] = 1.0
     input_noise: NotNegative = 0.0
+    historical_averaging: NotNegative = field(default=0.0, kw_only=True, metadata=ADDED)
     follow_policy: bool = False
 
 
@@ -57,6 +62,9 @@ class GAIL(nn.Module):
         config: how it learns.
         reward: from logits to rewards; see `rlgen.functional.adversarial` for the survival bias of each.
         endings: reward of an episode's end; without it the sign of `reward` decides how long to live.
+
+    Raises:
+        UsageError: fewer pairs than the discriminator tells apart together.
     """
 
     def __init__(
@@ -75,7 +83,15 @@ class GAIL(nn.Module):
         self.expert = expert
         self._scored: tuple[Transitions, Tensor, Tensor] | None = None
         discriminator.update_statistics(expert)
-        self.optimizer = Adam(discriminator.network.parameters(), self.config.learning_rate)
+        parameters = list(discriminator.network.parameters())
+        self.optimizer = Adam(parameters, self.config.learning_rate)
+        weight = self.config.historical_averaging
+        self.average = HistoricalAverage(parameters, weight) if weight else None
+        self._penalties: list[Callable[[], Tensor]] = list(discriminator.penalties())
+        if self.average is not None:
+            self._penalties.append(self.average)
+        if len(expert.rewards) < discriminator.group:
+            raise UsageError(f"minibatch features need {discriminator.group} expert pairs; got {len(expert.rewards)}")
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
@@ -88,12 +104,19 @@ class GAIL(nn.Module):
         """Rewards `[*B]` before those of endings, and 0 for an undecided discriminator if there are any of endings."""
         self.eval()
         # Kept until `update`: by then the policy whose likelihoods AIRL's inputs hold is no longer the one that acted.
+        steps = self._by_group(transitions)
         if self._scored is None or self._scored[0] is not transitions:
-            inputs = self.discriminator.inputs(transitions)
+            inputs = self.discriminator.inputs(steps)
             self._scored = transitions, inputs.flatten(0, -2), self.discriminator.inputs(self.expert)
-        scores = self.discriminator.score(self._scored[1]).view_as(transitions.rewards)
-        rewards = self.reward(scores)
-        return rewards if self.endings is None else rewards - self.reward(torch.zeros_like(scores))
+        scores = self.discriminator.score(self._scored[1]).view_as(steps.rewards)
+        rewards = self.reward(scores if steps is transitions else scores.t())
+        return rewards if self.endings is None else rewards - self.reward(torch.zeros_like(rewards))
+
+    def _by_group(self, transitions: Transitions) -> Transitions:
+        """A rollout `[T, N]` as `[N, T]` where rows are told apart in groups, which are steps of one environment."""
+        if self.discriminator.group == 1 or transitions.rewards.ndim == 1:
+            return transitions
+        return transitions.apply(lambda x: x.transpose(0, 1))
 
     def gradient(self, transitions: Transitions) -> tuple[Tensor, RewardGradient]:
         """Rewards `[B]` of steps `[B]` that end nothing, by the discriminator as it is, and their derivatives."""
@@ -122,7 +145,7 @@ class GAIL(nn.Module):
         of_endings = {} if self.endings is None else self.endings.update(transitions, self._of_steps(transitions))
         self.train()
         config, discriminator = self.config, self.discriminator
-        rows = transitions.flatten()
+        rows = self._by_group(transitions).flatten()
         if config.follow_policy:
             discriminator.update_statistics(rows)
             discriminator.update_statistics(self.expert, weight=float(len(rows.rewards)))
@@ -131,23 +154,26 @@ class GAIL(nn.Module):
         else:
             _, policy, expert = self._scored
         self._scored = None
-        size = config.batch_size
+        size, group = config.batch_size, discriminator.group
+        expert = expert[: len(expert) // group * group]
         for _ in range(config.n_updates):
-            policy_rows = policy if size is None else policy[_draw(policy, size)]
-            expert_rows = expert if size is None else expert[_draw(expert, size)]
+            policy_rows = policy if size is None else policy[_draw(policy, size, group)]
+            expert_rows = expert if size is None else expert[_draw(expert, size, group)]
             if config.input_noise:
                 policy_rows, expert_rows = self._noisy(policy_rows), self._noisy(expert_rows)
             policy_logits, expert_logits = discriminator(torch.cat((policy_rows, expert_rows))).tensor_split(
                 [len(policy_rows)]
             )
             loss = discriminator_loss(policy_logits, expert_logits, config.expert_label, config.entropy_coef)
+            for penalty_of in self._penalties:
+                loss = loss + penalty_of()
             if config.gradient_penalty_coef:
                 # A second backward pass is the dearest part of a step: half the rows do.
                 half = (size or len(policy)) // 2
                 penalty = gradient_penalty(
                     discriminator,
-                    policy_rows[_draw(policy_rows, half)],
-                    expert_rows[_draw(expert_rows, half)],
+                    policy_rows[_draw(policy_rows, half, group)],
+                    expert_rows[_draw(expert_rows, half, group)],
                     config.gradient_penalty_target,
                     discriminator.n_features,
                 )
@@ -159,6 +185,7 @@ class GAIL(nn.Module):
             "discriminator_loss": loss.detach(),
             "discriminator_accuracy_policy": (policy_logits < 0).float().mean(),
             "discriminator_accuracy_expert": (expert_logits > 0).float().mean(),
+            **discriminator.compare(policy, expert),
             **of_endings,
         }
 
@@ -180,5 +207,7 @@ class ConstantDiscriminator:
         return {}
 
 
-def _draw(x: Tensor, size: int) -> Tensor:
-    return torch.randint(len(x), (size,), device=x.device)
+def _draw(x: Tensor, size: int, group: int) -> Tensor:
+    """`size` rows of x by whole groups, one more where that doesn't come out even."""
+    groups = torch.randint(len(x) // group, (-(-size // group),), device=x.device)
+    return groups if group == 1 else (group * groups.unsqueeze(-1) + torch.arange(group, device=x.device)).flatten()

@@ -11,7 +11,7 @@ def cells(**changes):
 
 
 def test_a_variant_differs_from_the_preset_by_its_change_alone():
-    preset, none, spectral, *_ = cells()
+    preset, _, none, spectral, *_ = cells()
     settings = [ablation.settings_of(cell) for cell in (preset, none, spectral)]
     assert settings[0].gail.gradient_penalty_coef > 0
     assert settings[1].gail.gradient_penalty_coef == 0

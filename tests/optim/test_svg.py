@@ -228,9 +228,17 @@ def test_critics_find_the_soft_values_of_a_small_task():
         torch.testing.assert_close(found, exact.expand(2, 3), atol=0.08, rtol=0.02)
 
 
-@pytest.mark.parametrize("reward", ["logit", "softplus", "log-d"])
+@pytest.mark.parametrize("reward", ["logit", "softplus", "log-d", "feature-matching"])
 @pytest.mark.parametrize(
-    ("kind", "values"), [("gail", {"symlog": True}), ("gail", {}), ("gail", {"state_only": True}), ("airl", {})]
+    ("kind", "values"),
+    [
+        ("gail", {"symlog": True}),
+        ("gail", {}),
+        ("gail", {"state_only": True}),
+        ("gail", {"virtual_batch_norm": True, "state_only": True}),
+        ("gail", {"information_limit": 0.5}),
+        ("airl", {}),
+    ],
 )
 def test_the_gradient_of_imitations_rewards(kind, values, reward):
     """Of obs, actions and next_obs by autograd of what the reward model pays; the endings add a constant."""

@@ -7,8 +7,9 @@ import torch
 from gymnasium import spaces
 
 from rlgen import imitation
+from rlgen.errors import UsageError
 from rlgen.functional.adversarial import reward_logit
-from rlgen.nn.discriminator import Discriminator, ShapedDiscriminator
+from rlgen.nn.discriminator import Discriminator, FeatureMatching, ShapedDiscriminator
 from rlgen.nn.policy import Policy
 from rlgen.rewards.combine import WeightedSum
 from rlgen.rewards.endings import TerminationReward
@@ -96,6 +97,11 @@ def test_an_undecided_discriminator_rewards_the_absorbing_state_s_share_alone(re
         (GAILConfig(), {"dropout": 0.3}),
         (GAILConfig(), {"symlog": True}),
         (GAILConfig(batch_size=None, n_updates=2, follow_policy=True), {}),
+        (GAILConfig(historical_averaging=0.01), {}),
+        (GAILConfig(), {"reference": transitions(64, mean=1.0)}),
+        (GAILConfig(), {"group": 10}),
+        (GAILConfig(gradient_penalty_coef=0.0), {"information_limit": 0.5}),
+        (GAILConfig(batch_size=None, follow_policy=True), {"reference": transitions(9), "group": 5, "dropout": 0.1}),
     ],
 )
 def test_every_option_learns_to_tell_apart(config, network):
@@ -106,6 +112,103 @@ def test_every_option_learns_to_tell_apart(config, network):
     # Bayes' rule is right on Phi(sqrt 3) = 0.958 of each side; penalties and smoothing keep the logits closer to zero.
     assert (model(transitions(2000, mean=1.0)) > 0).float().mean() > 0.85
     assert (model(transitions(2000, mean=-1.0)) < 0).float().mean() > 0.85
+
+
+def test_feature_matching_pays_for_what_the_expert_s_mean_features_have_more_of():
+    model = GAIL(FeatureMatching(3, BOX), transitions(200, mean=1.0))
+    batch, rollout = transitions(5, 4), transitions(10, 50, mean=-1.0)
+    assert torch.equal(model(batch), torch.zeros(5, 4))  # before it knows anything
+    gap = model.update(rollout)["feature_gap"]
+    discriminator, network = model.discriminator, model.discriminator.network
+
+    def hidden(steps):
+        x = discriminator.inputs(steps.flatten())
+        for layer in (network[0], network[2]):
+            x = torch.tanh(x @ layer.weight.T + layer.bias)
+        return x
+
+    with torch.no_grad():
+        expert, policy = hidden(model.expert), hidden(rollout)
+        exact = (hidden(batch) - expert.mean(0)) @ torch.nn.functional.normalize(expert.mean(0) - policy.mean(0), dim=0)
+    torch.testing.assert_close(model(batch).flatten(), exact, atol=1e-5, rtol=1e-5)
+    assert model(model.expert).mean() == pytest.approx(0, abs=1e-5)
+    assert model(rollout).mean() == pytest.approx(-float(gap), rel=1e-4)
+
+
+def test_feature_matching_with_endings_is_fem_s_with_learned_features():
+    """The steps' mean that endings weigh is minus the distance of the means, which the expert makes 0."""
+    model = GAIL(FeatureMatching(3, BOX), transitions(200, mean=1.0), endings=TerminationReward(0.0, decay=0.0))
+    ends = dataclasses.replace(transitions(10, 50), terminated=torch.arange(500).view(10, 50) % 10 == 0)
+    model.update(ends)
+    gap = float(model.update(ends)["feature_gap"])
+    model(ends)
+    model.update(ends)
+    assert model.endings.counts[2] / model.endings.counts[1] == pytest.approx(-gap, rel=0.05)
+
+
+@pytest.mark.parametrize(("group", "low", "high"), [(1, 0.45, 0.6), (10, 0.9, 1.0)])
+def test_minibatch_features_tell_how_pairs_were_sampled(group, low, high):
+    """Both sides are one policy's; the rows of one are in the order of its slow trajectories, the other's shuffled."""
+    torch.manual_seed(0)
+
+    def trajectories(n):
+        where, steps = torch.randn(n, 3), []
+        for _ in range(10):
+            where = 0.99 * where + 0.14 * torch.randn(n, 3)
+            steps.append(where)
+        obs = torch.stack(steps)
+        found = transitions(10, n)
+        return dataclasses.replace(found, obs=obs, next_obs=obs)
+
+    shuffled = trajectories(500).flatten()[torch.randperm(5000)]
+    config = GAILConfig(gradient_penalty_coef=0.0, learning_rate=1e-2, n_updates=20, batch_size=1000)
+    model = gail(config, shuffled, group=group)
+    for _ in range(5):
+        model.update(trajectories(100))
+    fresh, others = (model(x) for x in (trajectories(500), trajectories(500).flatten()[torch.randperm(5000)]))
+    accuracy = ((fresh < 0).float().mean() + (others > 0).float().mean()) / 2
+    assert low < accuracy < high
+
+
+def test_steps_of_one_environment_are_told_apart_together():
+    model = gail(group=5)
+    torch.nn.init.normal_(model.discriminator.network[-1].weight)
+    square = transitions(10, 10)
+    rewards = model(square)
+    for column in (0, 7):
+        alone = dataclasses.replace(square).apply(lambda x, column=column: x[:, column : column + 1])
+        torch.testing.assert_close(model(alone)[:, 0], rewards[:, column])
+    others = square.apply(lambda x: torch.cat((x[:5], x[5:].flip(1))))
+    torch.testing.assert_close(model(others)[:5], rewards[:5])
+    with pytest.raises(UsageError, match="minibatch features need 5 expert pairs; got 4"):
+        gail(group=5, expert=transitions(4))
+
+
+@pytest.mark.parametrize("state_only", [False, True])
+def test_the_settings_reach_the_discriminator(state_only):
+    policy, expert = Policy(spaces.Box(-1, 1, (3,), np.float32), BOX), transitions(500)
+    settings = dataclasses.replace(
+        imitation.settings(),
+        state_only=state_only,
+        reward="feature-matching",
+        virtual_batch_norm=True,
+        minibatch_group=4,
+        information_limit=0.5,
+        gail=GAILConfig(historical_averaging=0.1),
+    )
+    model = imitation.gail(settings, policy, imitation.Expert(expert, 0.5, transitions(3)))
+    discriminator = model.discriminator
+    assert len(discriminator.reference.rewards) == imitation.REFERENCE
+    assert torch.equal(discriminator.reference.obs[[0, -1]], expert.obs[[0, -1]])
+    names = [type(layer).__name__ for layer in discriminator.network]
+    norm = ["Linear", "VirtualBatchNorm", "Tanh"]
+    assert names == [*norm, *norm, "MinibatchFeatures", "Bottleneck", "Linear"]
+    batch = transitions(8, 8)
+    model(batch)
+    assert {"feature_gap", "information", "information_weight"} <= model.update(batch).keys()
+    assert model.average.count == settings.gail.n_updates
+    # The one of terminal observations is a plain one: there may be few.
+    assert len(model.endings.terminal_states.model.discriminator.network) == 5
 
 
 def test_the_penalty_bounds_the_slope():
