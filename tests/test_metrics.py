@@ -27,6 +27,7 @@ RUNS = {
     **{f"gail {algo}": (gail, {"algo": algo}) for algo in ("trpo", "ppo")},
     **{f"gail {name}": (gail, {"reward_model": name}) for name in ("fem", "gtal", "airl", "constant")},
     "gail state-only": (gail, {"state_only": True}),
+    "gail task": (gail, {"task_reward_weight": 0.1}),
     "gail features": (gail, {"reward": "feature-matching", "information_limit": 0.5}),
     "gail paper": (gail, {"preset": "paper"}),
     "gail codes": (gail, {"codes": 2, "continuous_codes": 1}),
