@@ -39,7 +39,10 @@ def cell_key(cell: Cell) -> str:
 
 def settings_text(settings: Imitation) -> str:
     """Settings of an imitator as a cell has them: a setting that came later leaves the keys of older rows alone."""
-    return str(without_added(settings))
+    told = without_added(settings)
+    if not settings.code:
+        del told["code"]
+    return str(told)
 
 
 def versions() -> str:

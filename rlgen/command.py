@@ -101,7 +101,8 @@ class RunOptions:
     seed: Seed = 0
     """Seed of environments, networks and actions, and of the draw from a dataset."""
     device: str = "auto"
-    """Device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one). Actions are computed on the CPU."""
+    """Device of the networks: `cpu`, `cuda`, or `auto` (CUDA where there is one). With --backend mujoco actions
+    are computed on the CPU."""
     threads: Annotated[Threads | None, default("measured at the start")] = None
     """Number of CPU threads for MuJoCo and torch."""
     env_kwargs: Annotated[JsonObject, default("none")] = None
@@ -171,6 +172,9 @@ class RunArguments(CommandOptions):
     backend: Literal["mujoco", "warp"] = field(default="mujoco", metadata=ADDED)
     """What steps MuJoCo tasks in training: MuJoCo on the CPU, or MuJoCo Warp on the device, with thousands of
     environments at once (--n-envs)."""
+    backend_kwargs: Annotated[JsonObject, default("none")] = field(default=None, metadata=ADDED)
+    """Arguments of MuJoCo Warp as a JSON object: room for contacts and constraints, such as '{"nconmax": 200, "njmax":
+    400}', and "deterministic"."""
     n_envs: Annotated[int | None, PRESET] = None
     """Number of environments."""
     n_steps: Annotated[int | None, PRESET] = None
@@ -208,7 +212,11 @@ class RunArguments(CommandOptions):
         values = {name: getattr(self, name) for name in (*LEARNER_FLAGS, "init", "critic_warmup")}
         if self.total_timesteps is not None:
             values["total_timesteps"] = step_count(self.total_timesteps)
-        return super().of_agent(env_id) | {"vectorization": self.vectorization, "backend": self.backend} | told(values)
+        return (
+            super().of_agent(env_id)
+            | {name: getattr(self, name) for name in ("vectorization", "backend", "backend_kwargs")}
+            | told(values)
+        )
 
 
 LEARNER_FLAGS = (

@@ -104,7 +104,7 @@ class Imitation(LearnerSettings):
     """
 
     # First, so that names which both have are the discriminator's.
-    code: CodeConfig = field(default=CodeConfig(), kw_only=True, metadata=ADDED)
+    code: CodeConfig = field(default=CodeConfig(), kw_only=True)
     gail: GAILConfig
     net_arch: tuple[Count, ...] = (100, 100)
     spectral_norm: bool = False

@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, Vec
 
 from rlgen.data.episodes import sb3_normalizers
 from rlgen.envs.batched import require_same_step
+from rlgen.envs.tensors import require_arrays
 from rlgen.errors import UsageError
 from rlgen.nn.discriminator import ShapedDiscriminator
 from rlgen.nn.improved_gan import MinibatchFeatures
@@ -46,6 +47,7 @@ class SB3VecEnv(VecEnv):
 
     def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
         require_same_step(envs)
+        require_arrays(envs, "SB3VecEnv")
         space = envs.single_observation_space
         if isinstance(space, gym.spaces.Box):  # gymnasium's own class, so that a saved model can be loaded without us
             space = gym.spaces.Box(space.low, space.high, dtype=space.dtype)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
         ("README.md", 5, ["pairs of 4 HalfCheetah-v4 trajectories"]),
         (
             "docs/guide.md",
-            20,
+            22,
             [
                 "0.9 10",
                 "pairs of 4 Reach-v0 trajectories",

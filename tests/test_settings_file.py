@@ -77,7 +77,7 @@ WRONG = [
     ("[X-v0]\nlearner.gamma = nan", r"X-v0: learner.gamma must be in \[0, 1\]; got nan"),
     ("[X-v0]\nlearner.net_arch = [0]", r"X-v0: learner.net_arch must be at least 1; got 0"),
     ("[X-v0]\ngail.n_updates = 0", r"X-v0: gail.n_updates must be at least 1; got 0"),
-    ("[X-v0]\nreward = 'log_d'", "X-v0: reward must be one of softplus, log-d, logit; got log_d"),
+    ("[X-v0]\nreward = 'log_d'", "X-v0: reward must be one of softplus, log-d, logit, feature-matching; got log_d"),
     ("[X-v0]\nlearner.centre_rewards = false", "X-v0: absorbing_states needs a learner with centre_rewards"),
 ]
 

@@ -4,6 +4,7 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -25,6 +26,7 @@ from rlgen.nn.normalizer import RewardScaler
 from rlgen.nn.policy import Actor, Policy, TensorActor
 from rlgen.presets import OffPolicyLearner
 from rlgen.rewards.environment import EnvironmentReward
+from rlgen.sb3 import SB3VecEnv
 
 DATA = Path(__file__).parents[1] / "expert_data"
 
@@ -292,7 +294,12 @@ def test_what_warp_cannot_do_is_refused_by_name():
     pytest.importorskip("mujoco_warp")
     for values, message in (
         ({"env": "CartPole-v1"}, "ids of MuJoCo tasks"),
-        ({"codes": 2}, "without codes"),
+        ({"codes": 2}, "codes need backend"),
+        ({"env_kwargs": {"nconmax": 100}}, "env_kwargs: nconmax is no argument of HalfCheetah-v4; backend_kwargs"),
+        ({"env_kwargs": {"device": "cpu"}}, "env_kwargs: device"),
+        ({"backend_kwargs": {"nconmax": "a"}}, "nconmax must be a whole number"),
+        ({"backend_kwargs": {"deterministic": 1}}, "deterministic must be true or false"),
+        ({"backend_kwargs": {"contacts": 1}}, "backend_kwargs are nconmax, njmax, deterministic; got contacts"),
         ({"backend": "jax"}, "backend"),
         ({"vectorization": "async"}, "vectorization async has no effect"),
     ):
@@ -300,3 +307,19 @@ def test_what_warp_cannot_do_is_refused_by_name():
             rlgen.GAIL(expert=DATA, **WARP | values).learn(128, progress=False)
     with pytest.raises(UsageError, match="backend has no effect on a vector environment"):
         rlgen.PPO(make_vec("Hopper-v4", 2), backend="warp", device="cpu")
+    envs = make_vec("HalfCheetah-v4", 2, backend="warp")
+    for use in (
+        lambda: rlgen.PPO(gym.wrappers.vector.RecordEpisodeStatistics(envs), device="cpu").learn(128, progress=False),
+        lambda: rlgen.GAIL(envs, DATA / "HalfCheetah-v4", codes=2, device="cpu").learn(128, progress=False),
+        lambda: SB3VecEnv(envs),
+    ):
+        with pytest.raises(UsageError, match="takes NumPy arrays; these environments give tensors"):
+            use()
+
+
+def test_warp_s_arguments_are_told_apart():
+    pytest.importorskip("mujoco_warp")
+    agent = rlgen.GAIL(expert=DATA, **WARP, backend_kwargs={"nconmax": 50, "njmax": 200})
+    agent.learn(128, progress=False)
+    assert agent.training.collector.envs._data.njmax == 200
+    assert agent.evaluate(n_episodes=1).returns

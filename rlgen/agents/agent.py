@@ -33,7 +33,7 @@ from rlgen.nn.policy import Actor, Policy
 from rlgen.presets import Settings
 from rlgen.ranges import Checked, Seed, Threads
 from rlgen.run_log import ORIGINS, Display, plain, provenance, read_config, row_of
-from rlgen.settings import SettingsFile, from_json, nearest, override, read_settings, with_values
+from rlgen.settings import SettingsFile, from_json, nearest, override, read_settings, with_values, without_added
 from rlgen.spaces import flat_box
 from rlgen.threads import choose_threads
 from rlgen.train import Iteration, Loop, keep_freed_memory
@@ -471,13 +471,14 @@ class Agent:
             env_kwargs, told = None, False
         agent = {
             "kind": type(self).__name__,
-            "arguments": self.arguments,
+            "arguments": without_added(self.arguments),
             "expert_return": self.expert_return,
             "told_by_id": told,
         }
         if self.codes:
             agent["codes"] = {field.name: getattr(self.codes, field.name) for field in fields(Codes)}
-        return {"env_id": self.env_id, "env_kwargs": env_kwargs, "settings": self.settings, "agent": agent}
+        settings = without_added(self.settings)
+        return {"env_id": self.env_id, "env_kwargs": env_kwargs, "settings": settings, "agent": agent}
 
     def _note(self, iteration: Iteration, callback: Callable[[Iteration], Any] | None) -> Any:
         self._rows.append(row_of(iteration))

@@ -25,6 +25,7 @@ from rlgen.checkpoint import FILE, load_policy
 from rlgen.data.demonstrations import dataset_folder, load_expert
 from rlgen.data.episodes import check_ends
 from rlgen.envs import make_vec
+from rlgen.envs.batched_mujoco import BatchedMujocoEnv
 from rlgen.envs.codes import CodedEnv, batch_of
 from rlgen.envs.make import Backend, Vectorization, environment_name
 from rlgen.envs.tensors import TensorEnv
@@ -56,6 +57,7 @@ class RewardArguments(Arguments):
         algo: learner, one of `rlgen.presets.LEARNERS`.
         vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
         backend: what steps MuJoCo tasks in training, likewise.
+        backend_kwargs: its arguments, likewise.
         init: the folder of the policy to start from; None: a fresh policy, or one that was passed.
         critic_warmup: iterations in which a policy that training starts from stays as it is; 0 of a fresh one.
     """
@@ -63,6 +65,7 @@ class RewardArguments(Arguments):
     algo: str
     vectorization: Vectorization
     backend: Backend = field(default="mujoco", kw_only=True, metadata=ADDED)
+    backend_kwargs: dict[str, Any] | None = field(default=None, kw_only=True, metadata=ADDED)
     init: Path | None
     critic_warmup: Annotated[int, Range(0)]
 
@@ -96,7 +99,7 @@ class RewardAgent(Agent):
         env_kwargs: Mapping[str, Any] | None,
         init: Initial | None = None,
     ) -> None:
-        for name, default in (("vectorization", "sync"), ("backend", "mujoco")):
+        for name, default in (("vectorization", "sync"), ("backend", "mujoco"), ("backend_kwargs", None)):
             if isinstance(env, gym.vector.VectorEnv) and getattr(arguments, name) != default:
                 raise UsageError(f"{name} has no effect on a vector environment")
         if init is not None and isinstance(settings.learner, OffPolicyLearner):
@@ -134,7 +137,10 @@ class RewardAgent(Agent):
         return replace(settings, learner=learner)
 
     def prepare(self, envs: gym.vector.VectorEnv) -> None:
-        """Make fresh environments ready to be trained in."""
+        """Make environments ready to be trained in: episodes begin as the task has it, whoever used them before."""
+        plain = envs.env if isinstance(envs, CodedEnv) else envs
+        if isinstance(plain, BatchedMujocoEnv | TensorEnv):
+            plain.start_from(None)
 
     def examples(self, envs: gym.vector.VectorEnv) -> Transitions | None:
         """What an off-policy learner keeps beside its own transitions; None: nothing."""
@@ -154,6 +160,7 @@ class RewardAgent(Agent):
                 vectorization=arguments.vectorization,
                 backend=arguments.backend,
                 device="cpu" if arguments.backend == "mujoco" else device,
+                backend_kwargs=arguments.backend_kwargs,
                 env_kwargs=self.env_kwargs,
             )
             if arguments.vectorization != "sync" and (isinstance(envs, TensorEnv) or batch_of(envs) is not None):

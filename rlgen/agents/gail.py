@@ -43,7 +43,7 @@ class GAILArguments(RewardArguments, ExpertArguments):
 
     reward_model: str
     preset: str
-    labels: bool = field(default=False, kw_only=True, metadata=ADDED)
+    labels: bool
     task_reward_weight: NotNegative = field(default=0.0, kw_only=True, metadata=ADDED)
     start_share: Share = field(default=0.0, kw_only=True, metadata=ADDED)
 
@@ -89,6 +89,7 @@ class GAIL(Imitator, RewardAgent):
         vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
         backend: what steps MuJoCo tasks in training: `mujoco`, or `warp`, on the device (`pip install "rlgen[warp]"`).
             Evaluations are by MuJoCo itself.
+        backend_kwargs: arguments of `warp`, see `rlgen.make_vec`.
         values: settings by name, such as `gamma=0.995, target_kl=0.02, state_only=True`; see
             `rlgen.settings.with_values`.
 
@@ -130,6 +131,7 @@ class GAIL(Imitator, RewardAgent):
         env_kwargs: Mapping[str, Any] | None = None,
         vectorization: Vectorization = "sync",
         backend: Backend = "mujoco",
+        backend_kwargs: Mapping[str, Any] | None = None,
         **values: Any,
     ) -> None:
         arguments = GAILArguments(
@@ -139,6 +141,7 @@ class GAIL(Imitator, RewardAgent):
             n_threads=n_threads,
             vectorization=vectorization,
             backend=backend,
+            backend_kwargs=None if backend_kwargs is None else dict(backend_kwargs),
             **start_of(init, critic_warmup, values),
             **drawn_from(expert, n_trajectories, subsample, include_failed),
             reward_model=reward_model,
@@ -156,6 +159,11 @@ class GAIL(Imitator, RewardAgent):
             raise UsageError("code_weight has no effect without codes")
         if labels and not told.code.codes:
             raise UsageError("labels have no effect without codes")
+        if task_reward_weight and isinstance(told.learner, OffPolicyLearner):
+            raise UsageError(
+                f"task_reward_weight needs algo trpo or ppo: {algo} learns from the expert's pairs too, and what the task "
+                "would have rewarded these with isn't known"
+            )
         if told.code and reward_model == "airl":
             raise UsageError(
                 "codes need another reward_model than airl, which reads the policy's likelihoods of actions"
@@ -183,6 +191,7 @@ class GAIL(Imitator, RewardAgent):
 
     def prepare(self, envs: gym.vector.VectorEnv) -> None:
         """Have episodes begin where they are to."""
+        super().prepare(envs)
         if not self.arguments.start_share:
             return
         plain = envs.env if isinstance(envs, CodedEnv) else envs

@@ -52,6 +52,7 @@ class TRPO(RewardAgent):
         vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
         backend: what steps MuJoCo tasks in training: `mujoco`, or `warp`, on the device (`pip install "rlgen[warp]"`).
             Evaluations are by MuJoCo itself.
+        backend_kwargs: arguments of `warp`, see `rlgen.make_vec`.
         values: settings by name, such as `gamma=0.995, learning_rate=3e-4`; see `rlgen.settings.with_values`.
 
     Raises:
@@ -79,6 +80,7 @@ class TRPO(RewardAgent):
         env_kwargs: Mapping[str, Any] | None = None,
         vectorization: Vectorization = "sync",
         backend: Backend = "mujoco",
+        backend_kwargs: Mapping[str, Any] | None = None,
         **values: Any,
     ) -> None:
         folder = None if recovered is None else folder_path("recovered", recovered)
@@ -89,6 +91,7 @@ class TRPO(RewardAgent):
             n_threads=n_threads,
             vectorization=vectorization,
             backend=backend,
+            backend_kwargs=None if backend_kwargs is None else dict(backend_kwargs),
             **start_of(init, critic_warmup, values),
             recovered=folder,
         )

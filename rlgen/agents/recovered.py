@@ -38,7 +38,9 @@ def recovered_reward(run_dir: Path) -> RecoveredReward:
         return {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
 
     try:
-        of_g, statistics = (part(state["reward_model"], f"discriminator.{name}.") for name in ("network.g", "of_obs"))
+        # Beside the task's reward it is a part of a sum.
+        of_airl = part(state["reward_model"], "imitation.") or state["reward_model"]
+        of_g, statistics = (part(of_airl, f"discriminator.{name}.") for name in ("network.g", "of_obs"))
         biases = sorted((name for name in of_g if name.endswith(".bias")), key=lambda name: int(name.split(".")[0]))
         n_obs = len(statistics["mean"])
         spread = RunningNormalizer(n_obs)

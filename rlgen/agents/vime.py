@@ -57,6 +57,7 @@ class VIME(RewardAgent):
         vectorization: how environments of other packages are stepped, see `rlgen.make_vec`.
         backend: what steps MuJoCo tasks in training: `mujoco`, or `warp`, on the device (`pip install "rlgen[warp]"`).
             Evaluations are by MuJoCo itself.
+        backend_kwargs: arguments of `warp`, see `rlgen.make_vec`.
         values: settings by name, such as `eta=0.01, gamma=0.999`; see `rlgen.settings.with_values`.
 
     Raises:
@@ -89,6 +90,7 @@ class VIME(RewardAgent):
         env_kwargs: Mapping[str, Any] | None = None,
         vectorization: Vectorization = "sync",
         backend: Backend = "mujoco",
+        backend_kwargs: Mapping[str, Any] | None = None,
         **values: Any,
     ) -> None:
         arguments = VIMEArguments(
@@ -98,6 +100,7 @@ class VIME(RewardAgent):
             n_threads=n_threads,
             vectorization=vectorization,
             backend=backend,
+            backend_kwargs=None if backend_kwargs is None else dict(backend_kwargs),
             **start_of(init, critic_warmup, values),
             bonus=bonus,
         )

@@ -38,14 +38,14 @@ class Arguments:
     reward_model: Literal["gail", "airl", "fem", "gtal", "constant"] = "gail"
     """Reward model to imitate with: `gail`, `airl`, the linear ones `fem` and `gtal`, or `constant`, a control that
     rewards every step alike."""
-    codes: Annotated[int | None, default("0, none")] = field(default=None, metadata=ADDED)
+    codes: Annotated[int | None, default("0, none")] = None
     """Number of modes in the demonstrations, as of several people, styles or directions: the policy is given one of so
     many codes an episode, and learns which mode to imitate by each without being told (InfoGAIL)."""
-    continuous_codes: Annotated[int | None, default("0, none")] = field(default=None, metadata=ADDED)
+    continuous_codes: Annotated[int | None, default("0, none")] = None
     """Number of codes from -1 to 1, for styles that vary by degree."""
-    code_weight: Annotated[float | None, PRESET] = field(default=None, metadata=ADDED)
+    code_weight: Annotated[float | None, PRESET] = None
     """Weight of the reward for telling the code by states, beside the imitation's."""
-    labels: bool = field(default=False, metadata=ADDED)
+    labels: bool = False
     """With --codes, also learn the codes from the modes that the dataset's manifest tells of some episodes."""
     task_reward_weight: float = field(default=0.0, metadata=ADDED)
     """Weight of the task's own reward, added to the imitation's: do the task in the style of the demonstrations. With

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from rlgen.command import PRESET, RunArguments, RunFlags, default, environment_id, told
 from rlgen.errors import UsageError
-from rlgen.settings import ADDED
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Arguments:
     `l2` (prediction error of the dynamics), `rnd` (Random Network Distillation), `disagreement` (of an ensemble),
     `noise` (Gaussian) or `none`. `skills` takes the place of the task's reward: it learns as many behaviours as --codes
     that can be told apart by their states (DIAYN)."""
-    codes: Annotated[int | None, default("8 of --bonus skills")] = field(default=None, metadata=ADDED)
+    codes: Annotated[int | None, default("8 of --bonus skills")] = None
     """Number of skills."""
     algo: Literal["trpo", "ppo", "svg", "sac"] = "trpo"
     """Learner: `trpo` or `ppo`, from fresh rollouts; `sac`, off-policy, with far fewer environment steps and more time

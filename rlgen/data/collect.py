@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlgen.envs.batched import require_same_step
 from rlgen.envs.codes import batch_of
-from rlgen.envs.tensors import TensorEnv
+from rlgen.envs.tensors import TensorEnv, require_arrays
 from rlgen.errors import UsageError
 from rlgen.nn.actions import tensor_dtype
 from rlgen.nn.policy import Actor, Policy, TensorActor, UniformActor
@@ -38,6 +38,7 @@ class Collector:
         self, envs: gym.vector.VectorEnv, n_steps: int, device: torch.device | str = "cpu", stagger: bool = True
     ) -> None:
         require_same_step(envs)
+        require_arrays(envs, "a wrapper")
         self.envs = envs
         self.n_steps = n_steps
         self.device = torch.device(device)

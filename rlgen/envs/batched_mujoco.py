@@ -38,20 +38,21 @@ class BatchedMujocoEnv(BatchedEnv):
     task: Task
     _starts: tuple[Array, Array] | None = None
 
-    def start_from(self, obs: Array, share: float = 1.0) -> None:
+    def start_from(self, obs: Array | None, share: float = 1.0) -> None:
         """Begin episodes in states of demonstrations: reference state initialisation (Peng et al. 2018).
 
         Each environment draws them from its own random numbers. https://arxiv.org/abs/1804.02717
 
         Args:
-            obs: `[P, D]`, observations of the states.
+            obs: `[P, D]`, observations of the states; None: all episodes begin as the task has it again.
             share: probability that an episode begins in one of them; others begin as the task has it.
 
         Raises:
             UsageError: a share outside [0, 1], or observations that don't tell the state.
         """
         check("share", share, Share)
-        self._starts, self._start_share = self.task.states_of(self.sim, obs.astype(np.float64)), share
+        self._starts = None if obs is None else self.task.states_of(self.sim, obs.astype(np.float64))
+        self._start_share = share
 
     def _build(self, n_threads: int | None) -> spaces.Box:
         model = load_model(self.task)

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
 from rlgen.envs.batched import BatchedEnv
+from rlgen.envs.tensors import require_arrays
 from rlgen.errors import UsageError
 from rlgen.ranges import Checked, Range
 
@@ -136,6 +137,7 @@ class CodedEnv(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
 
     def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any], codes: Codes, code: Any = None) -> None:
         super().__init__(env)
+        require_arrays(env, "CodedEnv")
         if not codes:
             raise UsageError("there are no codes to draw; tell their number by codes or continuous_codes")
         self.codes = codes

@@ -17,6 +17,7 @@ from rlgen.envs.batched_ode import BatchedOdeEnv
 from rlgen.envs.circles import BatchedCirclesEnv
 from rlgen.envs.codes import Coded, CodedEnv
 from rlgen.errors import UsageError
+from rlgen.ranges import Count, check
 from rlgen.spaces import ActionUnits, flat_box
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ Vectorization = Literal["sync", "async"]
 
 Backend = Literal["mujoco", "warp"]
 """What steps MuJoCo tasks: MuJoCo itself, in NumPy on the CPU, or MuJoCo Warp, as tensors on a device."""
+
+
+BACKEND_KWARGS: Mapping[str, Any] = {"nconmax": Count, "njmax": Count, "deterministic": bool}
+"""Those of `warp`, see `rlgen.envs.warp_mujoco.WarpMujocoEnv`."""
 
 
 def make_vec(
@@ -74,8 +79,7 @@ def make_vec(
             environment that only exists once, or a task or device that `backend` isn't for.
         gymnasium.error.NameNotFound: an unknown id, with near matches.
     """
-    if n_envs < 1:
-        raise UsageError(f"n_envs must be at least 1; got {n_envs}")
+    check("n_envs", n_envs, Count)
     if vectorization not in ("sync", "async"):
         raise UsageError(f"vectorization must be sync or async; got {vectorization}")
     kwargs = {**(env_kwargs or {}), **more_kwargs}
@@ -121,13 +125,21 @@ def _on_device(
     env_kwargs: Mapping[str, Any],
 ) -> VectorEnv[Any, Any, Any]:
     """A task of `BatchedMujocoEnv` by MuJoCo Warp."""
+    if isinstance(env, Coded):
+        raise UsageError('codes need backend="mujoco"')
     if not isinstance(env, str) or env not in BatchedMujocoEnv.tasks:
         raise UsageError(
-            f'backend="warp" is for the ids of MuJoCo tasks, without codes; got {environment_name(env)}. There are '
+            f'backend="warp" is for the ids of MuJoCo tasks; got {environment_name(env)}. There are '
             f"{', '.join(BatchedMujocoEnv.tasks)}"
         )
-    if unknown := sorted(backend_kwargs.keys() - {"nconmax", "njmax", "deterministic"}):
-        raise UsageError(f"backend_kwargs are nconmax, njmax and deterministic; got {', '.join(unknown)}")
+    if unknown := sorted(backend_kwargs.keys() - set(BACKEND_KWARGS)):
+        raise UsageError(f"backend_kwargs are {', '.join(BACKEND_KWARGS)}; got {', '.join(unknown)}")
+    for name, value in backend_kwargs.items():
+        check(name, value, BACKEND_KWARGS[name])
+        if BACKEND_KWARGS[name] is bool and not isinstance(value, bool):
+            raise UsageError(f"{name} must be true or false; got {value!r}")
+    if wrong := sorted(env_kwargs.keys() & {"n_envs", "device", *BACKEND_KWARGS}):
+        raise UsageError(f"env_kwargs: {wrong[0]} is no argument of {env}; backend_kwargs has those of Warp")
     try:
         from rlgen.envs.warp_mujoco import WarpMujocoEnv  # takes a second, and is an extra
     except ImportError as error:

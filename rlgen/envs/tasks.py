@@ -131,7 +131,10 @@ class Task:
         sim.qpos[0], sim.qvel[0] = own
         if not sim.xp.allclose(sim.xp.stack(found), obs[list(some), :told], rtol=1e-5, atol=1e-6):
             name = type(self).__name__
-            raise UsageError(f"{name}: no simulation's state follows from its observations, in which to begin")
+            raise UsageError(
+                f"{name}: episodes can't begin in states of these demonstrations (start_share): observing the states "
+                "that their observations seem to tell gives others"
+            )
         return qpos, qvel
 
     def observe(self, sim: Simulations, rows: Rows) -> Array:

@@ -36,13 +36,14 @@ class TensorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
     def check_buffers(self) -> None:
         """Warn of what a step couldn't tell without waiting for the device; it may wait."""
 
-    def start_from(self, obs: Tensor, share: float = 1.0) -> None:
+    def start_from(self, obs: Tensor | None, share: float = 1.0) -> None:
         """See `rlgen.envs.batched_mujoco.BatchedMujocoEnv.start_from`.
 
         Raises:
             UsageError: also if these environments can't begin in given states.
         """
-        raise UsageError(f"start_share needs a batched MuJoCo task; got {self.spec.id if self.spec else self}")
+        if obs is not None:
+            raise UsageError(f"start_share needs a batched MuJoCo task; got {self.spec.id if self.spec else self}")
 
     @abstractmethod
     def state_dict(self) -> State:
@@ -51,3 +52,9 @@ class TensorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
     @abstractmethod
     def load_state_dict(self, state: State) -> None:
         """Go on from a state of as many environments of the same task."""
+
+
+def require_arrays(envs: gym.vector.VectorEnv[Any, Any, Any], where: str) -> None:
+    """Refuse environments on a device where NumPy arrays are expected, in wrappers too, by a UsageError."""
+    if isinstance(envs.unwrapped, TensorEnv):
+        raise UsageError(f'{where} takes NumPy arrays; these environments give tensors. Make them by backend="mujoco"')

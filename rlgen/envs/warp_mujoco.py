@@ -244,11 +244,12 @@ class WarpMujocoEnv(TensorEnv):
             self._obs = self._restart(terminated | truncated)
             return self._obs.clone(), rewards, terminated, truncated, info | {"final_obs": final_obs}
 
-    def start_from(self, obs: Tensor, share: float = 1.0) -> None:
+    def start_from(self, obs: Tensor | None, share: float = 1.0) -> None:
         """See `BatchedMujocoEnv.start_from`; places that observations don't tell are the model's."""
         check("share", share, Share)
         with self._open():
-            self._starts = self.task.states_of(self.sim, obs.to(self.device, torch.float32))
+            states: Any = obs if obs is None else obs.to(self.device, torch.float32)
+            self._starts = None if states is None else self.task.states_of(self.sim, states)
         self._start_share = share
 
     def _restart(self, mask: Tensor) -> Tensor:

@@ -329,12 +329,14 @@ def test_what_is_not_possible_is_refused():
         make_vec("Hopper-v4", 1, device="cuda")
     with pytest.raises(UsageError, match=r'backend="warp" alone'):
         make_vec("Hopper-v4", 1, backend_kwargs={"njmax": 3})
-    for env in ("CartPole-v1", "rlgen/SparseMountainCar-v0", lambda: None, Coded("Hopper-v4", Codes(2))):
-        with pytest.raises(UsageError, match='backend="warp" is for the ids of MuJoCo tasks, without codes; got'):
+    for env in ("CartPole-v1", "rlgen/SparseMountainCar-v0", lambda: None):
+        with pytest.raises(UsageError, match='backend="warp" is for the ids of MuJoCo tasks; got'):
             make(env)
+    with pytest.raises(UsageError, match='codes need backend="mujoco"'):
+        make(Coded("Hopper-v4", Codes(2)))
     with pytest.raises(UsageError, match="SwimmerGather-v0 is not possible"):
         make("rlgen/SwimmerGather-v0")
-    with pytest.raises(UsageError, match="backend_kwargs are nconmax, njmax and deterministic; got njmx"):
+    with pytest.raises(UsageError, match="backend_kwargs are nconmax, njmax, deterministic; got njmx"):
         make(backend_kwargs={"njmx": 3})
     with pytest.raises(UsageError, match="njmax must be at least 1; got 0"):
         make(backend_kwargs={"njmax": 0})
