@@ -12,6 +12,7 @@ import sb3_contrib
 import stable_baselines3
 import torch
 
+import rlgen
 from rlgen import imitation, load_demonstrations, presets, threads
 from rlgen.cloning import CloningSettings
 from rlgen.envs import make_vec
@@ -223,3 +224,18 @@ def test_what_came_later_has_its_default_where_files_lack_it():
     assert without_added(Whole(Part(2), 4)) == {"part": {"size": 2}, "usual": 4}
     changed = Whole(Part(2, later=0.1), 4, newer=Part(7))
     assert without_added(changed) == {"part": {"size": 2, "later": 0.1}, "usual": 4, "newer": {"size": 7}}
+
+
+def test_configs_leave_out_what_came_later_and_is_as_usual():
+    """So runs of before go on, and are of one setting with runs of today."""
+    told = {"n_envs": 4, "n_steps": 32, "n_threads": 1, "device": "cpu"}
+    usual, other = (
+        rlgen.GAIL("Hopper-v4", "expert_data", **told, **more)._config()
+        for more in ({}, {"start_share": 0.5, "historical_averaging": 0.1, "information_limit": 0.5})
+    )
+    assert not {"backend", "start_share"} & usual["agent"]["arguments"].keys()
+    assert "information_limit" not in usual["settings"]
+    assert "historical_averaging" not in usual["settings"]["gail"]
+    assert other["agent"]["arguments"] == usual["agent"]["arguments"] | {"start_share": 0.5}
+    assert other["settings"]["information_limit"] == 0.5
+    assert other["settings"]["gail"]["historical_averaging"] == 0.1

@@ -161,8 +161,8 @@ class GAIL(Imitator, RewardAgent):
             raise UsageError("labels have no effect without codes")
         if task_reward_weight and isinstance(told.learner, OffPolicyLearner):
             raise UsageError(
-                f"task_reward_weight needs algo trpo or ppo: {algo} learns from the expert's pairs too, whose reward by "
-                "this task isn't known"
+                f"task_reward_weight needs algo trpo or ppo: {algo} learns from the expert's pairs too, and what this "
+                "task rewards them with isn't known"
             )
         if told.code and reward_model == "airl":
             raise UsageError(
