@@ -119,6 +119,7 @@ if [ "$FIRST" = cuda ] && "$PYTHON" -c "import mujoco_warp" 2>>"$LOG"; then
     # Kernels of each model are compiled first.
     physics() { part "warp_$1" "$2" "$PYTHON" "$ROOT/benchmarks/device_physics.py" --sections "$1" --device cuda --results "$OUT" "${@:3}"; }
     physics stepping 120 --seconds 0.5 --stop-after "$((60 * BUDGET / 540))"
+    physics training 120 --envs HalfCheetah-v4 --training-envs 2048 --training-steps 16 --total-timesteps 4000000
     accelerator "warp_tests" 120 warp_tests cuda
     physics agreement 120
 fi
