@@ -173,8 +173,8 @@ class RunArguments(CommandOptions):
     """What steps MuJoCo tasks in training: MuJoCo on the CPU, or MuJoCo Warp on the device, with thousands of
     environments at once (--n-envs)."""
     backend_kwargs: Annotated[JsonObject, default("none")] = field(default=None, metadata=ADDED)
-    """Arguments of MuJoCo Warp as a JSON object, which are "nconmax" and "njmax", room for contacts and constraints of an
-    environment, and "deterministic"."""
+    """Arguments of MuJoCo Warp as a JSON object, which are "nconmax" and "njmax", room for contacts and constraints of
+    an environment, and "deterministic"."""
     n_envs: Annotated[int | None, PRESET] = None
     """Number of environments."""
     n_steps: Annotated[int | None, PRESET] = None
