@@ -244,6 +244,20 @@ def test_a_training_stays_on_its_device(cuda, kind, algo):
         assert row.transitions.obs.device.type == row.transitions.truncated.device.type == "cuda"
 
 
+def test_environments_are_asked_once_a_rollout_what_went_wrong():
+    class Asked(TensorPoint):
+        times = 0
+
+        def check_buffers(self):
+            self.times += 1
+
+    collector = TensorCollector(Asked(3), 7)
+    policy = Policy(collector.envs.single_observation_space, collector.envs.single_action_space, (8,))
+    for _ in range(2):
+        collector.collect(TensorActor(policy))
+    assert collector.envs.times == 2
+
+
 def test_environments_and_networks_on_two_devices_are_refused():
     with pytest.raises(UsageError, match=r"one device; they are on cpu and cuda"):
         collector_of(TensorPoint(2), 10, "cuda")
